@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: MIT
+"""
+The command C{btcp}: C{check}, C{show} and C{lab}.  The daemon itself is C{twistd btcp}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from ipaddress import ip_address
+from typing import Any, ClassVar
+
+from twisted.internet import task
+from twisted.python import usage
+
+from btcp.config import Config, ConfigErrors, load
+from btcp.lab import demo
+from btcp.lab.cluster import Lab
+from btcp.lab.programs import ENVIRONMENT, LabError
+from btcp.lab.status import status
+from btcp.manage.client import query
+from btcp.table import describe
+
+# exit statuses, beside 0
+FAILED = 1
+MISUSED = 2
+
+
+class Command(usage.Options):
+    """
+    A command, or a group of them.
+    """
+
+    def run(self) -> int:
+        """
+        Do it.
+
+        @return: the exit status.
+        """
+        raise NotImplementedError
+
+    def chosen(self) -> Command:
+        """
+        The command itself, or that of the group that was asked for.
+        """
+        inner: Command | None = getattr(self, "subOptions", None)
+        return self if inner is None else inner.chosen()
+
+
+class Group(Command):
+    """
+    Commands to choose from.
+
+    @cvar subCommands: name, shortcut, class and description of each.
+    """
+
+    subCommands: ClassVar[list[tuple[str, None, type[Command], str]]]
+
+    def run(self) -> int:
+        names = ", ".join(name for name, _, _, _ in self.subCommands)
+        raise usage.UsageError(f"say what to do: {names}")
+
+
+class Check(Command):
+    """
+    Tell all that is wrong with a configuration, without starting anything.
+    """
+
+    synopsis = "[--node NAME] NODE.YAML"
+    optParameters: ClassVar = [["node", "n", None, "Which of its nodes this host is."]]
+
+    def parseArgs(self, path: str = "") -> None:
+        if not path:
+            raise usage.UsageError("say which file to check")
+        self["path"] = path
+
+    def run(self) -> int:
+        try:
+            config = load(self["path"], self["node"])
+        except ConfigErrors as errors:
+            print(errors, file=sys.stderr)
+            return FAILED
+        print(summary(config))
+        return 0
+
+
+class Show(Command):
+    """
+    Ask the twistd btcp of this host.
+    """
+
+    synopsis = "[--json] [--socket PATH] stats|flows|peers"
+    optFlags: ClassVar = [["json", "j", "Print JSON."]]
+    optParameters: ClassVar = [["socket", "s", "/run/btcp/btcp.sock", "Its management socket."]]
+
+    def parseArgs(self, what: str = "") -> None:
+        if what not in ("stats", "flows", "peers"):
+            raise usage.UsageError("say what to show: stats, flows, peers")
+        self["what"] = what
+
+    def run(self) -> int:
+        task.react(self.ask)
+
+    async def ask(self, reactor: Any) -> None:
+        """
+        Print the answer.
+
+        @raise SystemExit: there is none.
+        """
+        try:
+            answer = await query(self["socket"], self["what"], reactor)
+        except Exception as error:
+            print(f"btcp: {self['socket']}: {error}", file=sys.stderr)
+            raise SystemExit(FAILED) from None
+        print(json.dumps(answer) if self["json"] else describe(self["what"], answer))
+
+
+class LabCommand(Command):
+    """
+    What all commands about a lab have in common.
+    """
+
+    optParameters: ClassVar = [["prefix", "p", "btcp", "Distinguishes labs on one machine."]]
+
+
+class Up(LabCommand):
+    """
+    Bring a lab up and leave it standing.
+    """
+
+    optFlags: ClassVar = [["no-daemons", "o", "Start the origins only."]]
+    optParameters: ClassVar = [["nodes", "n", "abc", "The nodes, a letter each."]]
+
+    def run(self) -> int:
+        lab = Lab(self["prefix"], self["nodes"])
+        lab.up(daemons=not self["no-daemons"])
+        print(status(lab))
+        return 0
+
+
+class Down(LabCommand):
+    """
+    Take a lab down, also one that crashed.
+    """
+
+    def run(self) -> int:
+        Lab(self["prefix"]).down()
+        return 0
+
+
+class Status(LabCommand):
+    """
+    Tell who is in a lab, what runs and what was counted.
+    """
+
+    def run(self) -> int:
+        print(status(Lab.standing(self["prefix"])))
+        return 0
+
+
+class Exec(LabCommand):
+    """
+    Run a command on a host of a lab and exit as it does.
+    """
+
+    synopsis = "[--prefix PREFIX] HOST COMMAND..."
+
+    def parseArgs(self, host: str = "", *command: str) -> None:
+        if not command:
+            raise usage.UsageError("say on which host to run which command")
+        self["host"], self["command"] = host, command
+
+    def run(self) -> int:
+        command = Lab.standing(self["prefix"]).command(self["host"], self["command"])
+        os.execvpe(command[0], command, ENVIRONMENT)
+
+
+class Demo(Command):
+    """
+    Show the method at work in a lab of its own.
+    """
+
+    optFlags: ClassVar = [["keep", "k", "Leave the lab standing."]]
+
+    def run(self) -> int:
+        return demo.run(keep=bool(self["keep"]))
+
+
+class LabGroup(Group):
+    """
+    A cluster on this one machine, in network namespaces.
+    """
+
+    subCommands = [
+        ("up", None, Up, "Bring a lab up."),
+        ("down", None, Down, "Take it down."),
+        ("status", None, Status, "Tell what stands and runs."),
+        ("exec", None, Exec, "Run a command on a host of it."),
+        ("demo", None, Demo, "Show the method at work."),
+    ]
+
+
+class Btcp(Group):
+    """
+    Content-aware load balancing that moves connections instead of bytes.
+    """
+
+    subCommands = [
+        ("check", None, Check, "Validate a configuration."),
+        ("show", None, Show, "Ask this host's twistd btcp."),
+        ("lab", None, LabGroup, "A cluster on this one machine."),
+    ]
+
+    def opt_version(self) -> None:
+        """
+        Print the version and exit.
+        """
+        print(f"btcp {version('btcp')}")
+        raise SystemExit(0)
+
+
+def summary(config: Config) -> str:
+    """
+    What a configuration says, in a few lines.
+    """
+    addresses = ", ".join(str(ip_address(address)) for address in config.own.addresses)
+    lines = [f"node {config.node} of {', '.join(config.nodes)}, at {addresses}"]
+    for listener in config.listeners:
+        lines.append(f"listener {listener.name}: port {listener.port}, origin {listener.origin}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    @param argv: the arguments; those of the process unless given.
+    @return: the exit status.
+    """
+    options = Btcp()
+    try:
+        options.parseOptions(sys.argv[1:] if argv is None else list(argv))
+        return options.chosen().run()
+    except usage.UsageError as error:
+        print(f"btcp: {error}", file=sys.stderr)
+        return MISUSED
+    except LabError as error:
+        for line in str(error).splitlines():
+            print(f"btcp: {line}", file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

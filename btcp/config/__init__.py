@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""
+The YAML configuration as frozen values; C{docs/configuration.md} is its reference.
+"""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+from btcp.config.document import MAX_OCTETS, ConfigErrors, Problem, compose, too_large
+from btcp.config.keys import KEYS
+from btcp.config.reading import Reading
+from btcp.config.sections import read_config
+from btcp.config.values import Config, Control, Limits, Listener, Node, Timeouts
+
+__all__ = [
+    "KEYS",
+    "Config",
+    "ConfigErrors",
+    "Control",
+    "Limits",
+    "Listener",
+    "Node",
+    "Problem",
+    "Timeouts",
+    "load",
+    "loads",
+]
+
+
+def load(path: str | PathLike[str], node: str | None = None) -> Config:
+    """
+    Read a configuration file.
+
+    @param node: which node this host is; overrides what the file says.
+    @raise ConfigErrors: with everything that is wrong.
+    """
+    name = fspath(path)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_OCTETS + 1)
+    except OSError as error:
+        message = f"can not be read: {error.strerror or error}"
+        raise ConfigErrors([Problem(name, 0, 0, message)]) from error
+    if len(content) > MAX_OCTETS:
+        raise ConfigErrors([too_large(name)])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        raise ConfigErrors([Problem(name, line, column, "not UTF-8 text")]) from error
+    return loads(text, name, node)
+
+
+def loads(text: str, name: str, node: str | None = None) -> Config:
+    """
+    Read a configuration.
+
+    @param name: what C{text} is called in problems.
+    @param node: which node this host is; overrides what the text says.
+    @raise ConfigErrors: with everything that is wrong.
+    """
+    reading = Reading(name)
+    config = read_config(compose(text, name), reading, node)
+    if config is None:
+        raise ConfigErrors(reading.problems)
+    return config

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""
+What nodes and listeners must agree on, once each is valid by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from btcp.config.document import AnyNode
+from btcp.config.reading import Reading
+from btcp.config.values import Listener, Node
+
+_FAMILIES = {4: "IPv4", 16: "IPv6"}
+
+
+def spelled(key: bytes | tuple[str, int]) -> str:
+    """
+    A packed address, or an address and port, as the file writes it.
+    """
+    if isinstance(key, bytes):
+        return str(ip_address(key))
+    address, port = key
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def check_agreement(
+    nodes: Mapping[str, Node],
+    node_places: Mapping[str, AnyNode],
+    listeners: tuple[Listener, ...],
+    listener_places: Mapping[str, AnyNode],
+    reading: Reading,
+) -> None:
+    """
+    Note where nodes and listeners contradict each other.
+
+    @param node_places: where each node is written, by name.
+    @param listener_places: where each listener is written, by name.
+    """
+    everywhere = tuple(address for node in nodes.values() for address in node.addresses)
+    taken: dict[tuple[bytes, int], str] = {}
+    for node in nodes.values():
+        address, port = node.control
+        taken[ip_address(address).packed, port] = f"the control channel of node {node.name!r}"
+    for listener in listeners:
+        place = listener_places[listener.name]
+        addresses = listener.addresses or everywhere
+        _check_ports(listener, addresses, everywhere, taken, place, reading)
+        _check_families(listener, addresses, nodes, node_places, reading)
+
+
+def _check_ports(
+    listener: Listener,
+    addresses: tuple[bytes, ...],
+    everywhere: tuple[bytes, ...],
+    taken: dict[tuple[bytes, int], str],
+    place: AnyNode,
+    reading: Reading,
+) -> None:
+    what = f"listeners.{listener.name}"
+    for address in everywhere:
+        # Listeners may share an origin; what is taken from a control channel is lost to it.
+        use = taken.get((address, listener.origin), "")
+        if use.startswith("the control channel"):
+            reading.complain(place, f"{what}: origin {listener.origin} is {use}")
+    for address in addresses:
+        end = (address, listener.port)
+        use = taken.setdefault(end, f"listener {listener.name!r}")
+        if use != f"listener {listener.name!r}":
+            at = spelled((str(ip_address(address)), listener.port))
+            reading.complain(place, f"{what}: {at} is already {use}")
+
+
+def _check_families(
+    listener: Listener,
+    addresses: tuple[bytes, ...],
+    nodes: Mapping[str, Node],
+    node_places: Mapping[str, AnyNode],
+    reading: Reading,
+) -> None:
+    # Any node may be chosen to answer, and it answers in the client's family.
+    used = {len(address) for address in addresses}
+    for node in nodes.values():
+        for size in sorted(used - {len(address) for address in node.addresses}):
+            reading.complain(
+                node_places[node.name],
+                f"nodes.{node.name}.addresses: want an {_FAMILIES[size]} address too, as"
+                f" listener {listener.name!r} has one",
+            )

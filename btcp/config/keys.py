@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""
+Every key a configuration may hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from attrs import fields
+
+from btcp.config.values import Limits, Timeouts
+
+
+def key_of(attribute: str) -> str:
+    """
+    How the file writes the name of an attribute.
+    """
+    return attribute.replace("_", "-")
+
+
+KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "": (
+            "node",
+            "device",
+            "run",
+            "nodes",
+            "listeners",
+            "partition",
+            "policy",
+            "control",
+            "timeouts",
+            "limits",
+            "window-scale",
+        ),
+        "nodes.NAME": ("addresses", "control"),
+        "listeners.NAME": ("port", "addresses", "origin"),
+        "partition[]": ("host", "path", "nodes"),
+        "control": ("insecure", "heartbeat"),
+        "timeouts": tuple(key_of(attribute.name) for attribute in fields(Timeouts)),
+        "limits": tuple(key_of(attribute.name) for attribute in fields(Limits)),
+    }
+)
+"""
+Section to its keys.  C{NAME} stands for a name chosen by the user, C{[]} for an item.
+"""

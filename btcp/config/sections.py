@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""
+The sections of the file to a L{Config}, and what must hold between them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from attrs import fields
+
+from btcp.config.agreement import check_agreement, spelled
+from btcp.config.document import AnyNode
+from btcp.config.keys import KEYS, key_of
+from btcp.config.partition import read_partition
+from btcp.config.reading import Reading, suggestion
+from btcp.config.values import Config, Control, Limits, Listener, Node, Timeouts
+from btcp.partition.policy import POLICIES
+
+_DEVICE = re.compile(r"[^\s/:]{1,15}\Z")  # IFNAMSIZ less the final zero
+_INSECURE = (
+    "control.insecure: want 'true', said aloud: the control channel is not yet encrypted or"
+    " authenticated; keep it on a network of its own"
+)
+
+
+def read_config(document: AnyNode, reading: Reading, node: str | None) -> Config | None:
+    """
+    Read a whole file.
+
+    @param node: which node this host is, if the file shall not decide.
+    @return: the configuration; L{None} if C{reading} has problems.
+    """
+    top = reading.mapping(document, "the file", KEYS[""])
+    for key in ("nodes", "listeners", "partition"):
+        if key not in top:
+            reading.complain(document, f"section {key!r} is missing")
+    names = _names("nodes", top, reading)
+    nodes = dict(_nodes(names, reading))
+    places = _names("listeners", top, reading)
+    listeners = tuple(_listeners(places, reading))
+    own = _own(top, document, reading, node, names)
+    partition = read_partition(top["partition"], reading, names) if "partition" in top else None
+    optional = _optional(top, document, reading)
+    if not reading.problems:
+        check_agreement(nodes, names, listeners, places, reading)
+    if reading.problems or own is None or partition is None:
+        return None
+    return Config(
+        node=own,
+        nodes=MappingProxyType(nodes),
+        listeners=listeners,
+        partition=partition,
+        **optional,
+    )
+
+
+def _names(section: str, top: Mapping[str, AnyNode], reading: Reading) -> dict[str, AnyNode]:
+    if section not in top:
+        return {}
+    before = len(reading.problems)
+    names = reading.mapping(top[section], section)
+    if not names and len(reading.problems) == before:
+        reading.complain(top[section], f"{section}: want at least one")
+    return names
+
+
+def _own(
+    top: Mapping[str, AnyNode],
+    document: AnyNode,
+    reading: Reading,
+    given: str | None,
+    names: Mapping[str, AnyNode],
+) -> str | None:
+    if not names:
+        return None  # that is the problem, and it is noted
+    if given is not None:
+        if given not in names:
+            where = top["nodes"]
+            reading.complain(where, f"--node: unknown node {given!r}; known: {', '.join(names)}")
+        return given
+    if "node" not in top:
+        known = ", ".join(names)
+        reading.complain(
+            document, f"say which node this host is: 'node:' or --node; known: {known}"
+        )
+        return None
+    name = reading.text(top["node"], "node", "the name of a node")
+    if name is not None and name not in names:
+        reading.complain(top["node"], f"node: unknown node {name!r}; {suggestion(name, names)}")
+    return name
+
+
+def _nodes(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[tuple[str, Node]]:
+    taken: dict[bytes | tuple[str, int], str] = {}
+    for name, node in named.items():
+        what = f"nodes.{name}"
+        found = reading.section(node, what, KEYS["nodes.NAME"], ("addresses", "control"))
+        addresses = _addresses(found.get("addresses"), f"{what}.addresses", reading)
+        control = None
+        if "control" in found:
+            control = reading.endpoint(found["control"], f"{what}.control")
+        for key in (*addresses, control):
+            if key is not None and taken.setdefault(key, name) != name:
+                reading.complain(node, f"{what}: {spelled(key)} belongs to node {taken[key]!r}")
+        if addresses and control is not None:
+            yield name, Node(name, addresses, control)
+
+
+def _listeners(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[Listener]:
+    for name, inner in named.items():
+        what = f"listeners.{name}"
+        found = reading.section(inner, what, KEYS["listeners.NAME"], ("port", "origin"))
+        addresses = _addresses(found.get("addresses"), f"{what}.addresses", reading)
+        ports = [
+            reading.integer(found[key], f"{what}.{key}", 1, 65535)
+            for key in ("port", "origin")
+            if key in found
+        ]
+        match ports:
+            case [int(port), int(origin)]:
+                yield Listener(name, port, addresses, origin)
+
+
+def _addresses(node: AnyNode | None, what: str, reading: Reading) -> tuple[bytes, ...]:
+    addresses: list[bytes] = []
+    for item in reading.items(node, what) if node is not None else ():
+        address = reading.address(item, what)
+        if address in addresses:
+            reading.complain(item, f"{what}: {spelled(address)} is there twice")
+        elif address is not None:
+            addresses.append(address)
+    return tuple(addresses)
+
+
+def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -> dict[str, Any]:
+    """
+    Arguments of L{Config} for what the file says beyond the three main sections.
+    """
+    values: dict[str, Any] = {"control": _control(top.get("control"), document, reading)}
+    if "device" in top:
+        values["device"] = _word(top["device"], "device", _DEVICE, "the name of a device", reading)
+    if "run" in top:
+        values["run"] = _word(top["run"], "run", re.compile("/"), "an absolute path", reading)
+    if "policy" in top:
+        values["policy"] = _policy(top["policy"], reading)
+    if "timeouts" in top:
+        values["timeouts"] = Timeouts(**_timeouts(top["timeouts"], reading))
+    if "limits" in top:
+        values["limits"] = Limits(**_limits(top["limits"], reading))
+    if "window-scale" in top:
+        values["window_scale"] = reading.integer(top["window-scale"], "window-scale", 0, 14)
+    return values
+
+
+def _word(
+    node: AnyNode, what: str, pattern: re.Pattern[str], wanted: str, reading: Reading
+) -> str | None:
+    text = reading.text(node, what, wanted)
+    if text is None or pattern.match(text):
+        return text
+    reading.complain(node, f"{what}: want {wanted}, not {text!r}")
+    return None
+
+
+def _policy(node: AnyNode, reading: Reading) -> str | None:
+    name = reading.text(node, "policy", f"one of {', '.join(POLICIES)}")
+    if name is not None and name not in POLICIES:
+        reading.complain(node, f"policy: unknown policy {name!r}; {suggestion(name, POLICIES)}")
+    return name
+
+
+def _control(node: AnyNode | None, document: AnyNode, reading: Reading) -> Control | None:
+    before = len(reading.problems)
+    found = reading.mapping(node, "control", KEYS["control"]) if node is not None else {}
+    insecure = None
+    if "insecure" in found:
+        insecure = reading.boolean(found["insecure"], "control.insecure")
+    if not insecure and len(reading.problems) == before:
+        reading.complain(found.get("insecure", node or document), _INSECURE)
+    heartbeat = None
+    if "heartbeat" in found:
+        heartbeat = reading.seconds(found["heartbeat"], "control.heartbeat")
+    if not insecure:
+        return None
+    return Control(insecure) if heartbeat is None else Control(insecure, heartbeat)
+
+
+def _timeouts(node: AnyNode, reading: Reading) -> dict[str, float]:
+    found = reading.mapping(node, "timeouts", KEYS["timeouts"])
+    values: dict[str, float] = {}
+    for attribute in fields(Timeouts):
+        key = key_of(attribute.name)
+        if key in found:
+            value = reading.seconds(found[key], f"timeouts.{key}")
+            if value is not None:
+                values[attribute.name] = value
+    return values
+
+
+def _limits(node: AnyNode, reading: Reading) -> dict[str, int]:
+    found = reading.mapping(node, "limits", KEYS["limits"])
+    values: dict[str, int] = {}
+    for attribute in fields(Limits):
+        key = key_of(attribute.name)
+        if key in found:
+            value = reading.integer(found[key], f"limits.{key}", *attribute.metadata["range"])
+            if value is not None:
+                values[attribute.name] = value
+    return values

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""
+The configuration as frozen values.  Names are those of the file, C{-} written C{_}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from btcp.partition.contract import PartitionMap
+
+MAX_SECONDS = 604800
+"""No duration is longer than a week: more is a slip, such as milliseconds."""
+
+
+def _limit(default: int, low: int, high: int) -> Any:
+    return field(default=default, metadata={"range": (low, high)})
+
+
+@frozen(slots=True)
+class Node:
+    """
+    One host of the cluster.
+
+    @ivar addresses: packed, 4 or 16 octets each; at least one.  The first of a family
+        is where other nodes forward that family's packets to.
+    @ivar control: the IP address, in text, and the port its control channel listens on.
+    """
+
+    name: str
+    addresses: tuple[bytes, ...]
+    control: tuple[str, int]
+
+
+@frozen(slots=True)
+class Listener:
+    """
+    Where the cluster answers clients.
+
+    @ivar port: clients connect to it.
+    @ivar addresses: packed; empty for every node's own.
+    @ivar origin: the unmodified server's port, at the node's own addresses.
+    """
+
+    name: str
+    port: int
+    addresses: tuple[bytes, ...]
+    origin: int
+
+
+@frozen(slots=True)
+class Control:
+    """
+    The control channel.
+
+    @ivar insecure: C{True}: neither encrypted nor authenticated.
+    @ivar heartbeat: seconds between two signs of life.
+    """
+
+    insecure: bool
+    heartbeat: float = 1.0
+
+
+@frozen(slots=True)
+class Timeouts:
+    """
+    Seconds, each more than 0 and at most L{MAX_SECONDS}.
+
+    @ivar handshake: from the client's SYN to its ACK.
+    @ivar request: from then to a complete request head.
+    @ivar handoff: from asking a node to its answer; then the next replica is asked.
+    @ivar established: without a packet of a flow that both sides keep open.
+    @ivar half_closed: without a packet of a flow that one side has closed.
+    @ivar linger: from a flow's end to freeing what answers its late packets.
+    @ivar link_grace: from losing a control link to giving up its flows.
+    """
+
+    handshake: float = 5.0
+    request: float = 10.0
+    handoff: float = 1.0
+    established: float = 900.0
+    half_closed: float = 120.0
+    linger: float = 2.0
+    link_grace: float = 1.0
+
+
+@frozen(slots=True)
+class Limits:
+    """
+    What a node holds at most.
+
+    @ivar flows: flows, front-end and back-end halves together.
+    @ivar half_open: flows without a complete handshake and request.
+    @ivar request: octets of a request head.  32768 and no more, for a handoff carries
+        it in one control message of less than 65536 octets, beside all else.
+    """
+
+    flows: int = _limit(262144, 1, 16777216)
+    half_open: int = _limit(16384, 1, 1048576)
+    request: int = _limit(16384, 64, 32768)
+
+
+@frozen(slots=True, kw_only=True)
+class Config:
+    """
+    All that one node is told.
+
+    @ivar node: the name of this host, a key of C{nodes}.
+    @ivar device: the cluster-facing network device; L{None} for the one that holds the
+        node's first address.
+    @ivar run: absolute path of the directory for the management socket and the record
+        of what to clean up after a crash.
+    @ivar policy: a key of L{btcp.partition.policy.POLICIES}.
+    @ivar window_scale: 0-14, promised to every client; the same on every node.
+    """
+
+    node: str
+    nodes: Mapping[str, Node]
+    listeners: tuple[Listener, ...]
+    partition: PartitionMap
+    control: Control
+    device: str | None = None
+    run: str = "/run/btcp"
+    policy: str = "round-robin"
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    window_scale: int = 7
+
+    @property
+    def own(self) -> Node:
+        """
+        The node this host is.
+        """
+        return self.nodes[self.node]
+
+    def listener_addresses(self, listener: Listener, node: Node) -> tuple[bytes, ...]:
+        """
+        The addresses, packed, at which clients of C{listener} can reach C{node}.
+        """
+        return listener.addresses or node.addresses

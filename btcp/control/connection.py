@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: MIT
+"""
+AMP with bounds: a connection that its other side cannot make grow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from btcp.control.boxes import BoxReader, serialize
+
+LINGER = 1.0
+"""Seconds a connection that we close may take to read our last word."""
+
+MAX_UNREAD = 4 * 1024 * 1024
+"""Octets written to a peer since it last kept up."""
+
+log = Logger()
+
+
+class Stage(Enum):
+    """
+    What a connection is to us.
+    """
+
+    GREETING = "greeting"
+    UP = "up"
+    GONE = "gone"
+
+
+@implementer(IPushProducer)
+class Backlog:
+    """
+    What was written while the transport could not send, because the peer does
+    not read.  A push producer that only listens.
+
+    @ivar octets: written since the transport's buffer was last empty.
+    """
+
+    def __init__(self) -> None:
+        self.octets = 0
+        self._full = False
+
+    def wrote(self, octets: int) -> bool:
+        """
+        @return: whether the peer may go on.
+        """
+        if self._full:
+            self.octets += octets
+        return self.octets <= MAX_UNREAD
+
+    def pauseProducing(self) -> None:
+        """
+        Said again with every write to a full buffer.
+        """
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        """
+        The buffer is empty.
+        """
+        self._full = False
+        self.octets = 0
+
+    def stopProducing(self) -> None:
+        """
+        The connection is lost, which the protocol hears by itself.
+        """
+
+
+class BoundedAMP(amp.AMP):
+    """
+    An AMP connection that reads and writes within bounds, and whose end is said
+    once and at once.
+
+    @ivar stage: it only moves forward.
+    @ivar counters: one is moved for whatever the other side does wrong.
+    @ivar lost: fires when the transport is gone too.
+    """
+
+    transport: Any  # an ITransport, whose methods mypy cannot call
+
+    def __init__(self, clock: IReactorTime, counters: Counter[str]) -> None:
+        super().__init__()
+        self.stage = Stage.GREETING
+        self.clock = clock
+        self.counters = counters
+        self.lost: Deferred[None] = Deferred()
+        self._reader = BoxReader()
+        self._backlog = Backlog()
+        self._complained = False
+        self._deadline: IDelayedCall | None = None
+
+    def ended(self, why: str) -> None:
+        """
+        Override: nothing more will come.  Called once, as soon as that is known.
+        """
+
+    @property
+    def address(self) -> str:
+        """
+        The other side's address, in words.
+        """
+        return str(getattr(self._transportPeer, "host", self._transportPeer))
+
+    def makeConnection(self, transport: Any) -> None:
+        """
+        As in L{amp.AMP}, which also logs every connection of a stranger.
+        """
+        self._transportPeer = transport.getPeer()
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        transport.registerProducer(self._backlog, True)
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # amp.AMP has no default either
+        """
+        The transport is gone.
+        """
+        self.limit(None)
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
+        self.lost.callback(None)
+
+    def stopReceivingBoxes(self, reason: Failure) -> None:
+        """
+        As L{amp.BoxDispatcher}, but once only.
+        """
+        self._end(reason.getErrorMessage())
+
+    def limit(self, seconds: float | None, why: str = "", counter: str = "") -> None:
+        """
+        Drop the connection after so many C{seconds} unless told otherwise.
+        """
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        if seconds is not None:
+            self._deadline = self.clock.callLater(seconds, self.drop, why, counter)
+
+    def drop(self, why: str, counter: str) -> None:
+        """
+        End the connection now, unread answers and all.
+        """
+        if self.stage is not Stage.GONE:
+            self.counters[counter] += 1
+            self._warn(why)
+            self._end(why)
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    def close(self, why: str) -> None:
+        """
+        End the connection when the other side has read what was written.
+        """
+        if self.stage is Stage.GONE:
+            return
+        self._end(why)
+        self.limit(LINGER)
+        # A producer that is paused would keep the transport from closing.
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def complain(self, why: str, counter: str) -> None:
+        """
+        Count what the other side did; write it down the first time.
+        """
+        self.counters[counter] += 1
+        if not self._complained:
+            self._complained = True
+            self._warn(why)
+
+    def _warn(self, why: str) -> None:
+        log.warn("control connection of {address}: {why}", address=self.address, why=why)
+
+    def _end(self, why: str) -> None:
+        if self.stage is Stage.GONE:
+            return
+        self.stage = Stage.GONE
+        # Questions in flight are answered first, so that whoever asks again
+        # elsewhere has done so before it hears that this peer is lost.
+        self.failAllOutgoing(Failure(ConnectionLost(why)))
+        self.ended(why)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Read boxes; garbage ends the connection.
+        """
+        if self.stage is Stage.GONE:
+            return
+        for box in self._reader.receive(data):
+            self.ampBoxReceived(box)
+        if self._reader.fault is not None:
+            self.drop(self._reader.fault, "control.malformed")
+
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """
+        @raise ConnectionLost: if the connection is gone.
+        """
+        if self.transport is None:
+            raise ConnectionLost()
+        data = serialize(box)
+        self.transport.write(data)
+        if not self._backlog.wrote(len(data)) and self.stage is not Stage.GONE:
+            # Later, for whoever writes is in the middle of something.
+            self.clock.callLater(0, self.drop, "does not read what we write", "control.unread")
+
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        """
+        A question or an answer.
+        """
+        if self.stage is Stage.GONE:
+            return
+        if amp.COMMAND in box and amp.ASK in box:
+            self.asked(box[amp.ASK], box[amp.COMMAND], box)
+        elif self._is_answer(box):
+            super().ampBoxReceived(box)
+        else:
+            self.drop("neither a question nor an answer to one of ours", "control.malformed")
+
+    def _is_answer(self, box: amp.AmpBox) -> bool:
+        """
+        Whether L{amp.BoxDispatcher} can make sense of C{box}; it takes that for
+        granted.
+        """
+        if amp.ANSWER in box:
+            return box[amp.ANSWER] in self._outstandingRequests
+        complete = amp.ERROR_CODE in box and amp.ERROR_DESCRIPTION in box
+        return complete and box.get(amp.ERROR) in self._outstandingRequests
+
+    def asked(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
+        """
+        Override: the question C{name}, to be answered with L{answer} or L{error}.
+
+        Not by AMP's own look-up: that would offer a peer StartTLS as well, and
+        whatever is called C{amp_*}.
+        """
+        raise NotImplementedError
+
+    def answer(self, tag: bytes, box: amp.AmpBox) -> None:
+        """
+        Answer the question C{tag}, if anybody still waits for it.
+        """
+        if self.stage is not Stage.GONE:
+            box[amp.ANSWER] = tag
+            self.sendBox(box)
+
+    def error(self, tag: bytes, code: bytes, description: str) -> None:
+        """
+        Answer the question C{tag} with an error, if anybody still waits for it.
+        """
+        if self.stage is not Stage.GONE:
+            box = amp.AmpBox()
+            box[amp.ERROR] = tag
+            box[amp.ERROR_CODE] = code
+            box[amp.ERROR_DESCRIPTION] = description.encode()
+            self.sendBox(box)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: MIT
+"""
+One connection of the control channel.
+
+The side that dialed says L{Hello} first; the other judges it before it says
+anything of itself.  Nothing else is listened to until then.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from btcp.control.commands import (
+    Handoff,
+    HandoffRefused,
+    Hello,
+    HelloRefused,
+    Identity,
+    Ping,
+    Terminate,
+    read_identity,
+)
+from btcp.control.connection import BoundedAMP, Stage
+from btcp.control.fields import Malformed
+from btcp.handoff import messages
+from btcp.handoff.messages import Reason
+
+GREETING_TIME = 5.0
+"""Seconds a connection may take to say Hello."""
+
+MISSED_HEARTBEATS = 3
+"""Unanswered in a row, and the peer is taken for lost."""
+
+MAX_UNANSWERED = 16384
+"""Questions in flight in one direction: as many as a node has half-open flows."""
+
+_SMOOTHING = 8
+"""A new sample's share of the round-trip time is one in this many (RFC 6298)."""
+
+log = Logger()
+
+Answer = messages.Adopted | messages.Refused
+
+
+class LinkOwner(Protocol):
+    """
+    What a link needs of the node it belongs to.
+
+    @ivar identity: what our own Hello says.
+    @ivar heartbeat: seconds from one Ping to the next.
+    """
+
+    identity: Identity
+    clock: IReactorTime
+    heartbeat: float
+    counters: Counter[str]
+
+    def judge(self, link: ControlProtocol, identity: Identity) -> None:
+        """
+        @raise HelloRefused: if C{link} must not become a link to that node.
+        """
+
+    def link_up(self, link: ControlProtocol) -> None:
+        """
+        C{link.peer} was accepted.
+        """
+
+    def link_gone(self, link: ControlProtocol, why: str) -> None:
+        """
+        Nothing more comes from C{link}.
+        """
+
+    def handoff(self, node: str, message: messages.Handoff) -> Deferred[messages.Adopted]:
+        """
+        Fails with L{HandoffRefused}.
+        """
+
+    def terminated(self, node: str, records: list[messages.Terminate]) -> int:
+        """
+        @return: how many of the flows are unknown.
+        """
+
+
+class ControlProtocol(BoundedAMP):
+    """
+    A link, or what wants to become one.
+
+    @ivar peer: who the other side is, once its Hello was accepted.
+    @ivar dialed: the node that we dialed, L{None} if the other side did.
+    @ivar rtt: smoothed round-trip time in seconds, L{None} before the first.
+    """
+
+    def __init__(self, owner: LinkOwner, dialed: str | None = None) -> None:
+        super().__init__(owner.clock, owner.counters)
+        self.dialed = dialed
+        self.peer: Identity | None = None
+        self.rtt: float | None = None
+        self._owner = owner
+        self._asking = 0
+        self._answering = 0
+        self._silent_beats = 0
+        self._heart: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """
+        Say Hello if it is ours to begin.
+        """
+        self.limit(GREETING_TIME, "no Hello in time", "control.silent")
+        if self.dialed is not None:
+            self._say_hello()
+
+    def ended(self, why: str) -> None:
+        """
+        The link is gone, or never was one.
+        """
+        self._stop_heart()
+        self._owner.link_gone(self, why)
+
+    # what the peer asks
+
+    def asked(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
+        """
+        Answer the peer's question, or note that it could not be understood.
+        """
+        if self.peer is None:
+            self._greeted(tag, name, box)
+            return
+        answer = self._answers.get(name)
+        if answer is None:
+            self.complain(f"unknown command {name[:32]!r}", "control.unknown-command")
+            self.error(tag, amp.UNHANDLED_ERROR_CODE, "unknown command")
+            return
+        try:
+            answer(self, self.peer.node, tag, box)
+        except Malformed as error:
+            self.complain(str(error), "control.malformed")
+            self.error(tag, b"MALFORMED", str(error))
+
+    def _greeted(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
+        """
+        Judge the first command.
+        """
+        try:
+            if name != Hello.commandName:
+                raise HelloRefused(f"{name[:32]!r} before Hello")
+            identity = read_identity(box)
+            self._owner.judge(self, identity)
+        except (HelloRefused, Malformed) as error:
+            self.complain(f"refused: {error}", "control.refused-hello")
+            self.error(tag, b"REFUSED", str(error))
+            self.close(str(error))
+            return
+        self.limit(None)
+        self.answer(tag, amp.AmpBox())
+        if self.dialed is None:
+            self._say_hello()
+        self.peer = identity
+        self.stage = Stage.UP
+        log.info("link to {node} at {address}", node=identity.node, address=self.address)
+        self._beat()
+        self._owner.link_up(self)
+
+    def _answer_ping(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
+        self.answer(tag, amp.AmpBox())
+
+    def _answer_handoff(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
+        message = Handoff.parseArguments(box, self)["message"]
+        if self._answering >= MAX_UNANSWERED:
+            self.counters["control.overload"] += 1
+            self.error(tag, b"REFUSED", Reason.OVERLOAD.value)
+            return
+        self._answering += 1
+        try:
+            adoption = self._owner.handoff(node, message)
+        except Exception:  # see _fail
+            self._refused(Failure(), tag)
+            return
+        adoption.addCallback(self._adopted, tag)
+        adoption.addErrback(self._refused, tag)
+
+    def _adopted(self, adopted: messages.Adopted, tag: bytes) -> None:
+        self.answer(tag, Handoff.makeResponse({"adopted": adopted}, self))
+        self._answering -= 1
+
+    def _refused(self, failure: Failure, tag: bytes) -> None:
+        self._answering -= 1
+        if isinstance(failure.value, HandoffRefused):
+            self.error(tag, b"REFUSED", failure.value.reason.value)
+        else:
+            self._fail(tag, failure)
+
+    def _answer_terminate(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
+        records = Terminate.parseArguments(box, self)["records"]
+        try:
+            unknown = self._owner.terminated(node, records)
+        except Exception:  # see _fail
+            self._fail(tag, Failure())
+        else:
+            self.answer(tag, Terminate.makeResponse({"unknown": unknown}, self))
+
+    _answers: ClassVar[dict[bytes, Callable[[ControlProtocol, str, bytes, amp.AmpBox], None]]] = {
+        Handoff.commandName: _answer_handoff,
+        Terminate.commandName: _answer_terminate,
+        Ping.commandName: _answer_ping,
+    }
+
+    def _fail(self, tag: bytes, failure: Failure) -> None:
+        """
+        A defect of ours is no reason to lose the link and all its flows.
+        """
+        self.counters["control.failed"] += 1
+        log.failure("while answering {address}", failure, address=self.address)
+        self.error(tag, b"FAILED", "see the log of this node")
+
+    # what we ask
+
+    def hand_off(self, message: messages.Handoff) -> Deferred[Answer]:
+        """
+        @return: fires with the answer; never fails.
+        @raise struct.error: if a field is out of its range, and ValueError if
+            the request is too long.
+        """
+        if self.stage is not Stage.UP or self._crowded():
+            return succeed(messages.Refused(id=message.id, reason=Reason.LINK_LOST))
+        asked: Deferred[Any] = self.callRemote(Handoff, message=message)
+        self._asking += 1
+        asked.addCallbacks(
+            self._taken, self._not_taken, callbackArgs=(message.id,), errbackArgs=(message.id,)
+        )
+        return asked
+
+    def terminate(self, records: Sequence[messages.Terminate]) -> Deferred[int]:
+        """
+        @param records: all of one front-end, at least one, at most
+            L{MAX_RECORDS<btcp.control.fields.MAX_RECORDS>}.
+        @return: how many flows the peer did not know; fails as C{callRemote}.
+        """
+        asked: Deferred[Any] = self.callRemote(Terminate, records=records)
+        return asked.addCallback(lambda answer: answer["unknown"])
+
+    def probe(self) -> None:
+        """
+        Somebody claims that this link is dead: give it one heartbeat to answer.
+        """
+        if self._silent_beats < MISSED_HEARTBEATS - 1:
+            self._silent_beats = MISSED_HEARTBEATS - 1
+            self._stop_heart()
+            self._beat()
+
+    def _crowded(self) -> bool:
+        if self._asking < MAX_UNANSWERED:
+            return False
+        self.drop("leaves our questions unanswered", "control.unanswered")
+        return True
+
+    def _taken(self, answer: dict[str, Any], id: int) -> Answer:
+        self._asking -= 1
+        adopted: messages.Adopted = answer["adopted"]
+        if adopted.id != id:
+            self.drop("an answer is about another flow", "control.malformed")
+            return messages.Refused(id=id, reason=Reason.LINK_LOST)
+        return adopted
+
+    def _not_taken(self, failure: Failure, id: int) -> messages.Refused:
+        self._asking -= 1
+        error = failure.value
+        if isinstance(error, HandoffRefused):
+            return messages.Refused(id=id, reason=error.reason)
+        if self.stage is Stage.GONE:
+            return messages.Refused(id=id, reason=Reason.LINK_LOST)
+        self.complain(f"Handoff: {error}", "control.handoff-error")
+        return messages.Refused(id=id, reason=Reason.UNREACHABLE)
+
+    def _say_hello(self) -> None:
+        hello: Deferred[Any] = self.callRemote(Hello, **self._owner.identity.arguments())
+        hello.addErrback(self._hello_refused)
+
+    def _hello_refused(self, failure: Failure) -> None:
+        if self.stage is not Stage.GONE:
+            self.drop(f"refuses us: {failure.getErrorMessage()}", "control.refused-by-peer")
+
+    def _beat(self) -> None:
+        if self._silent_beats >= MISSED_HEARTBEATS:
+            self.drop("answers no heartbeat", "control.heartbeat-lost")
+            return
+        self._silent_beats += 1
+        self._heart = self.clock.callLater(self._owner.heartbeat, self._beat)
+        ping: Deferred[Any] = self.callRemote(Ping)
+        ping.addCallbacks(self._alive, lambda _: None, callbackArgs=(self.clock.seconds(),))
+
+    def _stop_heart(self) -> None:
+        if self._heart is not None and self._heart.active():
+            self._heart.cancel()
+
+    def _alive(self, _: object, asked: float) -> None:
+        self._silent_beats = 0
+        sample = self.clock.seconds() - asked
+        self.rtt = sample if self.rtt is None else self.rtt + (sample - self.rtt) / _SMOOTHING

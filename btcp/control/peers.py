@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: MIT
+"""
+All the links of one node: one to each other node of the cluster.
+
+Of two nodes the one whose name sorts lower dials, so there is never a pair of
+links to choose from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from random import random
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.application.internet import ClientService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from btcp.control.commands import HelloRefused, Identity
+from btcp.control.connection import Stage
+from btcp.control.dialing import (
+    ControlFactory,
+    Patience,
+    choose_source,
+    dial,
+    listen,
+    pack_address,
+)
+from btcp.control.link import Answer, ControlProtocol
+from btcp.control.terminations import Terminations
+from btcp.handoff import messages
+from btcp.handoff.messages import Capabilities, Reason
+
+MAX_GREETING = 64
+"""Accepted connections at a time that have not said Hello."""
+
+BATCH_TIME = 0.02
+"""Seconds a termination waits for others to travel with."""
+
+BATCH_RECORDS = 256
+"""As many terminations do not wait."""
+
+log = Logger()
+
+
+class NodeAddresses(Protocol):
+    """
+    What is used of C{btcp.config.Node}.
+    """
+
+    @property
+    def addresses(self) -> Sequence[bytes]: ...
+
+    @property
+    def control(self) -> tuple[str, int]: ...
+
+
+class ControlSettings(Protocol):
+    """
+    What is used of C{btcp.config.Control}.
+    """
+
+    @property
+    def heartbeat(self) -> float: ...
+
+
+class Settings(Protocol):
+    """
+    What is used of C{btcp.config.Config}.
+    """
+
+    @property
+    def node(self) -> str: ...
+
+    @property
+    def nodes(self) -> Mapping[str, NodeAddresses]: ...
+
+    @property
+    def control(self) -> ControlSettings: ...
+
+
+class IControlled(Protocol):
+    """
+    The node that L{Peers} speaks for.
+    """
+
+    def peer_up(self, node: str, epoch: int, capabilities: Capabilities) -> None:
+        """
+        C{node} can be spoken to.
+        """
+
+    def peer_down(self, node: str) -> None:
+        """
+        It cannot any more; all handoffs in flight to it were answered with
+        L{Reason.LINK_LOST} just before.  Not called when this node stops.
+        """
+
+    def handoff(self, node: str, message: messages.Handoff) -> Deferred[messages.Adopted]:
+        """
+        C{node} asks to adopt a connection.  Fails with
+        L{HandoffRefused<btcp.control.commands.HandoffRefused>}.
+        """
+
+    def terminate(self, node: str, records: list[messages.Terminate]) -> int:
+        """
+        C{node} says that flows are over.
+
+        @return: how many of them are unknown.
+        """
+
+
+@define(eq=False)
+class Peer:
+    """
+    Another node, and what we have to do with it.
+
+    @ivar addresses: where its connections may come from, packed.
+    @ivar link: the one link to it, if it is up.
+    @ivar flush: the call that will send its terminations.
+    """
+
+    name: str
+    addresses: frozenset[bytes]
+    patience: Patience
+    link: ControlProtocol | None = None
+    terminations: Terminations = field(factory=Terminations)
+    flush: IDelayedCall | None = None
+
+
+class Peers(MultiService):
+    """
+    The control channel of one node.
+
+    @ivar identity: what our Hello says.
+    """
+
+    def __init__(
+        self,
+        config: Settings,
+        *,
+        epoch: int,
+        capabilities: Capabilities,
+        owner: IControlled,
+        reactor: Any,
+        counters: Counter[str],
+        jitter: Callable[[], float] = random,
+    ) -> None:
+        """
+        @param epoch: 0 to 2**64-1, another one in each life of this node.
+        @param reactor: provides C{IReactorTCP} and C{IReactorTime}.
+        @param counters: moved under names that begin with C{control.}.
+        @param jitter: a number from 0 to 1, another one each time.
+        """
+        super().__init__()
+        self.identity = Identity(node=config.node, epoch=epoch, capabilities=capabilities)
+        self.clock = reactor
+        self.heartbeat = config.control.heartbeat
+        self.counters = counters
+        self._owner = owner
+        self._own = config.nodes[config.node]
+        self._greeting: set[ControlProtocol] = set()
+        self._listening: Any = None
+        self._peers: dict[str, Peer] = {}
+        for name, node in config.nodes.items():
+            if name != config.node:
+                addresses = frozenset((*node.addresses, pack_address(node.control[0])))
+                peer = Peer(name, addresses, Patience(jitter))
+                self._peers[name] = peer
+                if config.node < name:
+                    self._dial(peer, *node.control).setServiceParent(self)
+        self._known = frozenset(a for peer in self._peers.values() for a in peer.addresses)
+
+    # life
+
+    def startService(self) -> None:
+        """
+        Listen and dial.
+
+        @raise twisted.internet.error.CannotListenError: if the control address
+            cannot be had.
+        """
+        self._listening = listen(self.clock, *self._own.control, ControlFactory(self._accept))
+        super().startService()
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Say what is left to say and close all links.
+        """
+        for peer in self._peers.values():
+            self._flush(peer)
+        stopping = [maybeDeferred(super().stopService)]
+        if self._listening is not None:
+            stopping.append(maybeDeferred(self._listening.stopListening))
+            self._listening = None
+        for link in (*self._greeting, *(p.link for p in self._peers.values() if p.link)):
+            link.close("this node stops")
+            stopping.append(link.lost)
+        return gatherResults(stopping)
+
+    def _dial(self, peer: Peer, host: str, port: int) -> ClientService:
+        own = (pack_address(self._own.control[0]), *self._own.addresses)
+        factory = ControlFactory(lambda addr: ControlProtocol(self, peer.name))
+        return dial(self.clock, host, port, choose_source(host, own), factory, peer.patience)
+
+    # connections
+
+    def _accept(self, addr: Any) -> ControlProtocol | None:
+        """
+        Somebody connected.
+        """
+        why = None
+        if pack_address(addr.host) not in self._known:
+            why, counter = "not the address of a node", "control.stranger"
+        elif len(self._greeting) >= MAX_GREETING:
+            why, counter = "too many others have not said Hello", "control.crowded"
+        if why is not None:
+            self.counters[counter] += 1
+            log.warn("control connection of {address} closed: {why}", address=addr.host, why=why)
+            return None
+        link = ControlProtocol(self)
+        self._greeting.add(link)
+        return link
+
+    def judge(self, link: ControlProtocol, identity: Identity) -> None:
+        """
+        @raise HelloRefused: if C{link} must not become a link to that node.
+        """
+        name = identity.node
+        peer = self._peers.get(name)
+        if name == self.identity.node:
+            raise HelloRefused(f"{name!r} is this node itself")
+        if peer is None:
+            raise HelloRefused(f"{name!r} is not a node of this cluster")
+        if link.dialed is not None and name != link.dialed:
+            raise HelloRefused(f"{link.dialed!r} was dialed and {name!r} answered")
+        if link.dialed is None and self.identity.node < name:
+            raise HelloRefused(f"{name!r} is dialed by {self.identity.node!r}")
+        if pack_address(link.address) not in peer.addresses:
+            raise HelloRefused(f"{link.address} is not an address of {name!r}")
+        if peer.link is not None and peer.terminations.epoch == identity.epoch:
+            peer.link.probe()
+            raise HelloRefused(f"there is a link to {name!r}")
+
+    def link_up(self, link: ControlProtocol) -> None:
+        """
+        C{link.peer} said Hello.
+        """
+        self._greeting.discard(link)
+        identity = link.peer
+        assert identity is not None  # for mypy: it has just been set
+        peer = self._peers[identity.node]
+        if peer.link is not None:
+            peer.link.drop(f"{peer.name} has started anew", "control.replaced")
+        peer.patience.reset()
+        peer.link = link
+        self.counters["control.terminate-dropped"] += peer.terminations.begin(identity.epoch)
+        self._owner.peer_up(peer.name, identity.epoch, identity.capabilities)
+        self._flush(peer)
+
+    def link_gone(self, link: ControlProtocol, why: str) -> None:
+        """
+        Nothing more comes from C{link}.
+        """
+        self._greeting.discard(link)
+        peer = self._peers.get(link.peer.node) if link.peer else None
+        if peer is None or peer.link is not link:
+            return
+        log.info("link to {node} lost: {why}", node=peer.name, why=why)
+        peer.link = None
+        peer.terminations.rewind()
+        if self.running:
+            self._owner.peer_down(peer.name)
+
+    # what peers ask
+
+    def handoff(self, node: str, message: messages.Handoff) -> Deferred[messages.Adopted]:
+        """
+        As L{IControlled.handoff}.
+        """
+        return self._owner.handoff(node, message)
+
+    def terminated(self, node: str, records: list[messages.Terminate]) -> int:
+        """
+        As L{IControlled.terminate}.
+        """
+        unknown = self._owner.terminate(node, records)
+        self.counters["control.unknown-flow"] += unknown
+        return unknown
+
+    # what the owner asks
+
+    def hand_off(self, node: str, message: messages.Handoff) -> Deferred[Answer]:
+        """
+        Ask C{node} to adopt a connection.
+
+        @return: fires with the answer, a refusal too; with L{Reason.LINK_LOST}
+            if the link is down or is lost meanwhile.  Never fails, and waits as
+            long as the link lives: the deadline is the caller's.
+        @raise struct.error: if a field is out of its range, and ValueError if
+            the request is too long.
+        """
+        peer = self._peers.get(node)
+        if peer is None or peer.link is None:
+            return succeed(messages.Refused(id=message.id, reason=Reason.LINK_LOST))
+        return peer.link.hand_off(message)
+
+    def terminate(self, node: str, record: messages.Terminate) -> None:
+        """
+        Tell C{node} that a flow is over: soon, together with others, and again
+        after the link was lost, as long as C{node} lives.
+        """
+        peer = self._peers.get(node)
+        if peer is None or peer.terminations.epoch is None:
+            self.counters["control.terminate-dropped"] += 1
+        elif not peer.terminations.add(record):
+            self.counters["control.terminate-overflow"] += 1
+        elif peer.link is not None:
+            if peer.terminations.queued >= BATCH_RECORDS:
+                self._flush(peer)
+            elif peer.flush is None:
+                peer.flush = self.clock.callLater(BATCH_TIME, self._flush, peer)
+
+    def _flush(self, peer: Peer) -> None:
+        """
+        Send all terminations that wait.
+        """
+        if peer.flush is not None:
+            if peer.flush.active():
+                peer.flush.cancel()
+            peer.flush = None
+        while peer.link is not None and peer.link.stage is Stage.UP:
+            batch = peer.terminations.take()
+            if not batch:
+                break
+            peer.link.terminate(batch).addCallbacks(
+                self._settled,
+                self._unsettled,
+                callbackArgs=(peer, batch),
+                errbackArgs=(peer, peer.link, batch),
+            )
+
+    def _settled(self, unknown: int, peer: Peer, batch: list[messages.Terminate]) -> None:
+        peer.terminations.settle(batch)
+
+    def _unsettled(
+        self,
+        failure: Failure,
+        peer: Peer,
+        link: ControlProtocol,
+        batch: list[messages.Terminate],
+    ) -> None:
+        """
+        Not answered, because the link is lost, or answered with an error, which
+        it would be again.
+        """
+        if link.stage is Stage.UP:
+            link.complain(f"Terminate: {failure.getErrorMessage()}", "control.terminate-error")
+            peer.terminations.settle(batch)
+
+    def states(self) -> dict[str, dict[str, object]]:
+        """
+        @return: for each node its state (C{up} or C{down}), epoch, address, rtt
+            in seconds and number of terminations it has not acknowledged.
+        """
+        return {
+            peer.name: {
+                "state": "up" if peer.link else "down",
+                "epoch": peer.terminations.epoch,
+                "address": peer.link.address if peer.link else None,
+                "rtt": peer.link.rtt if peer.link else None,
+                "queued": len(peer.terminations),
+            }
+            for peer in self._peers.values()
+        }

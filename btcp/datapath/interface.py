@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""
+What the node, the core and a datapath ask of each other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
+from btcp.wire.icmp import PacketTooBig
+from btcp.wire.segment import Segment
+
+Movement = Transmit | Deliver | PassPacket | Install | Remove
+
+
+class Core(Protocol):
+    """
+    Who decides about packets; see L{btcp.handoff.bottom.BottomTcp}.
+
+    @ivar counters: shared, so that all that happened to packets is in one place.
+    """
+
+    counters: Counter[str]
+
+    def receive(self, segment: Segment, now: float) -> list[Action]:
+        """
+        A packet that no route takes, or that its route wants seen.
+        """
+
+    def too_big(self, message: PacketTooBig, now: float) -> list[Action]:
+        """
+        An ICMP message about a packet of a flow.
+        """
+
+
+class Shell(Protocol):
+    """
+    Who has the core's actions done.
+    """
+
+    def perform(self, actions: list[Action]) -> None:
+        """
+        Do them, in order.
+        """
+
+
+class Datapath(Protocol):
+    """
+    Delivers what the core must see; sends; moves the packets of installed routes
+    by itself; forgets them again.
+    """
+
+    def start(self, core: Core, shell: Shell) -> None:
+        """
+        Set up what is needed in the host and begin.
+
+        @raise DatapathError: if the host lacks something; nothing is left behind.
+        """
+
+    def stop(self) -> None:
+        """
+        Undo everything that L{start} did to the host.
+        """
+
+    def perform(self, movement: Movement) -> None:
+        """
+        Do one of the core's actions.
+        """
+
+
+class DatapathError(Exception):
+    """
+    The host does not let us move packets; the text says what is missing.
+    """

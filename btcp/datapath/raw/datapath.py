@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""
+The raw datapath in the Twisted reactor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from errno import errorcode
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from btcp.datapath.interface import Core, Movement, Shell
+from btcp.datapath.raw import frame
+from btcp.datapath.raw.device import Tap, hardware_address, require_loose_source_check
+from btcp.datapath.raw.guard import End, Guard, is_left_over
+from btcp.datapath.raw.sockets import PacketSender, frame_socket
+from btcp.handoff.actions import Deliver, Install, PassPacket, Remove, Transmit
+from btcp.handoff.route import Route
+from btcp.wire.gso import split
+from btcp.wire.icmp import PacketTooBig
+from btcp.wire.segment import Malformed, Segment
+
+TAP = "btcp0"
+
+_QUOTA = 64
+"""Frames per turn of the reactor: at a few tens of microseconds each, timers and
+the control channel wait a few milliseconds at most."""
+
+
+@implementer(IReadDescriptor)
+class RawDatapath:
+    """
+    See L{btcp.datapath.interface.Datapath}.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        clock: Callable[[], float],
+        device: str,
+        listeners: Iterable[End],
+        origins: Iterable[End],
+    ) -> None:
+        """
+        @param clock: monotonic seconds.
+        @param device: the device that faces the cluster.
+        @param listeners: where clients connect to.
+        @param origins: where this node's servers listen.
+        """
+        self._reactor = reactor
+        self._clock = clock
+        self._device = device
+        self._guard = Guard(device, TAP, listeners, origins)
+        self._routes: dict[bytes, Route] = {}
+        self._buffer = bytearray(frame.LARGEST)
+        self._view = memoryview(self._buffer)
+
+    # -- Datapath -------------------------------------------------------------
+
+    def start(self, core: Core, shell: Shell) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.start}.
+        """
+        self._core, self._shell, self._counters = core, shell, core.counters
+        require_loose_source_check()
+        self._own_address = hardware_address(self._device)
+        self._sender = PacketSender()
+        self._frames = frame_socket(self._device)
+        self._tap = Tap(TAP)
+        try:
+            if is_left_over():
+                self.log.warn("removing what a crash left in the packet filter")
+            self._guard.set_up()
+        except BaseException:
+            self._close()
+            raise
+        self._headers = {v: frame.headers(v, self._tap.hardware_address) for v in (4, 6)}
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.stop}.
+        """
+        self._reactor.removeReader(self)
+        self._guard.take_down()
+        self._close()
+
+    def perform(self, movement: Movement) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.perform}.
+        """
+        try:
+            if isinstance(movement, Transmit):
+                self._transmit(movement.segment)
+            elif isinstance(movement, Deliver):
+                self._deliver(movement.segment)
+            elif isinstance(movement, Install):
+                self._routes[movement.key] = movement.route
+            elif isinstance(movement, Remove):
+                self._routes.pop(movement.key, None)
+            else:
+                self._pass_packet(movement)
+        except OSError as problem:
+            self._lost(problem)
+
+    def _close(self) -> None:
+        self._tap.close()
+        self._frames.close()
+        self._sender.close()
+
+    # -- IReadDescriptor ------------------------------------------------------
+
+    def fileno(self) -> int:
+        """
+        The TAP device.
+        """
+        return self._tap.fd
+
+    def doRead(self) -> None:
+        """
+        Read as many frames as are there, but leave others their turn.
+        """
+        now, fd, buffers = self._clock(), self._tap.fd, [self._buffer]
+        for _ in range(_QUOTA):
+            try:
+                size = os.readv(fd, buffers)
+            except BlockingIOError:
+                return
+            try:
+                self._take(frame.parse(self._buffer, size), now)
+            except Malformed as problem:
+                self._odd(size, problem, now)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor gives the device up; L{stop} closes it.
+        """
+
+    def logPrefix(self) -> str:
+        """
+        See L{twisted.internet.interfaces.ILoggingContext}.
+        """
+        return "raw datapath"
+
+    # -- packets --------------------------------------------------------------
+
+    def _take(self, segment: Segment, now: float) -> None:
+        route = self._routes.get(segment.key)
+        if route is None or segment.flags & route.punt:
+            self._shell.perform(self._core.receive(segment, now))
+            return
+        route.take(segment, now)
+        try:
+            if route.local:
+                self._deliver(segment)
+            else:
+                self._transmit(segment)
+        except OSError as problem:
+            self._lost(problem)
+
+    def _odd(self, size: int, problem: Malformed, now: float) -> None:
+        """
+        No TCP segment: perhaps ICMP.
+        """
+        if problem.counter == "not-tcp":
+            start = frame.packet_start(self._buffer, size)
+            try:
+                message = PacketTooBig(bytes(self._view[start:size]))
+            except Malformed as other:
+                problem = other
+            else:
+                self._shell.perform(self._core.too_big(message, now))
+                return
+        self._counters[f"dropped.{problem.counter}"] += 1
+
+    def _transmit(self, segment: Segment) -> None:
+        if segment.frame == 0 and frame.sent_by(self._buffer, self._own_address):
+            # The local TCP's own frame: the host has found the next hop for it.
+            self._frames.send(self._view[: segment.end])
+            return
+        for packet in split(segment):
+            self._sender.send(packet, segment.destination)
+
+    def _deliver(self, segment: Segment) -> None:
+        if segment.frame == 0:
+            frame.address_to(self._buffer, self._tap.hardware_address)
+            os.write(self._tap.fd, self._view[: segment.end])
+        else:
+            packet = memoryview(segment.buffer)[segment.ip : segment.end]
+            if segment.partial:
+                segment.complete_checksum()
+            os.writev(self._tap.fd, [self._headers[segment.version], packet])
+
+    def _pass_packet(self, movement: PassPacket) -> None:
+        packet = movement.packet
+        version = packet[0] >> 4
+        if movement.local:
+            os.writev(self._tap.fd, [self._headers[version], packet])
+        else:
+            self._sender.send(packet, packet[16:20] if version == 4 else packet[24:40])
+
+    def _lost(self, problem: OSError) -> None:
+        """
+        What cannot be sent is lost, as on any wire; TCP sends it again.
+        """
+        self._counters[f"lost.{errorcode.get(problem.errno or 0, 'unknown')}"] += 1

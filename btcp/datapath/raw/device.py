@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""
+Network devices: the TAP device of our own, and facts about the others.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from errno import EBUSY, ENOENT
+from fcntl import ioctl
+from pathlib import Path
+from struct import Struct
+
+from btcp.datapath.interface import DatapathError
+
+# linux/if_tun.h
+_TUNSETIFF = 0x400454CA
+_TUNSETOFFLOAD = 0x400454D0
+_IFF_TAP = 0x0002
+_IFF_NO_PI = 0x1000
+_IFF_VNET_HDR = 0x4000
+_TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN = 1, 2, 4, 8
+
+# linux/sockios.h, net/if.h
+_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
+_SIOCGIFMTU = 0x8921
+_SIOCGIFHWADDR = 0x8927
+_SIOCSIFTXQLEN = 0x8943
+_IFF_UP = 1
+
+_FLAGS = Struct("16sH22x")
+_NUMBER = Struct("16si20x")
+_ADDRESS = Struct("16sH6s16x")
+
+_QUEUE = 8192
+"""Packets the kernel may queue for us: half a second of new connections."""
+
+_SYSCTL = Path("/proc/sys/net")
+
+
+class Tap:
+    """
+    A TAP device that lives as long as it is open.
+
+    @ivar name: of the device.
+    @ivar fd: reads and writes one frame a time, without blocking.
+    @ivar hardware_address: 6 octets.
+    """
+
+    def __init__(self, name: str) -> None:
+        """
+        @raise DatapathError: if the host does not let us.
+        """
+        self.name = name
+        try:
+            self.fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as problem:
+            hint = "load the tun module" if problem.errno == ENOENT else problem.strerror
+            raise DatapathError(f"cannot open /dev/net/tun: {hint}") from problem
+        try:
+            self._set_up()
+        except OSError as problem:
+            self.close()
+            if problem.errno == EBUSY:
+                raise DatapathError(f"device {name} is in use: is btcp running?") from problem
+            raise DatapathError(f"cannot set up device {name}: {problem.strerror}") from problem
+        self.hardware_address = hardware_address(name)
+
+    def close(self) -> None:
+        """
+        Remove the device.
+        """
+        os.close(self.fd)
+
+    def _set_up(self) -> None:
+        name = self.name.encode("ascii")
+        ioctl(self.fd, _TUNSETIFF, _FLAGS.pack(name, _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
+        ioctl(self.fd, _TUNSETOFFLOAD, _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN)
+        self._sysctl("ipv4", "rp_filter", 0)  # clients are behind another device
+        self._sysctl("ipv6", "addr_gen_mode", 1)  # no address, so nothing of its own to say
+        self._sysctl("ipv6", "accept_ra", 0)
+        _ask(_SIOCSIFTXQLEN, _NUMBER.pack(name, _QUEUE))
+        _, flags = _FLAGS.unpack(_ask(_SIOCGIFFLAGS, _FLAGS.pack(name, 0)))
+        _ask(_SIOCSIFFLAGS, _FLAGS.pack(name, flags | _IFF_UP))
+
+    def _sysctl(self, family: str, key: str, value: int) -> None:
+        path = _SYSCTL / family / "conf" / self.name / key
+        if path.parent.exists():  # there is no ipv6 directory on a host without IPv6
+            path.write_text(f"{value}\n")
+
+
+def hardware_address(name: str) -> bytes:
+    """
+    @return: of the device, 6 octets.
+    @raise DatapathError: if there is no such device, or it is no Ethernet.
+    """
+    try:
+        reply = _ask(_SIOCGIFHWADDR, _ADDRESS.pack(name.encode(), 0, b""))
+    except OSError as problem:
+        raise DatapathError(f"device {name}: {problem.strerror}") from problem
+    _, kind, address = _ADDRESS.unpack(reply)
+    if kind != 1:  # ARPHRD_ETHER
+        raise DatapathError(f"device {name} is no Ethernet device")
+    return bytes(address)
+
+
+def mtu(name: str) -> int:
+    """
+    @return: of the device, octets.
+    @raise DatapathError: if there is no such device.
+    """
+    try:
+        return int(_NUMBER.unpack(_ask(_SIOCGIFMTU, _NUMBER.pack(name.encode(), 0)))[1])
+    except OSError as problem:
+        raise DatapathError(f"device {name}: {problem.strerror}") from problem
+
+
+def require_loose_source_check() -> None:
+    """
+    What clients sent comes to the local TCP by the TAP device, where no route
+    leads back to them.
+
+    @raise DatapathError: if the host would drop it.
+    """
+    path = _SYSCTL / "ipv4/conf/all/rp_filter"
+    if path.exists() and path.read_text().strip() == "1":
+        raise DatapathError(
+            "net.ipv4.conf.all.rp_filter is 1 (strict): the local TCP would not see handed-off "
+            "connections; set it to 2 (loose) or 0, and net.ipv4.conf.DEVICE.rp_filter to 1 where "
+            "strictness is wanted"
+        )
+
+
+def _ask(request: int, argument: bytes) -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        return ioctl(asked, request, argument)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""
+The one table in the host's packet filter: brings packets to us, and keeps them
+from a TCP that does not know them and would reset them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+
+from btcp.datapath.interface import DatapathError
+
+TABLE = "btcp"
+MARK = 0xB7C9
+"""Of packets that we send ourselves: they are not to come back to us."""
+
+_RULES = """\
+add table netdev {table}
+delete table netdev {table}
+table netdev {table} {{
+    comment "made by btcp; removed when it stops"
+    set listeners4 {{ type ipv4_addr . inet_service; {listeners4} }}
+    set listeners6 {{ type ipv6_addr . inet_service; {listeners6} }}
+    set origins4 {{ type ipv4_addr . inet_service; {origins4} }}
+    set origins6 {{ type ipv6_addr . inet_service; {origins6} }}
+    set fronts4 {{ type ipv4_addr; {fronts4} }}
+    set fronts6 {{ type ipv6_addr; {fronts6} }}
+    chain ingress {{
+        type filter hook ingress device "{device}" priority -300; policy accept;
+        ip daddr . tcp dport @listeners4 fwd to "{tap}"
+        ip6 daddr . tcp dport @listeners6 fwd to "{tap}"
+        ip daddr . tcp dport @origins4 fwd to "{tap}"
+        ip6 daddr . tcp dport @origins6 fwd to "{tap}"
+        ip daddr @fronts4 icmp type 3 icmp code 4 fwd to "{tap}"
+        ip6 daddr @fronts6 icmpv6 type 2 fwd to "{tap}"
+    }}
+    chain egress {{
+        type filter hook egress device "{device}" priority 300; policy accept;
+        meta mark {mark} accept
+        ip saddr . tcp sport @origins4 fwd to "{tap}"
+        ip6 saddr . tcp sport @origins6 fwd to "{tap}"
+        ip saddr . tcp sport @listeners4 drop
+        ip6 saddr . tcp sport @listeners6 drop
+    }}
+}}
+"""
+
+End = tuple[bytes, int]
+"""Packed address and port."""
+
+
+def nft(script: str) -> str:
+    """
+    Have the packet filter do something, wholly or not at all.
+
+    @param script: what C{nft -f} reads.
+    @return: what it printed.
+    @raise DatapathError: if it would not.
+    """
+    try:
+        done = subprocess.run(
+            ["nft", "-f", "-"],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except OSError as problem:
+        raise DatapathError(f"cannot run nft: {problem.strerror}; install nftables") from problem
+    if done.returncode:
+        first = done.stderr.strip().splitlines()[0] if done.stderr.strip() else "no reason given"
+        raise DatapathError(f"nft refused the table of btcp: {first}")
+    return done.stdout
+
+
+class Guard:
+    """
+    The table, from L{set_up} to L{take_down}.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        tap: str,
+        listeners: Iterable[End],
+        origins: Iterable[End],
+        run: Callable[[str], str] = nft,
+    ) -> None:
+        """
+        @param device: the device that faces the cluster.
+        @param tap: where packets are to go.
+        @param run: as L{nft}.
+        """
+        self._device = device
+        self._tap = tap
+        self._listeners = sorted(set(listeners))
+        self._origins = sorted(set(origins))
+        self._run = run
+
+    def rules(self) -> str:
+        """
+        @return: the script that makes the table, whether it is there or not.
+        """
+        fronts = sorted({address for address, _ in self._listeners})
+        return _RULES.format(
+            table=TABLE,
+            device=self._device,
+            tap=self._tap,
+            mark=MARK,
+            listeners4=_ends(self._listeners, 4),
+            listeners6=_ends(self._listeners, 16),
+            origins4=_ends(self._origins, 4),
+            origins6=_ends(self._origins, 16),
+            fronts4=_elements(str(ip_address(each)) for each in fronts if len(each) == 4),
+            fronts6=_elements(str(ip_address(each)) for each in fronts if len(each) == 16),
+        )
+
+    def set_up(self) -> None:
+        """
+        @raise DatapathError: if the host cannot.
+        """
+        self._run(self.rules())
+
+    def take_down(self) -> None:
+        """
+        Remove the table, if it is there.
+        """
+        self._run(f"add table netdev {TABLE}\ndelete table netdev {TABLE}\n")
+
+
+def is_left_over(run: Callable[[str], str] = nft) -> bool:
+    """
+    @return: whether the table is there: the remains of a crash, if nothing runs.
+    """
+    return f"table netdev {TABLE}" in run("list tables netdev\n").splitlines()
+
+
+def _ends(ends: Iterable[End], size: int) -> str:
+    return _elements(f"{ip_address(at)} . {port}" for at, port in ends if len(at) == size)
+
+
+def _elements(texts: Iterable[str]) -> str:
+    joined = ", ".join(texts)
+    return f"elements = {{ {joined} }}" if joined else ""

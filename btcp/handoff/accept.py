@@ -1,0 +1,626 @@
+# SPDX-License-Identifier: MIT
+"""
+The front-end's half: accept connections below the local TCP, read the request,
+hand the connection over, forward what the client sends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from btcp.content.answer import answer
+from btcp.content.contract import ContentError
+from btcp.content.http import HttpReader
+from btcp.handoff.actions import Install, Remove
+from btcp.handoff.context import NEVER, Context
+from btcp.handoff.flows import AcceptedFlow
+from btcp.handoff.messages import Adopted, Reason, Terminate
+from btcp.handoff.reassembly import SLACK, WINDOW
+from btcp.handoff.route import OPENING, Route
+from btcp.handoff.splice import Rewriter, Splice
+from btcp.handoff.states import ACCEPT, Accept, Arrival
+from btcp.handoff.timers import Timers
+from btcp.wire.options import SynOptions, timestamps
+from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment, flow_key, reversed_key
+from btcp.wire.seqnum import add, distance, in_window, latest
+
+_QUEUED = 64
+"""Segments kept per flow while its handoff is under way; a window of full-sized
+ones is 24.  What does not fit was not acknowledged: the client sends it again."""
+
+_ANSWER_TIMEOUT = 0.3
+_ANSWER_TRIES = 6
+"""Seconds before an answer of our own is sent again, doubling; RFC 6298 with the
+round-trip time that a LAN or a nearby client has."""
+
+_KEPT_AFTER_ANSWER = 5.0
+"""Seconds we wait for the client's FIN once it has our answer."""
+
+
+class Local(Protocol):
+    """
+    The back-end on this very node.
+    """
+
+    def join(self, number: int, route: Route) -> None:
+        """
+        The client's packets of flow C{number} come by C{route}.
+        """
+
+    def deliver(self, number: int, segment: Segment) -> None:
+        """
+        A rewritten packet of flow C{number}.
+        """
+
+
+class Acceptor:
+    """
+    All flows of which this node is the front-end.
+
+    @ivar flows: by the key of the client's packets.
+    """
+
+    def __init__(self, context: Context, timers: Timers[AcceptedFlow], local: Local) -> None:
+        self.context = context
+        self.timers = timers
+        self._local = local
+        self.flows: dict[bytes, AcceptedFlow] = {}
+        self._by_id: dict[int, AcceptedFlow] = {}
+        self._by_node: dict[str, dict[int, AcceptedFlow]] = {}
+        self._half_open = 0
+        self._last_id = 0
+
+    def __len__(self) -> int:
+        return len(self.flows)
+
+    # -- what happens to flows ------------------------------------------------
+
+    def receive(self, segment: Segment) -> None:
+        """
+        A packet from a client to a listener, or to a flow that is not spliced.
+        """
+        flow = self.flows.get(segment.key)
+        if (flow is None or flow.route is None) and not segment.intact():
+            self.context.count("dropped.bad-checksum")
+        elif flow is None:
+            self._listen(segment)
+        else:
+            self.step(flow, _arrival(flow, segment), segment)
+
+    def adopted(self, node: str, message: Adopted) -> None:
+        """
+        A back-end says that it has the connection.
+        """
+        flow = self._by_id.get(message.id)
+        if flow is None or flow.node != node:
+            self._abandon_at(node, message.id)
+        elif flow.state is Accept.HANDING_OFF:
+            self.step(flow, Arrival.ADOPTED, message)
+
+    def refused(self, node: str, number: int, reason: Reason) -> None:
+        """
+        A back-end will not have it, or cannot be asked.
+        """
+        flow = self._by_id.get(number)
+        if flow is None or flow.node != node or flow.state is not Accept.HANDING_OFF:
+            self.context.count("handoff.late-refusal")
+            return
+        self.context.count(f"handoff.refused.{reason.value}")
+        self.context.note(
+            "{node} refused {client}: {reason}", node=node, client=flow.client, reason=reason.value
+        )
+        self.step(flow, Arrival.REFUSED, reason)
+
+    def terminate(self, node: str, message: Terminate) -> bool:
+        """
+        A back-end says that the connection is over.
+
+        @return: whether the flow was known.
+        """
+        flow = self._by_id.get(message.id)
+        if flow is None or flow.node != node:
+            return False
+        closed = message.reason is Reason.CLOSED
+        self.step(flow, Arrival.TERMINATED if closed else Arrival.ABORTED, message.reason)
+        return True
+
+    def node_lost(self, node: str) -> None:
+        """
+        A back-end and its flows are gone.
+        """
+        for flow in list(self._by_node.get(node, {}).values()):
+            lost = Arrival.NODE_LOST if _restartable(flow) else Arrival.RESPONSE_LOST
+            self.step(flow, lost, Reason.LINK_LOST)
+
+    def expire(self, flow: AcceptedFlow) -> None:
+        """
+        The flow's timer ran out.
+        """
+        if self.flows.get(flow.key) is not flow:
+            return
+        silent = flow.state is Accept.HANDING_OFF and flow.response_seen
+        self.step(flow, Arrival.RESPONSE_LOST if silent else Arrival.TIMEOUT, Reason.ABANDONED)
+
+    def step(self, flow: AcceptedFlow, event: Arrival, detail: object) -> None:
+        """
+        Go by the table.
+        """
+        transition = ACCEPT[flow.state].get(event)
+        if transition is None:
+            self.context.count(f"accept.unexpected.{event.value.replace(' ', '-')}")
+            return
+        was, (flow.state, action) = flow.state, transition
+        if was is Accept.SYN_RECEIVED and flow.state is not was:
+            self._half_open -= 1
+        getattr(self, f"_{action}")(flow, detail)
+
+    # -- LISTEN, SYN-RECEIVED -------------------------------------------------
+
+    def _listen(self, segment: Segment) -> None:
+        if segment.flags & RST:
+            self.context.count("dropped.stray-rst")
+        elif segment.flags & (SYN | ACK | FIN) == SYN:
+            settings = self.context.settings
+            if len(self.flows) >= settings.max_flows:
+                self.context.count("dropped.flow-table-full")
+            elif self._half_open >= settings.max_half_open:
+                self.context.count("dropped.half-open-table-full")
+            else:
+                self._answer_syn(segment)
+        else:
+            self._reset_stranger(segment)
+
+    def _reset_stranger(self, segment: Segment) -> None:
+        self.context.count("reset.no-such-flow")
+        self._reset(segment)
+
+    def _reset(self, segment: Segment) -> None:
+        """
+        RFC 9293, 3.10.7.1: the reset of a segment that has no connection.
+        """
+        key = reversed_key(segment.key)
+        if segment.flags & ACK:
+            self.context.transmit(key, segment.ack, 0, RST)
+        else:
+            self.context.transmit(key, 0, segment.next, RST | ACK)
+
+    def _answer_syn(self, segment: Segment) -> None:
+        context = self.context
+        self._last_id += 1
+        flow = AcceptedFlow(
+            number=self._last_id,
+            key=segment.key,
+            back=reversed_key(segment.key),
+            listener=context.settings.listeners[_local_end(segment)],
+            irs=segment.seq,
+            iss=context.initial_sequence_number(segment.key),
+            window=segment.window,
+            offered=SynOptions.read(segment),
+            reader=HttpReader(context.settings.max_request),
+            started=context.now,
+        )
+        flow.client_ack = add(flow.iss, 1)
+        flow.promised = self._promise(flow)
+        flow.tsval, flow.front_tsval = flow.offered.tsval, flow.promised.tsval
+        self.flows[flow.key] = flow
+        self._by_id[flow.number] = flow
+        self._half_open += 1
+        context.count("accept.syn")
+        self.timers.set(flow, context.now + context.settings.periods.handshake, context.now)
+        self._repeat_syn_ack(flow, segment)
+
+    def _promise(self, flow: AcceptedFlow) -> SynOptions:
+        """
+        What the client offers and every node of the cluster can keep.
+        """
+        offered, can = flow.offered, self.context.promise
+        stamps = can.timestamps and offered.tsval >= 0
+        return SynOptions(
+            mss=can.mtu - (40 if len(flow.key) == 12 else 60),
+            scale=self.context.settings.window_scale
+            if can.window_scaling and offered.scale >= 0
+            else -1,
+            sack=can.sack and offered.sack,
+            tsval=self.context.timestamp(flow.back) if stamps else -1,
+            tsecr=offered.tsval if stamps else 0,
+        )
+
+    def _repeat_syn_ack(self, flow: AcceptedFlow, segment: Segment) -> None:
+        options = flow.promised.pack()
+        self.context.transmit(
+            flow.back, flow.iss, add(flow.irs, 1), SYN | ACK, WINDOW, options
+        )
+
+    def _start_over(self, flow: AcceptedFlow, segment: Segment) -> None:
+        self.context.count("accept.reused-port")
+        self._free(flow)
+        self._listen(segment)
+
+    def _establish(self, flow: AcceptedFlow, segment: Segment) -> None:
+        now = self.context.now
+        self.context.count("accept.established")
+        self.timers.set(flow, now + self.context.settings.periods.request, now)
+        self._collect(flow, segment)
+
+    def _reset_handshake(self, flow: AcceptedFlow, segment: Segment) -> None:
+        self.context.count("accept.bad-handshake-ack")
+        if segment.flags & (ACK | RST) == ACK:
+            self._reset(segment)
+
+    def _give_up_handshake(self, flow: AcceptedFlow, _: None) -> None:
+        self.context.count("accept.handshake-timeout")
+        self._free(flow)
+
+    # -- ESTABLISHED ----------------------------------------------------------
+
+    def _collect(self, flow: AcceptedFlow, segment: Segment) -> None:
+        if not self._acceptable(flow, segment):
+            return
+        offset = distance(add(flow.irs, 1), segment.seq)
+        have = len(flow.request.octets)
+        if not segment.size and not segment.flags & FIN:
+            if offset < have:  # a keep-alive probe
+                self._acknowledge(flow)
+            return
+        fresh = flow.request.add(offset, segment.payload)
+        if fresh is None:
+            self.context.count("dropped.outside-window")
+            return
+        self._read(flow, fresh, segment)
+
+    def _read(self, flow: AcceptedFlow, fresh: bytes, segment: Segment) -> None:
+        """
+        Give the reader what is new; acknowledge what leaves the request
+        incomplete, and no more: what completes it, the back-end acknowledges.
+        """
+        try:
+            key = flow.reader.feed(fresh) if fresh else None
+        except ContentError as error:
+            self.step(flow, Arrival.REJECTED, (error.status, error.reason))
+            return
+        finished = segment.flags & FIN and segment.next == add(flow.received, 1)
+        if key is not None:
+            flow.request_key = key
+            if finished:
+                flow.queue.append(segment.copy())
+            self.step(flow, Arrival.REQUEST, None)
+        elif finished:
+            flow.client_fin = True
+            empty = not flow.request.octets
+            reason = "the connection was closed before the request was complete"
+            self.step(flow, Arrival.REJECTED, None if empty else (400, reason))
+        else:
+            flow.acked = len(flow.request.octets)
+            self._acknowledge(flow)
+
+    def _acceptable(self, flow: AcceptedFlow, segment: Segment) -> bool:
+        """
+        RFC 9293, 3.10.7.4, as far as a peer that was sent nothing but a SYN/ACK
+        (and perhaps an answer) can tell.
+        """
+        if not segment.flags & ACK or not in_window(
+            segment.ack, add(flow.iss, 1), flow.answer_octets + 1
+        ):
+            self.context.count("dropped.unacceptable-ack")
+            return False
+        if not -65536 < distance(flow.received, segment.seq) <= WINDOW + SLACK:
+            self.context.count("dropped.outside-window")
+            self._acknowledge(flow)
+            return False
+        if flow.tsval >= 0:
+            stamps = timestamps(segment)
+            if stamps is not None:
+                flow.tsval = latest(flow.tsval, stamps[0])
+        return True
+
+    def _acknowledge(self, flow: AcceptedFlow) -> None:
+        self._emit(flow, flow.sent, ACK)
+
+    def _emit(self, flow: AcceptedFlow, seq: int, flags: int, payload: bytes = b"") -> None:
+        """
+        Send a segment of our own on a connection that is still ours.
+        """
+        left = max(WINDOW - len(flow.request.octets), 0)
+        scale = max(flow.promised.scale, 0)
+        # Rounded up: rounding down would take back a part of what was promised.
+        window = left + (1 << scale) - 1 >> scale
+        ack = add(flow.received, flow.client_fin)
+        self.context.transmit(flow.back, seq, ack, flags, window, self._stamps(flow), payload)
+
+    def _stamps(self, flow: AcceptedFlow) -> bytes:
+        if flow.front_tsval < 0:
+            return b""
+        flow.front_tsval = latest(flow.front_tsval, self.context.timestamp(flow.back))
+        return flow.stamps()
+
+    def _challenge(self, flow: AcceptedFlow, segment: Segment) -> None:
+        self.context.count("accept.challenge")
+        self._acknowledge(flow)
+
+    def _forget(self, flow: AcceptedFlow, _: object) -> None:
+        self._free(flow)
+
+    # -- HANDING-OFF ----------------------------------------------------------
+
+    def _hand_off(self, flow: AcceptedFlow, _: None) -> None:
+        assert flow.request_key is not None
+        candidates = self.context.settings.place(flow.request_key)
+        if candidates is None:
+            self.context.count("rejected.no-such-content")
+            self.step(flow, Arrival.REJECTED, (404, "no node holds this"))
+            return
+        flow.candidates = deque(candidates)
+        self._try_next(flow, None)
+
+    def _try_next(self, flow: AcceptedFlow, _: object) -> None:
+        self._leave_node(flow)
+        if not flow.candidates:
+            self.context.count("rejected.no-live-node")
+            self.step(flow, Arrival.REJECTED, (503, "no node that holds this can answer now"))
+            return
+        context = self.context
+        flow.node = node = flow.candidates.popleft()
+        self._by_node.setdefault(node, {})[flow.number] = flow
+        self.timers.set(flow, context.now + context.settings.periods.handoff, context.now)
+        message = flow.handoff()
+        context.count("handoff.local" if node == context.settings.node else "handoff.sent")
+        context.to_back(node, message)
+
+    def _give_up_node(self, flow: AcceptedFlow, _: None) -> None:
+        assert flow.node is not None
+        self.context.count("handoff.timeout")
+        self.context.note("{node} is silent about {client}", node=flow.node, client=flow.client)
+        self._abandon_at(flow.node, flow.number)
+        self._try_next(flow, None)
+
+    def _abandon(self, flow: AcceptedFlow, _: object) -> None:
+        assert flow.node is not None
+        self._abandon_at(flow.node, flow.number)
+        self._free(flow)
+
+    def _abandon_at(self, node: str, number: int, why: Reason = Reason.ABANDONED) -> None:
+        own = self.context.settings.node
+        message = Terminate(front=own, id=number, reason=why, client_next=0, server_next=0)
+        self.context.to_back(node, message)
+
+    def _queue(self, flow: AcceptedFlow, segment: Segment) -> None:
+        news = distance(flow.received, segment.next) > 0
+        if segment.flags & ACK and distance(flow.client_ack, segment.ack) > 0:
+            flow.client_ack, news = segment.ack, True
+        if not news:  # it was sent again because we do not acknowledge it
+            self.context.count("accept.repeated-request")
+        elif len(flow.queue) >= _QUEUED:
+            self.context.count("dropped.handoff-queue-full")
+        else:
+            flow.queue.append(segment.copy())
+
+    # -- FORWARDING -----------------------------------------------------------
+
+    def _splice(self, flow: AcceptedFlow, adopted: Adopted) -> None:
+        context = self.context
+        client = flow.client
+        flow.route = route = Route(
+            Rewriter(
+                Splice(
+                    old=flow.key,
+                    new=flow_key(client.address, client.port, adopted.address, adopted.port),
+                    ack=adopted.isn - flow.iss,
+                    tsecr=-adopted.ts_delta,
+                )
+            ),
+            local=flow.node == context.settings.node,
+            punt=OPENING,
+            ack=add(flow.iss, 1),
+            end=flow.received,
+            now=context.now,
+        )
+        if route.local:
+            self._local.join(flow.number, route)
+        context.count("handoff.done")
+        context.note(
+            "handed off {client} {request} to {node} in {seconds:.6f} s",
+            client=client,
+            front=flow.front,
+            request=flow.request_key,
+            node=flow.node,
+            seconds=context.now - flow.started,
+        )
+        context.actions.append(Install(flow.key, route))
+        self.timers.set(flow, context.now + context.settings.periods.established, context.now)
+        while flow.queue:
+            self._forward(flow, flow.queue.popleft())
+
+    def _forward(self, flow: AcceptedFlow, segment: Segment) -> None:
+        route = flow.route
+        assert route is not None
+        route.take(segment, self.context.now)
+        if route.local:
+            self._local.deliver(flow.number, segment)
+        else:
+            self.context.pass_on(segment, local=False)
+
+    def _hold_syn(self, flow: AcceptedFlow, segment: Segment) -> None:
+        """
+        Perhaps the connection is over and the Terminate on its way; perhaps not,
+        and the back-end's TCP has to say so (RFC 5961, 4).
+        """
+        if segment.intact():
+            flow.held_syn = segment.copy()
+            self._forward(flow, segment)
+
+    def _move_on(self, flow: AcceptedFlow, _: Reason) -> None:
+        """
+        Nothing of the lost node's response reached the client: another may answer.
+        """
+        assert flow.node is not None
+        lost = flow.node
+        self.context.count("handoff.moved-on")
+        self._unroute(flow)
+        assert flow.request_key is not None
+        candidates = self.context.settings.place(flow.request_key) or ()
+        flow.candidates = deque(node for node in candidates if node != lost)
+        self._try_next(flow, None)
+
+    def _reset_client(self, flow: AcceptedFlow, why: Reason) -> None:
+        if why is not Reason.LINK_LOST and flow.node is not None:
+            self._abandon_at(flow.node, flow.number, why)
+        ack = flow.route.ack if flow.route is not None else flow.client_ack
+        self.context.transmit(flow.back, ack, 0, RST)
+        self._finish(flow, why)
+        self._free(flow)
+
+    def _linger(self, flow: AcceptedFlow, why: Reason | None) -> None:
+        self._finish(flow, why or Reason.CLOSED)
+        if flow.held_syn is not None:
+            self._start_over(flow, flow.held_syn)
+            return
+        now = self.context.now
+        self.timers.set(flow, now + self.context.settings.periods.linger, now)
+
+    def _end(self, flow: AcceptedFlow, why: Reason) -> None:
+        self._finish(flow, why)
+        held = flow.held_syn
+        self._free(flow)
+        if held is not None:
+            self._listen(held)
+
+    def _finish(self, flow: AcceptedFlow, why: Reason) -> None:
+        self.context.count(f"ended.{why.value}")
+        self.context.note(
+            "ended {client}: {reason}",
+            client=flow.client,
+            node=flow.node,
+            reason=why.value,
+            seconds=self.context.now - flow.started,
+        )
+
+    def _check_idle(self, flow: AcceptedFlow, _: None) -> None:
+        assert flow.route is not None
+        now, idle = self.context.now, self.context.settings.periods.established
+        if flow.route.used + idle > now:
+            self.timers.set(flow, flow.route.used + idle, now)
+            return
+        self._reset_client(flow, Reason.IDLE)
+
+    def _forward_late(self, flow: AcceptedFlow, segment: Segment) -> None:
+        if flow.route is not None:
+            self._forward(flow, segment)
+        elif segment.flags & FIN:
+            self._acknowledge(flow)
+
+    # -- ANSWERED -------------------------------------------------------------
+
+    def _answer(self, flow: AcceptedFlow, what: tuple[int, str] | None) -> None:
+        """
+        @param what: status and reason; C{None} to close without a word.
+        """
+        context = self.context
+        self._leave_node(flow)
+        flow.queue.clear()
+        if what is not None:
+            status, reason = what
+            context.count(f"answered.{status}")
+            context.note(
+                "answered {client} {status}: {reason}",
+                client=flow.client,
+                status=status,
+                reason=reason,
+            )
+            head = flow.request_key is not None and flow.request_key.method == "HEAD"
+            flow.answer = answer(status, reason, head=head)
+        flow.answer_octets = len(flow.answer) + 1
+        flow.tries = 0
+        self._send_answer(flow)
+
+    def _answer_late(self, flow: AcceptedFlow, _: None) -> None:
+        self._answer(flow, (408, "the request did not come in time"))
+
+    def _send_answer(self, flow: AcceptedFlow) -> None:
+        self._emit(flow, add(flow.iss, 1), FIN | PSH | ACK, flow.answer)
+        now = self.context.now
+        self.timers.set(flow, now + _ANSWER_TIMEOUT * 2**flow.tries, now)
+
+    def _repeat_answer(self, flow: AcceptedFlow, _: None) -> None:
+        flow.tries += 1
+        if flow.answer_taken or flow.tries >= _ANSWER_TRIES:
+            self.context.transmit(flow.back, flow.sent, 0, RST)
+            self._free(flow)
+        else:
+            self._send_answer(flow)
+
+    def _drain(self, flow: AcceptedFlow, segment: Segment) -> None:
+        """
+        What the client goes on sending is taken and thrown away, or it would
+        never see the answer but a reset.
+        """
+        if not self._acceptable(flow, segment):
+            return
+        context, news = self.context, segment.size or segment.flags & FIN
+        if segment.ack == flow.sent and not flow.answer_taken:
+            flow.answer_taken = True
+            self.timers.set(flow, context.now + _KEPT_AFTER_ANSWER, context.now)
+        if news and distance(segment.seq, flow.received) >= 0:
+            # All that was read so far is in `irs`; the window opens anew.
+            flow.discard(segment)
+        if news:
+            self._acknowledge(flow)
+        if flow.client_fin and flow.answer_taken:
+            self.step(flow, Arrival.FINISHED, None)
+
+    # -- the end --------------------------------------------------------------
+
+    def _leave_node(self, flow: AcceptedFlow) -> None:
+        if flow.node is not None:
+            self._by_node[flow.node].pop(flow.number, None)
+            flow.node = None
+
+    def _unroute(self, flow: AcceptedFlow) -> None:
+        if flow.route is not None:
+            self.context.actions.append(Remove(flow.key))
+            flow.route = None
+
+    def _free(self, flow: AcceptedFlow) -> None:
+        if flow.state is Accept.SYN_RECEIVED:
+            self._half_open -= 1
+        flow.state = Accept.CLOSED
+        flow.deadline = NEVER
+        self._leave_node(flow)
+        self._unroute(flow)
+        self._by_id.pop(flow.number, None)
+        if self.flows.get(flow.key) is flow:
+            del self.flows[flow.key]
+
+
+def _arrival(flow: AcceptedFlow, segment: Segment) -> Arrival:
+    """
+    What a packet means to a flow that exists.
+    """
+    flags = segment.flags
+    if flow.state is Accept.SYN_RECEIVED and flags & ACK and segment.ack != add(flow.iss, 1):
+        return Arrival.BAD_ACK
+    if flags & RST:
+        if flow.route is None and segment.seq != flow.received:
+            return Arrival.SEGMENT  # out of place: RFC 5961, 3; answered as such
+        return Arrival.RST
+    if flags & (SYN | ACK) == SYN:
+        return Arrival.REPEATED_SYN if segment.seq == flow.irs else Arrival.SYN
+    return Arrival.SEGMENT
+
+
+def _restartable(flow: AcceptedFlow) -> bool:
+    """
+    Whether another node can answer the request as if nothing had been: the client
+    has nothing of a response, and no data went to the lost node but the request
+    that we still have.
+    """
+    route = flow.route
+    return (
+        flow.state is not Accept.CLOSED
+        and not flow.response_seen
+        and (route is None or distance(flow.received, route.end) <= 0)
+    )
+
+
+def _local_end(segment: Segment) -> bytes:
+    return segment.destination + segment.key[-2:]

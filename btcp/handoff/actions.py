@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""
+What the core asks the shell around it to do, in this order.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from btcp.handoff.messages import Adopted, Handoff, Refused, Terminate
+from btcp.handoff.route import Route
+from btcp.wire.segment import Segment
+
+
+@frozen(slots=True)
+class Transmit:
+    """
+    Send a packet to the network.
+    """
+
+    segment: Segment
+
+
+@frozen(slots=True)
+class Deliver:
+    """
+    Give a packet to the local TCP, as if it had come from the network.
+    """
+
+    segment: Segment
+
+
+@frozen(slots=True)
+class PassPacket:
+    """
+    Let a packet that is no TCP segment go its way.
+
+    @ivar packet: a whole IP packet.
+    @ivar local: to the local host, else to the network.
+    """
+
+    packet: bytes
+    local: bool
+
+
+@frozen(slots=True)
+class Install:
+    """
+    Move the packets with this key by yourself from now on.
+    """
+
+    key: bytes
+    route: Route
+
+
+@frozen(slots=True)
+class Remove:
+    """
+    Forget the route of this key.
+    """
+
+    key: bytes
+
+
+@frozen(slots=True)
+class Send:
+    """
+    Send a message to a peer.
+    """
+
+    node: str
+    message: Handoff | Terminate
+
+
+@frozen(slots=True)
+class Reply:
+    """
+    Answer the peer's handoff.
+    """
+
+    node: str
+    message: Adopted | Refused
+
+
+@frozen(slots=True)
+class Note:
+    """
+    Something an operator wants on record.
+
+    @ivar what: the text, with C{{name}} for each of the fields.
+    """
+
+    what: str
+    fields: dict[str, object] = field(factory=dict)
+
+
+Action = Transmit | Deliver | PassPacket | Install | Remove | Send | Reply | Note

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""
+What both halves of the core share: settings, counters, the time, and the
+actions of the present call.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from math import inf
+
+from attrs import define, field, frozen
+
+from btcp.content.contract import RequestKey
+from btcp.handoff.actions import Action, Deliver, Note, Reply, Send, Transmit
+from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
+from btcp.wire.build import compose
+from btcp.wire.segment import Segment
+
+_TICKS_PER_SECOND = 1000
+"""Of our TSval: milliseconds, as Linux counts them."""
+
+_ISN_TICKS_PER_SECOND = 250_000
+"""RFC 9293, 3.4.1: one every 4 microseconds."""
+
+NEVER = inf
+"""The deadline of a flow that has none."""
+
+Message = Handoff | Adopted | Refused | Terminate
+
+
+@frozen(slots=True, kw_only=True)
+class Periods:
+    """
+    Seconds; see C{docs/configuration.md}.
+    """
+
+    handshake: float = 5.0
+    request: float = 10.0
+    handoff: float = 1.0
+    established: float = 900.0
+    half_closed: float = 120.0
+    linger: float = 2.0
+
+
+@frozen(slots=True, kw_only=True)
+class Settings:
+    """
+    @ivar node: this node's name.
+    @ivar listeners: packed address and port (2 octets) to the listener's name.
+    @ivar origins: listener name and IP version to the packed address and the
+        port of this node's origin.
+    @ivar place: the nodes that should answer a request, best first; C{None} if
+        no node holds it.
+    @ivar periods: timeouts.
+    @ivar max_flows: bound of each half's table.
+    @ivar max_half_open: bound on connections whose handshake is not complete.
+    @ivar max_request: bound on the octets of a request's head.
+    @ivar window_scale: what every SYN/ACK promises.
+    @ivar secret: 16 to 64 random octets; initial sequence numbers come from it.
+    """
+
+    node: str
+    listeners: Mapping[bytes, str]
+    origins: Mapping[tuple[str, int], tuple[bytes, int]]
+    place: Callable[[RequestKey], list[str] | None]
+    periods: Periods = field(factory=Periods)
+    max_flows: int = 262_144
+    max_half_open: int = 16_384
+    max_request: int = 16_384
+    window_scale: int = 7
+    secret: bytes
+
+
+@define(slots=True)
+class Context:
+    """
+    @ivar promise: what every node of the cluster can keep.
+    @ivar now: of the present call; seconds, monotonic.
+    @ivar actions: of the present call, in order.
+    @ivar local: what one half of this node says to the other: whether to the
+        back-end's half, and the message.
+    """
+
+    settings: Settings
+    promise: Capabilities
+    counters: Counter[str] = field(factory=Counter)
+    now: float = 0.0
+    actions: list[Action] = field(factory=list)
+    local: deque[tuple[bool, Message]] = field(factory=deque)
+
+    def begin(self, now: float) -> list[Action]:
+        """
+        Start a call from the shell.
+
+        @return: the list that this call's actions are going to be in.
+        """
+        self.now = now
+        self.actions = []
+        return self.actions
+
+    def count(self, name: str) -> None:
+        """
+        Move a counter.
+        """
+        self.counters[name] += 1
+
+    def note(self, what: str, **fields: object) -> None:
+        """
+        Put something on record.
+        """
+        self.actions.append(Note(what, fields))
+
+    def to_back(self, node: str, message: Handoff | Terminate) -> None:
+        """
+        As a front-end, say something to a back-end, which may be this very node.
+        """
+        if node == self.settings.node:
+            self.local.append((True, message))
+        else:
+            self.actions.append(Send(node, message))
+
+    def to_front(self, node: str, message: Adopted | Refused | Terminate) -> None:
+        """
+        As a back-end, say something to a front-end, which may be this very node.
+        """
+        if node == self.settings.node:
+            self.local.append((False, message))
+        elif isinstance(message, Terminate):
+            self.actions.append(Send(node, message))
+        else:
+            self.actions.append(Reply(node, message))
+
+    def transmit(
+        self,
+        key: bytes,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int = 0,
+        options: bytes = b"",
+        payload: bytes = b"",
+    ) -> None:
+        """
+        Send a segment of our own making to the network.
+        """
+        self.actions.append(Transmit(compose(key, seq, ack, flags, window, options, payload)))
+
+    def deliver(
+        self,
+        key: bytes,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int = 0,
+        options: bytes = b"",
+        payload: bytes = b"",
+    ) -> None:
+        """
+        Give a segment of our own making to the local TCP.
+        """
+        self.actions.append(Deliver(compose(key, seq, ack, flags, window, options, payload)))
+
+    def pass_on(self, segment: Segment, local: bool) -> None:
+        """
+        Let a packet go its way.
+        """
+        self.actions.append(Deliver(segment) if local else Transmit(segment))
+
+    def initial_sequence_number(self, key: bytes) -> int:
+        """
+        RFC 6528: a clock, and a secret function of the connection's ends.
+        """
+        digest = blake2b(key, digest_size=4, key=self.settings.secret).digest()
+        ticks = int(self.now * _ISN_TICKS_PER_SECOND)
+        return (int.from_bytes(digest, "big") + ticks) & 0xFFFFFFFF
+
+    def timestamp(self, key: bytes) -> int:
+        """
+        Our TSval for a pair of hosts: monotonic over all their connections
+        (RFC 7323, 5.3), and telling nobody how long this host is up.
+        """
+        digest = blake2b(key[:-4], digest_size=4, key=self.settings.secret).digest()
+        ticks = int(self.now * _TICKS_PER_SECOND)
+        return (int.from_bytes(digest, "big") + ticks) & 0xFFFFFFFF
+
+

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""
+What each half of the core remembers of a connection.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+
+from attrs import Factory, define
+
+from btcp.content.contract import ContentReader, RequestKey
+from btcp.handoff.messages import Endpoint, Handoff
+from btcp.handoff.reassembly import RequestBuffer
+from btcp.handoff.route import Route
+from btcp.handoff.states import Accept, Adopt
+from btcp.handoff.teardown import Teardown
+from btcp.wire.options import SynOptions, pack_timestamps
+from btcp.wire.segment import FIN, Segment
+from btcp.wire.seqnum import add, distance
+
+
+def sender(key: bytes) -> Endpoint:
+    """
+    @return: where packets with this key come from.
+    """
+    half = (len(key) - 4) // 2
+    return Endpoint(key[:half], key[-4] << 8 | key[-3])
+
+
+def receiver(key: bytes) -> Endpoint:
+    """
+    @return: where packets with this key go.
+    """
+    half = (len(key) - 4) // 2
+    return Endpoint(key[half:-4], key[-2] << 8 | key[-1])
+
+
+@define(slots=True, kw_only=True, eq=False)
+class AcceptedFlow:
+    """
+    A front-end's view.
+
+    @ivar key: of the client's packets.
+    @ivar back: of packets to the client.
+    @ivar irs: the client's initial sequence number.
+    @ivar iss: ours.
+    @ivar window: the window field of the client's SYN.
+    @ivar offered: the options of the client's SYN.
+    @ivar promised: the options of our SYN/ACK.
+    @ivar started: when the SYN came.
+    @ivar tsval: the client's latest, C{-1} without timestamps.
+    @ivar front_tsval: the largest we sent, C{-1} without timestamps.
+    @ivar acked: how many octets of the request we acknowledged.
+    @ivar node: which back-end has the connection or is asked to take it.
+    @ivar candidates: whom to ask after that.
+    @ivar queue: what came while a handoff was under way.
+    @ivar client_ack: the latest acknowledgment number that came while a handoff
+        was under way.
+    @ivar held_syn: a SYN for this pair of endpoints, with another ISN.
+    @ivar answer: a response of our own.
+    @ivar answer_octets: sequence numbers the answer takes, its FIN included.
+    @ivar discarded: sequence numbers received after the answer and thrown away.
+    """
+
+    number: int
+    key: bytes
+    back: bytes
+    listener: str
+    irs: int
+    iss: int
+    window: int
+    offered: SynOptions
+    reader: ContentReader
+    started: float
+    promised: SynOptions = SynOptions()
+    state: Accept = Accept.SYN_RECEIVED
+    tsval: int = -1
+    front_tsval: int = -1
+    acked: int = 0
+    request: RequestBuffer = Factory(RequestBuffer)
+    request_key: RequestKey | None = None
+    node: str | None = None
+    candidates: deque[str] = Factory(deque)
+    queue: deque[Segment] = Factory(deque)
+    route: Route | None = None
+    client_ack: int = 0
+    held_syn: Segment | None = None
+    answer: bytes = b""
+    answer_octets: int = 0
+    answer_taken: bool = False
+    discarded: int = 0
+    client_fin: bool = False
+    tries: int = 0
+    deadline: float = inf
+    checked: float = inf
+
+    @property
+    def client(self) -> Endpoint:
+        """
+        The client's end.
+        """
+        return sender(self.key)
+
+    @property
+    def front(self) -> Endpoint:
+        """
+        The end the client connected to.
+        """
+        return receiver(self.key)
+
+    @property
+    def received(self) -> int:
+        """
+        RCV.NXT, a FIN left out.
+        """
+        return add(self.irs, 1 + len(self.request.octets) + self.discarded)
+
+    @property
+    def response_seen(self) -> bool:
+        """
+        The client acknowledged data that we never sent: of a back-end's response.
+        """
+        seen = self.route.progress if self.route is not None else False
+        return seen or distance(add(self.iss, 1), self.client_ack) > 0
+
+    @property
+    def sent(self) -> int:
+        """
+        SND.NXT.
+        """
+        return add(self.iss, 1 + self.answer_octets)
+
+    def stamps(self) -> bytes:
+        """
+        @return: the timestamps option of our next segment.
+        """
+        return pack_timestamps(self.front_tsval, self.tsval)
+
+    def discard(self, segment: Segment) -> None:
+        """
+        Count a segment as received that begins at or before RCV.NXT.
+        """
+        fin = segment.flags & FIN
+        fresh = (segment.next - fin - self.received) & 0xFFFFFFFF
+        if fresh < 0x80000000:
+            self.discarded += fresh
+            self.client_fin |= bool(fin)
+
+    def handoff(self) -> Handoff:
+        """
+        @return: the request to adopt this connection.
+        """
+        return Handoff(
+            id=self.number,
+            listener=self.listener,
+            client=self.client,
+            front=self.front,
+            irs=self.irs,
+            iss=self.iss,
+            window=self.window,
+            mss=self.offered.mss,
+            client_scale=self.offered.scale if self.promised.scale >= 0 else -1,
+            front_scale=self.promised.scale,
+            sack=self.promised.sack,
+            tsval=self.tsval if self.front_tsval >= 0 else -1,
+            front_tsval=self.front_tsval,
+            acked=self.acked,
+            request=bytes(self.request.octets),
+        )
+
+
+@define(slots=True, kw_only=True, eq=False)
+class AdoptedFlow:
+    """
+    A back-end's view.
+
+    @ivar peer: the front-end's node name.
+    @ivar order: the front-end's request.
+    @ivar inbound: key of packets to the local TCP.
+    @ivar outbound: key of packets of the local TCP.
+    @ivar started: when the request came.
+    @ivar isn: the initial sequence number of the local TCP.
+    @ivar ts_delta: added to the TSval of the local TCP.
+    @ivar scale: the window scale of the local TCP, C{-1} for none.
+    @ivar mss: what the local TCP takes per segment.
+    @ivar tsecr: the latest TSval of the local TCP.
+    @ivar to_server: the route of the client's packets.
+    @ivar to_client: the route of the response.
+    @ivar held: the link to the front-end is down and no response was begun.
+    @ivar doubted: when the client sent a RST that the local TCP may not have
+        believed; -1 for never.
+    """
+
+    peer: str
+    order: Handoff
+    inbound: bytes
+    outbound: bytes
+    started: float
+    state: Adopt = Adopt.REPLAYING
+    isn: int = 0
+    ts_delta: int = 0
+    scale: int = -1
+    mss: int = 536
+    tsecr: int = 0
+    to_server: Route | None = None
+    to_client: Route | None = None
+    teardown: Teardown = Factory(Teardown)
+    held: bool = False
+    doubted: float = -1.0
+    tries: int = 0
+    deadline: float = inf
+    checked: float = inf
+
+    @property
+    def request_end(self) -> int:
+        """
+        The client's sequence number after the request.
+        """
+        return add(self.order.irs, 1 + len(self.order.request))

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""
+What a datapath does by itself with the packets of one direction of a flow.
+"""
+
+from __future__ import annotations
+
+from btcp.handoff.splice import Rewriter
+from btcp.wire.segment import FIN, RST, SYN, Segment
+
+OPENING = SYN
+ENDING = SYN | FIN | RST
+EVERYTHING = 0xFF
+
+
+class Route:
+    """
+    One direction of a spliced flow.
+
+    The core makes it and owns the rule; the datapath that holds it moves the
+    packets and keeps the account.
+
+    @ivar rewriter: the rule, C{None} if packets pass as they are.
+    @ivar local: packets go to the local TCP, else to the network.
+    @ivar punt: packets with any of these TCP flags go to the core instead.
+    @ivar used: when the last packet passed.
+    @ivar packets: how many passed.
+    @ivar octets: how much data passed, retransmissions included.
+    @ivar ack: the latest acknowledgment number that passed, before rewriting.
+    @ivar end: the sequence number after the latest data that passed, before
+        rewriting.
+    @ivar progress: the acknowledgment number moved since the route was made.
+    """
+
+    __slots__ = ("ack", "end", "local", "octets", "packets", "progress", "punt", "rewriter", "used")
+
+    def __init__(
+        self, rewriter: Rewriter | None, *, local: bool, punt: int, ack: int, end: int, now: float
+    ) -> None:
+        self.rewriter = rewriter
+        self.local = local
+        self.punt = punt
+        self.used = now
+        self.packets = 0
+        self.octets = 0
+        self.ack = ack
+        self.end = end
+        self.progress = False
+
+    def take(self, segment: Segment, now: float) -> None:
+        """
+        Account for a packet and rewrite it in place.
+
+        @raise Malformed: if its options cannot be walked.
+        """
+        self.used = now
+        self.packets += 1
+        if segment.ack != self.ack and segment.flags & 0x10:
+            self._acknowledge(segment.ack)
+        size = segment.end - segment.data
+        if size or segment.flags & ENDING:
+            self.octets += size
+            end = segment.next
+            if (end - self.end) & 0xFFFFFFFF < 0x80000000:
+                self.end = end
+        if self.rewriter is not None:
+            self.rewriter.apply(segment)
+
+    def _acknowledge(self, ack: int) -> None:
+        if (ack - self.ack) & 0xFFFFFFFF < 0x80000000:
+            self.ack = ack
+            self.progress = True

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""
+When is a connection over?  Seen from the back-end, which sees both directions.
+"""
+
+from __future__ import annotations
+
+from btcp.wire.segment import ACK, FIN, Segment
+from btcp.wire.seqnum import at_or_before
+
+
+class Teardown:
+    """
+    Both FINs and the acknowledgments of both, in the numbers of the local TCP.
+
+    @ivar client_fin: the sequence number after the client's FIN, C{None} before it.
+    @ivar server_fin: the sequence number after the local TCP's FIN, or C{None}.
+    """
+
+    __slots__ = ("_client_acked", "_server_acked", "client_fin", "server_fin")
+
+    def __init__(self) -> None:
+        self.client_fin: int | None = None
+        self.server_fin: int | None = None
+        self._client_acked = False
+        self._server_acked = False
+
+    @property
+    def begun(self) -> bool:
+        """
+        A FIN was seen.
+        """
+        return self.client_fin is not None or self.server_fin is not None
+
+    @property
+    def over(self) -> bool:
+        """
+        Both FINs were seen and acknowledged.
+        """
+        return self._client_acked and self._server_acked
+
+    def from_client(self, segment: Segment) -> None:
+        """
+        @param segment: as the local TCP gets it.
+        """
+        if segment.flags & FIN and self.client_fin is None:
+            self.client_fin = segment.next
+        if self.server_fin is not None and segment.flags & ACK:
+            self._server_acked |= at_or_before(self.server_fin, segment.ack)
+
+    def from_server(self, segment: Segment) -> None:
+        """
+        @param segment: as the local TCP sent it.
+        """
+        if segment.flags & FIN:
+            self.server_fin = segment.next
+        if self.client_fin is not None and segment.flags & ACK:
+            self._client_acked |= at_or_before(self.client_fin, segment.ack)

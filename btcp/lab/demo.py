@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""
+The method at work: every node's content through every front-end, over IPv4 and IPv6.
+
+Real curl, real nginx.  What a row claims is taken from where it can be seen: the answering
+node from the response, the client's address from the origin's log, and the response's octets
+that crossed the front-end from a capture of what left its device for the client.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from attrs import frozen
+
+from btcp.lab.capture import payload
+from btcp.lab.cluster import Lab
+from btcp.lab.programs import LabError
+from btcp.lab.topology import CLIENT, LISTEN_PORT, url
+from btcp.table import table
+
+_FILE = "100k"
+_HEADING = (
+    "URL", "front-end", "answered", "how", "origin saw", "body", "crossed front-end", "verdict"
+)  # fmt: skip
+
+
+@frozen
+class Answer:
+    """
+    One request as the client saw it.
+
+    @ivar holder: the node that holds the content.
+    @ivar node: the node that the response names, or empty.
+    @ivar port: the client's.
+    @ivar problem: why curl failed, or empty.
+    """
+
+    url: str
+    front: str
+    family: int
+    holder: str
+    node: str
+    port: int
+    body: bytes
+    problem: str
+
+
+def run(keep: bool = False, prefix: str = "btcpdemo") -> int:
+    """
+    Print a row for each request.
+
+    @param keep: leave the lab standing.
+    @return: the exit status, 0 if every row is as it should be.
+    """
+    lab = Lab(prefix)
+    try:
+        began = time.monotonic()
+        lab.up()
+        print(f"lab up in {time.monotonic() - began:.1f} s: client, router, nodes a, b, c\n")
+        bad = _show(lab)
+    except LabError as error:
+        print(f"btcp: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if not keep:
+            lab.down()
+    if keep:
+        print(f"the lab stands: btcp lab status --prefix {prefix}")
+    return 1 if bad else 0
+
+
+def _show(lab: Lab) -> int:
+    """
+    @return: how many rows are not as they should be.
+    """
+    with ExitStack() as stack:
+        left = f"tcp src port {LISTEN_PORT}"
+        captures = {
+            node: stack.enter_context(lab.capture(node, left, outgoing=True, snaplen=128))
+            for node in lab.nodes
+        }
+        answers = list(_ask(lab))
+    rows = [_row(lab, answer, captures[answer.front]) for answer in answers]
+    print(table([_HEADING, *rows]))
+    good = sum(row[-1] == "ok" for row in rows)
+    print(f"\n{good} of {len(rows)} requests as they should be")
+    return len(rows) - good
+
+
+def _ask(lab: Lab) -> Iterator[Answer]:
+    for family in (4, 6):
+        for front in lab.nodes:
+            for holder in lab.nodes:
+                yield _curl(lab, family, front, holder)
+
+
+def _curl(lab: Lab, family: int, front: str, holder: str) -> Answer:
+    target = url(front, family, f"/{holder}/{_FILE}")
+    facts = "%{stderr}%{local_port}\t%header{x-node}\t%{errormsg}"
+    done = lab.exec(CLIENT, ["curl", "-s", "-m", "10", "-w", facts, target])
+    port, node, problem = done.stderr.decode().split("\t")
+    return Answer(target, front, family, holder, node, int(port), done.stdout, problem)
+
+
+def _row(lab: Lab, answer: Answer, capture: Path) -> tuple[object, ...]:
+    seen = _logged(lab, answer)
+    to_client = f"dst host {lab.address(CLIENT, answer.family)} and tcp dst port {answer.port}"
+    crossed = payload(capture, to_client)
+    how = "local" if answer.node == answer.front else "handoff" if answer.node else "-"
+    identical = answer.body == lab.content(f"/{answer.holder}/{_FILE}")
+    verdict = "; ".join(_complaints(lab, answer, seen, crossed, identical)) or "ok"
+    body = "identical" if identical else f"{len(answer.body)} octets"
+    return answer.url, answer.front, answer.node or "-", how, seen or "-", body, crossed, verdict
+
+
+def _complaints(
+    lab: Lab, answer: Answer, seen: str, crossed: int, identical: bool
+) -> Iterator[str]:
+    if answer.problem:
+        yield answer.problem
+    elif not identical:
+        yield "not what the node holds"
+    if answer.node != answer.holder:
+        yield f"not answered by {answer.holder}"
+    elif seen != lab.address(CLIENT, answer.family):
+        yield "the origin did not see the client"
+    if answer.node != answer.front and crossed:
+        yield "the response crossed the front-end"
+    if answer.node == answer.front and crossed < len(answer.body):
+        yield "more was received than counted"
+
+
+def _logged(lab: Lab, answer: Answer) -> str:
+    """
+    The client's address as the answering node's origin logged it, or nothing.
+    """
+    if answer.node not in lab.nodes:
+        return ""
+    # nginx logs after the client has its answer
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        for request in reversed(lab.requests(answer.node)):
+            if request.port == answer.port and answer.url.endswith(request.uri):
+                return request.client
+        time.sleep(0.01)
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(run("--keep" in sys.argv[1:]))

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: MIT
+"""
+One host of the cluster: the core, its datapath, its links to the other nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from math import inf
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from btcp.config import Config
+from btcp.control.commands import HandoffRefused
+from btcp.control.peers import Peers
+from btcp.datapath.interface import Datapath
+from btcp.handoff.actions import (
+    Action,
+    Deliver,
+    Install,
+    Note,
+    PassPacket,
+    Remove,
+    Reply,
+    Send,
+    Transmit,
+)
+from btcp.handoff.bottom import BottomTcp
+from btcp.handoff.context import Periods, Settings
+from btcp.handoff.messages import (
+    Adopted,
+    Capabilities,
+    Endpoint,
+    Handoff,
+    Reason,
+    Refused,
+    Terminate,
+)
+from btcp.partition.policy import POLICIES
+from btcp.placement import Placement
+
+log = Logger()
+
+
+def settings(config: Config, placement: Placement, secret: bytes) -> Settings:
+    """
+    @return: what the core needs to know of the configuration.
+    """
+    own, listeners, origins = config.own, {}, {}
+    for listener in config.listeners:
+        for address in config.listener_addresses(listener, own):
+            listeners[address + listener.port.to_bytes(2, "big")] = listener.name
+        for address in reversed(own.addresses):  # the first of a family is to stay
+            version = 4 if len(address) == 4 else 6
+            origins[listener.name, version] = address, listener.origin
+    timeouts, limits = config.timeouts, config.limits
+    return Settings(
+        node=config.node,
+        listeners=listeners,
+        origins=origins,
+        place=placement.place,
+        periods=Periods(
+            handshake=timeouts.handshake,
+            request=timeouts.request,
+            handoff=timeouts.handoff,
+            established=timeouts.established,
+            half_closed=timeouts.half_closed,
+            linger=timeouts.linger,
+        ),
+        max_flows=limits.flows,
+        max_half_open=limits.half_open,
+        max_request=limits.request,
+        window_scale=config.window_scale,
+        secret=secret,
+    )
+
+
+class Node(MultiService):
+    """
+    The shell around the core: has its actions done, tells it the time, and who is
+    there.
+
+    @ivar core: the sans-IO core.
+    @ivar peers: the links to the other nodes.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        config: Config,
+        datapath: Datapath,
+        capabilities: Capabilities,
+        epoch: int,
+        secret: bytes,
+    ) -> None:
+        """
+        @param reactor: tells the time, and keeps the control channel.
+        @param capabilities: what this host's TCP can keep.
+        @param epoch: greater than at every earlier start of this node.
+        @param secret: 16 to 64 random octets.
+        """
+        super().__init__()
+        self._reactor = reactor
+        self._config = config
+        self._datapath = datapath
+        policy = POLICIES[config.policy]()
+        self._placement = Placement(config.partition, policy, config.node)
+        self.core = BottomTcp(settings(config, self._placement, secret), capabilities)
+        self.peers = Peers(
+            config,
+            epoch=epoch,
+            capabilities=capabilities,
+            owner=self,
+            reactor=reactor,
+            counters=self.core.counters,
+        )
+        self.peers.setServiceParent(self)
+        self._epochs: dict[str, int] = {}
+        self._grace: dict[str, IDelayedCall] = {}
+        self._replies: dict[tuple[str, int], list[Deferred[Adopted]]] = {}
+        self._timer: IDelayedCall | None = None
+        self._due = inf
+        self._do: dict[type[Action], Callable[[Any], None]] = {
+            Transmit: datapath.perform,
+            Deliver: datapath.perform,
+            PassPacket: datapath.perform,
+            Install: datapath.perform,
+            Remove: datapath.perform,
+            Send: self._send,
+            Reply: self._reply,
+            Note: _record,
+        }
+
+    # -- service --------------------------------------------------------------
+
+    def startService(self) -> None:
+        """
+        @raise DatapathError: if the host lacks something.
+        """
+        self._datapath.start(self.core, self)
+        super().startService()
+
+    def stopService(self) -> Any:
+        """
+        Undo everything that was done to the host.
+        """
+        self._datapath.stop()
+        for call in [self._timer, *self._grace.values()]:
+            if call is not None and call.active():
+                call.cancel()
+        return super().stopService()
+
+    # -- what the core wants done ---------------------------------------------
+
+    def perform(self, actions: list[Action]) -> None:
+        """
+        Do what the core wants done, in this order.
+        """
+        for action in actions:
+            self._do[type(action)](action)
+        if self.core.deadline() < self._due:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._due = self.core.deadline()
+        if self._due < inf:
+            delay = max(self._due - self._reactor.seconds(), 0.001)
+            self._timer = self._reactor.callLater(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._due = inf
+        self.perform(self.core.tick(self._reactor.seconds()))
+        self._schedule()
+
+    def _send(self, action: Send) -> None:
+        node, message = action.node, action.message
+        if isinstance(message, Terminate):
+            self.peers.terminate(node, message)
+        else:
+            answered = self.peers.hand_off(node, message)
+            answered.addCallback(partial(self._answered, node))
+            answered.addErrback(_unexpected)
+
+    def _answered(self, node: str, answer: Adopted | Refused) -> None:
+        if isinstance(answer, Refused) and answer.reason is Reason.LINK_LOST:
+            # The node may have the connection all the same, and may be answering:
+            # the end of the link's grace, or of the handoff's time, decides.
+            return
+        self.perform(self.core.answer(node, answer, self._reactor.seconds()))
+
+    def _reply(self, action: Reply) -> None:
+        message = action.message
+        for reply in self._replies.pop((action.node, message.id), ()):
+            if isinstance(message, Adopted):
+                reply.callback(message)
+            else:
+                reply.errback(HandoffRefused(message.reason))
+
+    # -- what the peers say; see L{btcp.control.peers.IControlled} -------------
+
+    def handoff(self, node: str, message: Handoff) -> Deferred[Adopted]:
+        """
+        A peer asks us to adopt a connection.
+        """
+        reply: Deferred[Adopted] = Deferred()
+        self._replies.setdefault((node, message.id), []).append(reply)
+        self.perform(self.core.handoff(node, message, self._reactor.seconds()))
+        return reply
+
+    def terminate(self, node: str, records: list[Terminate]) -> int:
+        """
+        A peer says that flows are over.
+
+        @return: how many of them are unknown here.
+        """
+        unknown, actions = self.core.terminate(node, records, self._reactor.seconds())
+        self.perform(actions)
+        return unknown
+
+    def peer_up(self, node: str, epoch: int, capabilities: Capabilities) -> None:
+        """
+        The link to a peer is up.
+        """
+        log.info("link to {node} is up, epoch {epoch}", node=node, epoch=epoch)
+        pending = self._grace.pop(node, None)
+        if pending is not None:
+            pending.cancel()
+        if self._epochs.get(node, epoch) != epoch:
+            self._lose(node)
+        self._epochs[node] = epoch
+        self._placement.live.add(node)
+        self.perform(self.core.peer_up(node, capabilities, self._reactor.seconds()))
+
+    def peer_down(self, node: str) -> None:
+        """
+        The link to a peer is down; its flows are kept for a while.
+        """
+        log.warn("link to {node} is down", node=node)
+        self._placement.live.discard(node)
+        self._drop_replies(node)
+        self.perform(self.core.peer_down(node, self._reactor.seconds()))
+        grace = self._config.timeouts.link_grace
+        self._grace[node] = self._reactor.callLater(grace, self._grace_over, node)
+
+    def _grace_over(self, node: str) -> None:
+        self._grace.pop(node, None)
+        log.warn("link to {node} stays down: its flows are lost", node=node)
+        self._lose(node)
+
+    def _lose(self, node: str) -> None:
+        self._drop_replies(node)
+        self.perform(self.core.peer_lost(node, self._reactor.seconds()))
+
+    def _drop_replies(self, node: str) -> None:
+        for key in [key for key in self._replies if key[0] == node]:
+            for reply in self._replies.pop(key):
+                reply.errback(HandoffRefused(Reason.LINK_LOST))
+
+    # -- what the management may see ------------------------------------------
+
+    def show(self, what: str) -> object:
+        """
+        @param what: C{"stats"}, C{"flows"} or C{"peers"}.
+        @return: numbers, texts, lists and dictionaries.
+        @raise KeyError: for anything else.
+        """
+        return {"stats": self._stats, "flows": self._flows, "peers": self._links}[what]()
+
+    def _links(self) -> object:
+        states = self.peers.states().items()
+        return {"peers": [{"node": node, **state} for node, state in states]}
+
+    def _stats(self) -> object:
+        return {
+            "node": self._config.node,
+            "flows": {"front": len(self.core.acceptor), "back": len(self.core.adopter)},
+            "counters": dict(sorted(self.core.counters.items())),
+        }
+
+    def _flows(self) -> object:
+        now = self._reactor.seconds()
+        fronts = [
+            {
+                "role": "front",
+                "client": endpoint_text(flow.client),
+                "listener": flow.listener,
+                "state": flow.state.value,
+                "node": flow.node,
+                "request": None if flow.request_key is None else str(flow.request_key),
+                "age": round(now - flow.started, 3),
+            }
+            for flow in self.core.acceptor.flows.values()
+        ]
+        backs = [
+            {
+                "role": "back",
+                "client": endpoint_text(flow.order.client),
+                "listener": flow.order.listener,
+                "state": flow.state.value,
+                "node": flow.peer,
+                "octets": flow.to_client.octets if flow.to_client is not None else 0,
+                "age": round(now - flow.started, 3),
+            }
+            for flow in self.core.adopter.outbound.values()
+        ]
+        return {"flows": [*fronts, *backs]}
+
+
+def endpoint_text(end: Endpoint) -> str:
+    """
+    @return: such as C{192.0.2.1:80} or C{[2001:db8::1]:80}.
+    """
+    address = ip_address(end.address)
+    return f"[{address}]:{end.port}" if address.version == 6 else f"{address}:{end.port}"
+
+
+def _record(action: Note) -> None:
+    fields = {
+        name: endpoint_text(value) if isinstance(value, Endpoint) else value
+        for name, value in action.fields.items()
+    }
+    log.info(action.what, **fields)
+
+
+def _unexpected(failure: Failure) -> None:
+    log.failure("a handoff failed", failure=failure)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""
+Values as text for people: aligned columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+
+def table(rows: Iterable[Sequence[object]]) -> str:
+    """
+    Align rows of equal length; columns that hold only numbers, below the first row which
+    is the heading, to the right.
+
+    @return: lines without trailing blanks, the last without a newline.
+    """
+    grid = list(rows)
+    columns = list(zip(*grid, strict=True))
+    widths = [max(len(str(cell)) for cell in column) for column in columns]
+    right = [all(isinstance(cell, (int, float)) for cell in column[1:]) for column in columns]
+    return "\n".join(
+        "  ".join(
+            str(cell).rjust(width) if numeric else str(cell).ljust(width)
+            for cell, width, numeric in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in grid
+    )
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """
+    Mappings in mappings as one, the keys joined with dots.
+    """
+    leaves: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def describe(name: str, values: object) -> str:
+    """
+    What JSON can say, for people: a table for each list in it, and one of all the rest.
+
+    @param name: what the values are.
+    """
+    if isinstance(values, list):
+        return _listed(name, values)
+    if not isinstance(values, dict):
+        return f"{name} {values}"
+    lists = {key: value for key, value in values.items() if isinstance(value, list)}
+    single = flat({key: value for key, value in values.items() if key not in lists})
+    parts = [table([("name", "value"), *single.items()])] if single else []
+    parts += [_listed(key, items) for key, items in lists.items()]
+    return "\n\n".join(parts)
+
+
+def _listed(name: str, items: Sequence[object]) -> str:
+    if not items:
+        return f"no {name}"
+    rows = [flat(item) if isinstance(item, Mapping) else {name: item} for item in items]
+    heading = list(dict.fromkeys(key for row in rows for key in row))
+    return table([heading, *([row.get(key, "") for key in heading] for row in rows)])

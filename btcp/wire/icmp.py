@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""
+ICMP "packet too big" (RFC 792 type 3 code 4 with RFC 1191; RFC 4443 type 2).
+"""
+
+from __future__ import annotations
+
+from btcp.wire.checksum import ICMPV6, TCP, field, pseudo, total
+from btcp.wire.segment import IPV4_HEADER, IPV6_HEADER, Malformed, reversed_key
+
+_ICMP = 1
+_ICMP_HEADER = 8
+_QUOTED = 8
+"""Octets of the TCP header that every router quotes: ports and sequence number."""
+
+
+class PacketTooBig:
+    """
+    A router's word about one of our packets.
+
+    @ivar packet: the IP packet.
+    @ivar client_key: the L{key<btcp.wire.segment.Segment.key>} of packets from
+        the client, the destination of the packet that was too big.
+    """
+
+    __slots__ = ("_icmp", "_inner", "_tcp", "client_key", "packet")
+
+    def __init__(self, packet: bytes) -> None:
+        """
+        @raise Malformed: if it is anything else.
+        """
+        self.packet = packet
+        version = packet[0] >> 4 if packet else 0
+        if version == 4 and len(packet) >= IPV4_HEADER:
+            self._icmp = (packet[0] & 15) * 4
+            wanted = (_ICMP, b"\x03\x04", packet[9])
+        elif version == 6 and len(packet) >= IPV6_HEADER:
+            self._icmp = IPV6_HEADER
+            wanted = (ICMPV6, b"\x02\x00", packet[6])
+        else:
+            raise Malformed("truncated")
+        if wanted[0] != wanted[2] or packet[self._icmp : self._icmp + 2] != wanted[1]:
+            raise Malformed("not-too-big")
+        self._inner = inner = self._icmp + _ICMP_HEADER
+        if len(packet) < inner + IPV4_HEADER or packet[inner] >> 4 != version:
+            raise Malformed("truncated")
+        self._tcp = inner + ((packet[inner] & 15) * 4 if version == 4 else IPV6_HEADER)
+        if len(packet) < self._tcp + _QUOTED:
+            raise Malformed("truncated")
+        if packet[inner + (9 if version == 4 else 6)] != TCP:
+            raise Malformed("not-tcp")
+        start, size = (12, 8) if version == 4 else (8, 32)
+        addresses = packet[inner + start : inner + start + size]
+        self.client_key = reversed_key(addresses + packet[self._tcp : self._tcp + 4])
+
+    def translated(self, key: bytes, difference: int) -> bytes:
+        """
+        Tell the back-end that sent the packet, in the numbers it sent it with.
+
+        @param key: of packets from the client to the back-end.
+        @param difference: added to the quoted sequence number.
+        @return: an IP packet to the back-end.
+        """
+        packet, inner, tcp = bytearray(self.packet), self._inner, self._tcp
+        old, new = reversed_key(self.client_key), reversed_key(key)
+        half = (len(key) - 4) // 2
+        seq = int.from_bytes(packet[tcp + 4 : tcp + 8], "big") + difference & 0xFFFFFFFF
+        packet[tcp : tcp + 8] = new[-4:] + seq.to_bytes(4, "big")
+        start = 12 if half == 4 else 8
+        packet[inner + start : inner + start + half] = new[:half]
+        destination = start + half
+        packet[destination : destination + half] = new[:half]
+        if half == 4:
+            packet[10:12] = b"\0\0"
+            packet[10:12] = field(total(packet[: self._icmp])).to_bytes(2, "big")
+            check = int.from_bytes(packet[inner + 10 : inner + 12], "big")
+            moved = (0xFFFF - check) + total(new[:4]) - total(old[:4])
+            packet[inner + 10 : inner + 12] = field(moved).to_bytes(2, "big")
+        self._seal(packet, half)
+        return bytes(packet)
+
+    def _seal(self, packet: bytearray, half: int) -> None:
+        at = self._icmp + 2
+        packet[at : at + 2] = b"\0\0"
+        summed = total(packet[self._icmp :])
+        if half == 16:
+            size = len(packet) - self._icmp
+            summed += pseudo(bytes(packet[8:24]), bytes(packet[24:40]), size, ICMPV6)
+        packet[at : at + 2] = field(summed).to_bytes(2, "big")

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""
+L{btcp.partition.rules.RuleMap} answers what trying every rule would.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from btcp.content.contract import RequestKey
+from btcp.partition.contract import ReplicaSet
+from btcp.partition.policy import RoundRobin
+from btcp.partition.rules import Rule, RuleMap
+
+NAMES = ("a", "b", "c", "d")
+
+# Few letters, so that rules and keys meet.
+hosts = st.lists(st.sampled_from("xyz"), max_size=4).map(".".join)
+patterns = st.one_of(st.none(), hosts.filter(bool), hosts.filter(bool).map("*.{}".format))
+paths = st.text("/ab\u00fc", max_size=6).map("/{}".format)
+replicas = st.lists(st.sampled_from(NAMES), min_size=1, unique=True).map(tuple)
+rule_lists = st.lists(
+    st.builds(Rule, patterns, paths, replicas), max_size=20, unique_by=lambda r: (r.host, r.path)
+)
+
+
+def covers(rule: Rule, host: str) -> bool:
+    """
+    Whether C{rule} is about C{host}.
+    """
+    if rule.host is None:
+        return True
+    if rule.host.startswith("*."):
+        return host.endswith(rule.host[1:])
+    return host == rule.host
+
+
+def rank(rule: Rule) -> tuple[int, int, int]:
+    """
+    How specific a rule is: kind of host, length of suffix, length of path.
+    """
+    if rule.host is None:
+        return 0, 0, len(rule.path)
+    if rule.host.startswith("*."):
+        return 1, len(rule.host), len(rule.path)
+    return 2, 0, len(rule.path)
+
+
+class RuleMapProperties(SynchronousTestCase):
+    """
+    Properties of L{RuleMap}.
+    """
+
+    @given(rules=rule_lists, host=hosts, path=paths)
+    def test_as_trying_every_rule(self, rules: list[Rule], host: str, path: str) -> None:
+        found = RuleMap(tuple(rules)).lookup(RequestKey("GET", host, path))
+        fitting = [rule for rule in rules if covers(rule, host) and path.startswith(rule.path)]
+        if not fitting:
+            self.assertIsNone(found)
+        else:
+            best = max(fitting, key=rank)
+            self.assertEqual(found, ReplicaSet(best.nodes, str(best)))
+
+    @given(rules=rule_lists, host=hosts, path=paths, order=st.randoms(use_true_random=False))
+    def test_order_of_rules_is_nothing(
+        self, rules: list[Rule], host: str, path: str, order: Random
+    ) -> None:
+        key = RequestKey("GET", host, path)
+        found = RuleMap(tuple(rules)).lookup(key)
+        order.shuffle(rules)
+        self.assertEqual(RuleMap(tuple(rules)).lookup(key), found)
+
+
+class RoundRobinProperties(SynchronousTestCase):
+    """
+    Properties of L{RoundRobin}.
+    """
+
+    @given(nodes=replicas, lives=st.lists(st.sets(st.sampled_from(NAMES)), max_size=20))
+    def test_all_that_live_and_no_other(
+        self, nodes: tuple[str, ...], lives: list[set[str]]
+    ) -> None:
+        policy = RoundRobin()
+        for live in lives:
+            order = policy.order(ReplicaSet(nodes, "/"), live)
+            self.assertEqual(sorted(order), sorted(set(nodes) & live))
+
+    @given(nodes=replicas, live=st.sets(st.sampled_from(NAMES)), rounds=st.integers(1, 5))
+    def test_every_live_node_equally(
+        self, nodes: tuple[str, ...], live: set[str], rounds: int
+    ) -> None:
+        policy = RoundRobin()
+        alive = [node for node in nodes if node in live]
+        turns = [policy.order(ReplicaSet(nodes, "/"), live) for _ in range(rounds * len(alive))]
+        first = [order[0] for order in turns]
+        self.assertEqual(first, alive * rounds)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""
+Tests for L{btcp.cli}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from btcp import cli
+from btcp.lab.cluster import Lab
+from btcp.lab.topology import node_yaml
+
+
+class CommandTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.out, self.err = StringIO(), StringIO()
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.err)
+
+    def write(self, text: str) -> str:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return str(path)
+
+
+class MisuseTests(CommandTestCase):
+    def test_one_line_and_status(self) -> None:
+        for argv in (
+            [],
+            ["lab"],
+            ["nonsense"],
+            ["check"],
+            ["check", "a", "b"],
+            ["show"],
+            ["show", "nonsense"],
+            ["lab", "exec", "client"],
+            ["lab", "up", "--nonsense"],
+        ):
+            self.err.truncate(0)
+            self.assertEqual(cli.main(argv), cli.MISUSED, argv)
+            self.assertEqual(self.err.getvalue().count("\n"), 1, argv)
+
+    def test_version(self) -> None:
+        self.patch(cli, "version", lambda package: f"1.2 of {package}")
+        self.assertRaises(SystemExit, cli.main, ["--version"])
+        self.assertEqual(self.out.getvalue(), "btcp 1.2 of btcp\n")
+
+
+class CheckTests(CommandTestCase):
+    def test_good(self) -> None:
+        path = self.write(node_yaml("a", Path("/run/x"), "abc"))
+        self.assertEqual(cli.main(["check", path]), 0)
+        self.assertEqual(
+            self.out.getvalue(),
+            "node a of a, b, c, at 192.0.2.11, 2001:db8:2::11\n"
+            "listener web: port 80, origin 8080\n",
+        )
+
+    def test_node_option(self) -> None:
+        path = self.write(node_yaml("a", Path("/run/x"), "abc"))
+        self.assertEqual(cli.main(["check", "--node", "b", path]), 0)
+        self.assertIn("node b of", self.out.getvalue())
+
+    def test_every_problem(self) -> None:
+        text = node_yaml("a", Path("/run/x"), "abc", {"window-scale": 99, "nonsense": 1})
+        path = self.write(text)
+        self.assertEqual(cli.main(["check", path]), cli.FAILED)
+        lines = self.err.getvalue().splitlines()
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            self.assertTrue(line.startswith(f"{path}:"), line)
+        self.assertEqual(self.out.getvalue(), "")
+
+    def test_no_such_file(self) -> None:
+        self.assertEqual(cli.main(["check", "/does/not/exist"]), cli.FAILED)
+        self.assertEqual(self.err.getvalue().count("\n"), 1)
+
+
+class ShowTests(CommandTestCase):
+    def ask(self, answer: Deferred[dict[str, Any]], *argv: str) -> Deferred[None]:
+        self.asked: list[tuple[object, ...]] = []
+
+        def query(*arguments: object) -> Deferred[dict[str, Any]]:
+            self.asked.append(arguments)
+            return answer
+
+        self.patch(cli, "query", query)
+        show = cli.Show()
+        show.parseOptions(list(argv))
+        return Deferred.fromCoroutine(show.ask(self.clock))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+
+    def test_json(self) -> None:
+        answer = {"peers": [{"node": "b"}]}
+        self.successResultOf(self.ask(succeed(answer), "--json", "--socket", "/s", "peers"))
+        self.assertEqual(json.loads(self.out.getvalue()), answer)
+        self.assertEqual(self.asked, [("/s", "peers", self.clock)])
+
+    def test_text(self) -> None:
+        self.successResultOf(self.ask(succeed({"open": 3}), "stats"))
+        self.assertEqual(self.out.getvalue(), "name  value\nopen      3\n")
+
+    def test_silence(self) -> None:
+        asked = self.ask(fail(ConnectError(string="nobody there")), "stats")
+        self.assertEqual(self.failureResultOf(asked, SystemExit).value.code, cli.FAILED)
+        self.assertIn("/run/btcp/btcp.sock", self.err.getvalue())
+
+
+class LabTests(CommandTestCase):
+    def test_refusal_is_one_line(self) -> None:
+        self.patch(os, "geteuid", lambda: 1000)
+        self.assertEqual(cli.main(["lab", "up", "--prefix", "unittest"]), cli.FAILED)
+        self.assertEqual(
+            self.err.getvalue(), "btcp: root is missing: the lab makes network namespaces\n"
+        )
+
+    def test_exec_becomes_the_command(self) -> None:
+        self.patch(Lab, "standing", Lab)
+        self.patch(Lab, "command", lambda lab, host, command: [lab.prefix, host, *command])
+        became: list[object] = []
+        self.patch(os, "execvpe", lambda *arguments: became.extend(arguments[:2]))
+        cli.main(["lab", "exec", "--prefix", "x", "client", "curl", "-s", "--prefix", "y"])
+        self.assertEqual(became, ["x", ["x", "client", "curl", "-s", "--prefix", "y"]])
