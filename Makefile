@@ -8,7 +8,7 @@ READY := .venv/bootstrapped
 .PHONY: demo test unit integration claims lint bench clean
 
 demo: $(READY)
-	$(PYTHON) -m btcp.lab.demo
+	$(PYTHON) -m btcp.cli lab demo
 
 test: lint
 	$(PYTHON) -m tests unit properties integration claims

@@ -282,7 +282,7 @@ class Node(MultiService):
     def _stats(self) -> object:
         return {
             "node": self._config.node,
-            "flows": {"front": len(self.core.acceptor), "back": len(self.core.adopter)},
+            "flows": {"front": len(self.core.acceptor.flows), "back": len(self.core.adopter.flows)},
             "counters": dict(sorted(self.core.counters.items())),
         }
 
@@ -298,7 +298,7 @@ class Node(MultiService):
                 "request": None if flow.request_key is None else str(flow.request_key),
                 "age": round(now - flow.started, 3),
             }
-            for flow in self.core.acceptor.flows.values()
+            for flow in self.core.acceptor.flows.by_key.values()
         ]
         backs = [
             {
@@ -310,7 +310,7 @@ class Node(MultiService):
                 "octets": flow.to_client.octets if flow.to_client is not None else 0,
                 "age": round(now - flow.started, 3),
             }
-            for flow in self.core.adopter.outbound.values()
+            for flow in self.core.adopter.flows.outbound.values()
         ]
         return {"flows": [*fronts, *backs]}
 

@@ -79,7 +79,7 @@ def problems(result: Any) -> dict[str, str]:
     Why tests did not pass, by their ids.
     """
     failed = [*result.failures, *result.errors, *result.expectedFailures]
-    found = {test.id(): str(why).strip().splitlines()[-1] for test, why, *_ in failed}
+    found = {test.id(): why.getErrorMessage().partition("\n")[0] for test, why, *_ in failed}
     return found | {test.id(): f"skipped: {why}" for test, why in result.skips}
 
 

@@ -2,8 +2,8 @@
 """
 AMP boxes out of a stream of octets, and back, within bounds.
 
-Twisted's own reader lets one box have any number of keys and takes about ten
-times as long; what it reads and writes is the same.  No I/O happens here.
+Twisted's own reader lets one box have any number of keys and takes four times as
+long; what it reads and writes is the same.  No I/O happens here.
 """
 
 from __future__ import annotations
@@ -64,46 +64,36 @@ class BoxReader:
         at, end = 0, len(data)
         self._missing = 0
         while at + 2 <= end and self.fault is None:
-            start = at + 2
             length = data[at] << 8 | data[at + 1]
             if not length and self._key is None:
                 boxes.append(self._box)
                 self._box, self._size = AmpBox(), 0
-                at = start
+                at += 2
                 continue
-            if not self._fits(length):
-                break
-            if start + length > end:
-                self._missing = start + length - end
-                break
-            at = start + length
-            self._string(data[start:at])
-        return end if self.fault else at
-
-    def _fits(self, length: int) -> bool:
-        """
-        Judge a string by its length, before it is waited for.
-        """
-        if self._key is None and length > MAX_KEY:
-            self.fault = "a key is longer than 255 octets"
-        elif self._key is None and len(self._box) >= MAX_KEYS:
-            self.fault = "a box has too many keys"
-        elif self._size + length + 2 > MAX_BOX:
-            self.fault = "a box is too large"
-        return self.fault is None
+            size = self._size + length + 2
+            # Judged by its length, before it is waited for.
+            if size > MAX_BOX or (length > MAX_KEY and self._key is None):
+                self.fault = "a key or a box is too long"
+                return end
+            start, stop = at + 2, at + 2 + length
+            if stop > end:
+                self._missing = stop - end
+                return at
+            self._string(data[start:stop])
+            self._size, at = size, stop
+        return at
 
     def _string(self, string: bytes) -> None:
         """
         A key or the value of one is complete.
         """
-        self._size += len(string) + 2
         if self._key is not None:
             self._box[self._key] = string
             self._key = None
-        elif string in self._box:
-            self.fault = "a box has a key twice"
-        else:
-            self._key = string
+            return
+        self._key = string
+        if string in self._box or len(self._box) >= MAX_KEYS:
+            self.fault = "a box has a key twice or too many keys"
 
 
 def serialize(box: AmpBox) -> bytes:

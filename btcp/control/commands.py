@@ -118,8 +118,8 @@ class Terminate(ControlCommand):
     """
     These flows are over.
 
-    One packed string of records, not an C{AmpList}: 0.9 us a record and side
-    instead of 13.
+    One packed string of records, not an C{AmpList}: 0.5 us of CPU a record and
+    side instead of 11, and 17 octets instead of 76.
     """
 
     arguments: ClassVar[Declared] = [(b"records", TerminateFields())]

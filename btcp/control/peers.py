@@ -288,9 +288,7 @@ class Peers(MultiService):
         """
         As L{IControlled.terminate}.
         """
-        unknown = self._owner.terminate(node, records)
-        self.counters["control.unknown-flow"] += unknown
-        return unknown
+        return self._owner.terminate(node, records)
 
     # what the owner asks
 
@@ -345,6 +343,7 @@ class Peers(MultiService):
             )
 
     def _settled(self, unknown: int, peer: Peer, batch: list[messages.Terminate]) -> None:
+        self.counters["control.terminate-unknown"] += unknown
         peer.terminations.settle(batch)
 
     def _unsettled(

@@ -9,33 +9,26 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from btcp.content.answer import answer
 from btcp.content.contract import ContentError
 from btcp.content.http import HttpReader
 from btcp.handoff.actions import Install, Remove
-from btcp.handoff.context import NEVER, Context
+from btcp.handoff.answering import Answering
+from btcp.handoff.context import Context
 from btcp.handoff.flows import AcceptedFlow
+from btcp.handoff.fronttcp import FrontTcp
 from btcp.handoff.messages import Adopted, Reason, Terminate
-from btcp.handoff.reassembly import SLACK, WINDOW
 from btcp.handoff.route import OPENING, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import ACCEPT, Accept, Arrival
+from btcp.handoff.tables import AcceptedFlows, bound
 from btcp.handoff.timers import Timers
-from btcp.wire.options import SynOptions, timestamps
-from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment, flow_key, reversed_key
-from btcp.wire.seqnum import add, distance, in_window, latest
+from btcp.wire.options import SynOptions
+from btcp.wire.segment import ACK, FIN, RST, SYN, Segment, flow_key, reversed_key
+from btcp.wire.seqnum import add, distance
 
 _QUEUED = 64
 """Segments kept per flow while its handoff is under way; a window of full-sized
 ones is 24.  What does not fit was not acknowledged: the client sends it again."""
-
-_ANSWER_TIMEOUT = 0.3
-_ANSWER_TRIES = 6
-"""Seconds before an answer of our own is sent again, doubling; RFC 6298 with the
-round-trip time that a LAN or a nearby client has."""
-
-_KEPT_AFTER_ANSWER = 5.0
-"""Seconds we wait for the client's FIN once it has our answer."""
 
 
 class Local(Protocol):
@@ -58,21 +51,18 @@ class Acceptor:
     """
     All flows of which this node is the front-end.
 
-    @ivar flows: by the key of the client's packets.
+    @ivar flows: the table of them.
     """
 
     def __init__(self, context: Context, timers: Timers[AcceptedFlow], local: Local) -> None:
         self.context = context
         self.timers = timers
         self._local = local
-        self.flows: dict[bytes, AcceptedFlow] = {}
-        self._by_id: dict[int, AcceptedFlow] = {}
-        self._by_node: dict[str, dict[int, AcceptedFlow]] = {}
-        self._half_open = 0
-        self._last_id = 0
-
-    def __len__(self) -> int:
-        return len(self.flows)
+        self.flows = AcceptedFlows()
+        self._tcp = FrontTcp(context)
+        self._answering = Answering(context, timers, self._tcp)
+        self._table = bound(ACCEPT, self)
+        self._last_number = 0
 
     # -- what happens to flows ------------------------------------------------
 
@@ -80,7 +70,7 @@ class Acceptor:
         """
         A packet from a client to a listener, or to a flow that is not spliced.
         """
-        flow = self.flows.get(segment.key)
+        flow = self.flows.by_key.get(segment.key)
         if (flow is None or flow.route is None) and not segment.intact():
             self.context.count("dropped.bad-checksum")
         elif flow is None:
@@ -92,7 +82,7 @@ class Acceptor:
         """
         A back-end says that it has the connection.
         """
-        flow = self._by_id.get(message.id)
+        flow = self.flows.by_number.get(message.id)
         if flow is None or flow.node != node:
             self._abandon_at(node, message.id)
         elif flow.state is Accept.HANDING_OFF:
@@ -102,7 +92,7 @@ class Acceptor:
         """
         A back-end will not have it, or cannot be asked.
         """
-        flow = self._by_id.get(number)
+        flow = self.flows.by_number.get(number)
         if flow is None or flow.node != node or flow.state is not Accept.HANDING_OFF:
             self.context.count("handoff.late-refusal")
             return
@@ -118,7 +108,7 @@ class Acceptor:
 
         @return: whether the flow was known.
         """
-        flow = self._by_id.get(message.id)
+        flow = self.flows.by_number.get(message.id)
         if flow is None or flow.node != node:
             return False
         closed = message.reason is Reason.CLOSED
@@ -129,7 +119,7 @@ class Acceptor:
         """
         A back-end and its flows are gone.
         """
-        for flow in list(self._by_node.get(node, {}).values()):
+        for flow in self.flows.at(node):
             lost = Arrival.NODE_LOST if _restartable(flow) else Arrival.RESPONSE_LOST
             self.step(flow, lost, Reason.LINK_LOST)
 
@@ -137,7 +127,7 @@ class Acceptor:
         """
         The flow's timer ran out.
         """
-        if self.flows.get(flow.key) is not flow:
+        if self.flows.by_key.get(flow.key) is not flow:
             return
         silent = flow.state is Accept.HANDING_OFF and flow.response_seen
         self.step(flow, Arrival.RESPONSE_LOST if silent else Arrival.TIMEOUT, Reason.ABANDONED)
@@ -146,14 +136,14 @@ class Acceptor:
         """
         Go by the table.
         """
-        transition = ACCEPT[flow.state].get(event)
+        transition = self._table[flow.state].get(event)
         if transition is None:
             self.context.count(f"accept.unexpected.{event.value.replace(' ', '-')}")
             return
-        was, (flow.state, action) = flow.state, transition
-        if was is Accept.SYN_RECEIVED and flow.state is not was:
-            self._half_open -= 1
-        getattr(self, f"_{action}")(flow, detail)
+        following, action = transition
+        if following is not flow.state:
+            self.flows.move(flow, following)
+        action(flow, detail)
 
     # -- LISTEN, SYN-RECEIVED -------------------------------------------------
 
@@ -164,7 +154,7 @@ class Acceptor:
             settings = self.context.settings
             if len(self.flows) >= settings.max_flows:
                 self.context.count("dropped.flow-table-full")
-            elif self._half_open >= settings.max_half_open:
+            elif self.flows.half_open >= settings.max_half_open:
                 self.context.count("dropped.half-open-table-full")
             else:
                 self._answer_syn(segment)
@@ -173,23 +163,13 @@ class Acceptor:
 
     def _reset_stranger(self, segment: Segment) -> None:
         self.context.count("reset.no-such-flow")
-        self._reset(segment)
-
-    def _reset(self, segment: Segment) -> None:
-        """
-        RFC 9293, 3.10.7.1: the reset of a segment that has no connection.
-        """
-        key = reversed_key(segment.key)
-        if segment.flags & ACK:
-            self.context.transmit(key, segment.ack, 0, RST)
-        else:
-            self.context.transmit(key, 0, segment.next, RST | ACK)
+        self._tcp.reset(segment)
 
     def _answer_syn(self, segment: Segment) -> None:
         context = self.context
-        self._last_id += 1
+        self._last_number += 1
         flow = AcceptedFlow(
-            number=self._last_id,
+            number=self._last_number,
             key=segment.key,
             back=reversed_key(segment.key),
             listener=context.settings.listeners[_local_end(segment)],
@@ -201,36 +181,14 @@ class Acceptor:
             started=context.now,
         )
         flow.client_ack = add(flow.iss, 1)
-        flow.promised = self._promise(flow)
-        flow.tsval, flow.front_tsval = flow.offered.tsval, flow.promised.tsval
-        self.flows[flow.key] = flow
-        self._by_id[flow.number] = flow
-        self._half_open += 1
+        self._tcp.open(flow)
+        self.flows.add(flow)
         context.count("accept.syn")
         self.timers.set(flow, context.now + context.settings.periods.handshake, context.now)
         self._repeat_syn_ack(flow, segment)
 
-    def _promise(self, flow: AcceptedFlow) -> SynOptions:
-        """
-        What the client offers and every node of the cluster can keep.
-        """
-        offered, can = flow.offered, self.context.promise
-        stamps = can.timestamps and offered.tsval >= 0
-        return SynOptions(
-            mss=can.mtu - (40 if len(flow.key) == 12 else 60),
-            scale=self.context.settings.window_scale
-            if can.window_scaling and offered.scale >= 0
-            else -1,
-            sack=can.sack and offered.sack,
-            tsval=self.context.timestamp(flow.back) if stamps else -1,
-            tsecr=offered.tsval if stamps else 0,
-        )
-
-    def _repeat_syn_ack(self, flow: AcceptedFlow, segment: Segment) -> None:
-        options = flow.promised.pack()
-        self.context.transmit(
-            flow.back, flow.iss, add(flow.irs, 1), SYN | ACK, WINDOW, options
-        )
+    def _repeat_syn_ack(self, flow: AcceptedFlow, _: Segment) -> None:
+        self._tcp.syn_ack(flow)
 
     def _start_over(self, flow: AcceptedFlow, segment: Segment) -> None:
         self.context.count("accept.reused-port")
@@ -246,7 +204,7 @@ class Acceptor:
     def _reset_handshake(self, flow: AcceptedFlow, segment: Segment) -> None:
         self.context.count("accept.bad-handshake-ack")
         if segment.flags & (ACK | RST) == ACK:
-            self._reset(segment)
+            self._tcp.reset(segment)
 
     def _give_up_handshake(self, flow: AcceptedFlow, _: None) -> None:
         self.context.count("accept.handshake-timeout")
@@ -255,13 +213,13 @@ class Acceptor:
     # -- ESTABLISHED ----------------------------------------------------------
 
     def _collect(self, flow: AcceptedFlow, segment: Segment) -> None:
-        if not self._acceptable(flow, segment):
+        if not self._tcp.acceptable(flow, segment):
             return
         offset = distance(add(flow.irs, 1), segment.seq)
         have = len(flow.request.octets)
         if not segment.size and not segment.flags & FIN:
             if offset < have:  # a keep-alive probe
-                self._acknowledge(flow)
+                self._tcp.acknowledge(flow)
             return
         fresh = flow.request.add(offset, segment.payload)
         if fresh is None:
@@ -287,56 +245,16 @@ class Acceptor:
             self.step(flow, Arrival.REQUEST, None)
         elif finished:
             flow.client_fin = True
-            empty = not flow.request.octets
+            status = 400 if flow.request.octets else 0
             reason = "the connection was closed before the request was complete"
-            self.step(flow, Arrival.REJECTED, None if empty else (400, reason))
+            self.step(flow, Arrival.REJECTED, (status, reason))
         else:
             flow.acked = len(flow.request.octets)
-            self._acknowledge(flow)
-
-    def _acceptable(self, flow: AcceptedFlow, segment: Segment) -> bool:
-        """
-        RFC 9293, 3.10.7.4, as far as a peer that was sent nothing but a SYN/ACK
-        (and perhaps an answer) can tell.
-        """
-        if not segment.flags & ACK or not in_window(
-            segment.ack, add(flow.iss, 1), flow.answer_octets + 1
-        ):
-            self.context.count("dropped.unacceptable-ack")
-            return False
-        if not -65536 < distance(flow.received, segment.seq) <= WINDOW + SLACK:
-            self.context.count("dropped.outside-window")
-            self._acknowledge(flow)
-            return False
-        if flow.tsval >= 0:
-            stamps = timestamps(segment)
-            if stamps is not None:
-                flow.tsval = latest(flow.tsval, stamps[0])
-        return True
-
-    def _acknowledge(self, flow: AcceptedFlow) -> None:
-        self._emit(flow, flow.sent, ACK)
-
-    def _emit(self, flow: AcceptedFlow, seq: int, flags: int, payload: bytes = b"") -> None:
-        """
-        Send a segment of our own on a connection that is still ours.
-        """
-        left = max(WINDOW - len(flow.request.octets), 0)
-        scale = max(flow.promised.scale, 0)
-        # Rounded up: rounding down would take back a part of what was promised.
-        window = left + (1 << scale) - 1 >> scale
-        ack = add(flow.received, flow.client_fin)
-        self.context.transmit(flow.back, seq, ack, flags, window, self._stamps(flow), payload)
-
-    def _stamps(self, flow: AcceptedFlow) -> bytes:
-        if flow.front_tsval < 0:
-            return b""
-        flow.front_tsval = latest(flow.front_tsval, self.context.timestamp(flow.back))
-        return flow.stamps()
+            self._tcp.acknowledge(flow)
 
     def _challenge(self, flow: AcceptedFlow, segment: Segment) -> None:
         self.context.count("accept.challenge")
-        self._acknowledge(flow)
+        self._tcp.acknowledge(flow)
 
     def _forget(self, flow: AcceptedFlow, _: object) -> None:
         self._free(flow)
@@ -354,14 +272,14 @@ class Acceptor:
         self._try_next(flow, None)
 
     def _try_next(self, flow: AcceptedFlow, _: object) -> None:
-        self._leave_node(flow)
+        self.flows.give(flow, None)
         if not flow.candidates:
             self.context.count("rejected.no-live-node")
             self.step(flow, Arrival.REJECTED, (503, "no node that holds this can answer now"))
             return
         context = self.context
-        flow.node = node = flow.candidates.popleft()
-        self._by_node.setdefault(node, {})[flow.number] = flow
+        node = flow.candidates.popleft()
+        self.flows.give(flow, node)
         self.timers.set(flow, context.now + context.settings.periods.handoff, context.now)
         message = flow.handoff()
         context.count("handoff.local" if node == context.settings.node else "handoff.sent")
@@ -507,73 +425,26 @@ class Acceptor:
         if flow.route is not None:
             self._forward(flow, segment)
         elif segment.flags & FIN:
-            self._acknowledge(flow)
+            self._tcp.acknowledge(flow)
 
     # -- ANSWERED -------------------------------------------------------------
 
-    def _answer(self, flow: AcceptedFlow, what: tuple[int, str] | None) -> None:
-        """
-        @param what: status and reason; C{None} to close without a word.
-        """
-        context = self.context
-        self._leave_node(flow)
-        flow.queue.clear()
-        if what is not None:
-            status, reason = what
-            context.count(f"answered.{status}")
-            context.note(
-                "answered {client} {status}: {reason}",
-                client=flow.client,
-                status=status,
-                reason=reason,
-            )
-            head = flow.request_key is not None and flow.request_key.method == "HEAD"
-            flow.answer = answer(status, reason, head=head)
-        flow.answer_octets = len(flow.answer) + 1
-        flow.tries = 0
-        self._send_answer(flow)
+    def _answer(self, flow: AcceptedFlow, what: tuple[int, str]) -> None:
+        self.flows.give(flow, None)
+        self._answering.begin(flow, *what)
 
     def _answer_late(self, flow: AcceptedFlow, _: None) -> None:
-        self._answer(flow, (408, "the request did not come in time"))
-
-    def _send_answer(self, flow: AcceptedFlow) -> None:
-        self._emit(flow, add(flow.iss, 1), FIN | PSH | ACK, flow.answer)
-        now = self.context.now
-        self.timers.set(flow, now + _ANSWER_TIMEOUT * 2**flow.tries, now)
+        self._answering.begin(flow, 408, "the request did not come in time")
 
     def _repeat_answer(self, flow: AcceptedFlow, _: None) -> None:
-        flow.tries += 1
-        if flow.answer_taken or flow.tries >= _ANSWER_TRIES:
-            self.context.transmit(flow.back, flow.sent, 0, RST)
+        if not self._answering.repeat(flow):
             self._free(flow)
-        else:
-            self._send_answer(flow)
 
     def _drain(self, flow: AcceptedFlow, segment: Segment) -> None:
-        """
-        What the client goes on sending is taken and thrown away, or it would
-        never see the answer but a reset.
-        """
-        if not self._acceptable(flow, segment):
-            return
-        context, news = self.context, segment.size or segment.flags & FIN
-        if segment.ack == flow.sent and not flow.answer_taken:
-            flow.answer_taken = True
-            self.timers.set(flow, context.now + _KEPT_AFTER_ANSWER, context.now)
-        if news and distance(segment.seq, flow.received) >= 0:
-            # All that was read so far is in `irs`; the window opens anew.
-            flow.discard(segment)
-        if news:
-            self._acknowledge(flow)
-        if flow.client_fin and flow.answer_taken:
+        if self._answering.drain(flow, segment):
             self.step(flow, Arrival.FINISHED, None)
 
     # -- the end --------------------------------------------------------------
-
-    def _leave_node(self, flow: AcceptedFlow) -> None:
-        if flow.node is not None:
-            self._by_node[flow.node].pop(flow.number, None)
-            flow.node = None
 
     def _unroute(self, flow: AcceptedFlow) -> None:
         if flow.route is not None:
@@ -581,15 +452,10 @@ class Acceptor:
             flow.route = None
 
     def _free(self, flow: AcceptedFlow) -> None:
-        if flow.state is Accept.SYN_RECEIVED:
-            self._half_open -= 1
-        flow.state = Accept.CLOSED
-        flow.deadline = NEVER
-        self._leave_node(flow)
+        self.flows.move(flow, Accept.CLOSED)
+        self.flows.remove(flow)
+        self.timers.cancel(flow)
         self._unroute(flow)
-        self._by_id.pop(flow.number, None)
-        if self.flows.get(flow.key) is flow:
-            del self.flows[flow.key]
 
 
 def _arrival(flow: AcceptedFlow, segment: Segment) -> Arrival:

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from btcp.handoff.actions import Install, Remove
-from btcp.handoff.context import NEVER, Context
+from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
 from btcp.handoff.messages import Adopted, Handoff, Reason, Refused, Terminate
+from btcp.handoff.replay import Replay
 from btcp.handoff.route import ENDING, EVERYTHING, OPENING, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import ADOPT, Adopt, Progress
+from btcp.handoff.tables import AdoptedFlows, bound
 from btcp.handoff.timers import Timers
-from btcp.wire.options import SynOptions, pack_timestamps
-from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment, flow_key, reversed_key
+from btcp.wire.segment import ACK, FIN, RST, SYN, Segment, flow_key, reversed_key
 from btcp.wire.seqnum import add, at_or_before, distance
 
-_RETRY = 0.1
+_RETRY = 0.2
 """Seconds before a replayed segment is given to the local TCP again, doubling; it
 answers at once unless its queue is full."""
 
@@ -43,10 +44,7 @@ class Adopter:
     """
     All flows of which this node is the back-end.
 
-    @ivar inbound: flows by the key of packets to the local TCP; those whose
-        front-end is this very node are not in it, their packets come by way of
-        the L{Acceptor<btcp.handoff.accept.Acceptor>}.
-    @ivar outbound: flows by the key of the local TCP's packets.
+    @ivar flows: the table of them.
     """
 
     def __init__(self, context: Context, timers: Timers[AdoptedFlow], occupied: Occupied) -> None:
@@ -58,13 +56,9 @@ class Adopter:
         self.context = context
         self.timers = timers
         self._occupied = occupied
-        self.inbound: dict[bytes, AdoptedFlow] = {}
-        self.outbound: dict[bytes, AdoptedFlow] = {}
-        self._by_id: dict[tuple[str, int], AdoptedFlow] = {}
-        self._by_peer: dict[str, dict[int, AdoptedFlow]] = {}
-
-    def __len__(self) -> int:
-        return len(self.outbound)
+        self.flows = AdoptedFlows(context.settings.node)
+        self._replay = Replay(context)
+        self._table = bound(ADOPT, self)
 
     # -- what happens to flows ------------------------------------------------
 
@@ -72,7 +66,7 @@ class Adopter:
         """
         A front-end asks for a connection to be adopted.
         """
-        known = self._by_id.get((peer, order.id))
+        known = self.flows.by_order.get((peer, order.id))
         if known is not None:
             self._adopt_again(known)
             return
@@ -84,13 +78,13 @@ class Adopter:
             return
         inbound = flow_key(order.client.address, order.client.port, *origin)
         outbound = reversed_key(inbound)
-        old = self.outbound.get(outbound)
+        old = self.flows.outbound.get(outbound)
         if old is not None and old.state is Adopt.CLOSED:
             self._free(old)
             old = None
         if old is not None or self._occupied(inbound, peer, order.id):
             self._refuse(peer, order.id, Reason.TUPLE_IN_USE)
-        elif len(self.outbound) >= settings.max_flows:
+        elif len(self.flows) >= settings.max_flows:
             self._refuse(peer, order.id, Reason.OVERLOAD)
         else:
             self._begin(peer, order, inbound, outbound)
@@ -105,7 +99,7 @@ class Adopter:
         """
         As L{from_client}, for flow C{number} of which this node is the front-end.
         """
-        flow = self._by_id.get((self.context.settings.node, number))
+        flow = self.flows.by_order.get((self.context.settings.node, number))
         if flow is None:
             self.context.count("adopt.unexpected.segment")
         else:
@@ -115,14 +109,14 @@ class Adopter:
         """
         A packet of the local TCP that belongs to a flow.
         """
-        flow = self.outbound[segment.key]
+        flow = self.flows.outbound[segment.key]
         self.step(flow, self._from_server(flow, segment), segment)
 
     def join(self, number: int, route: Route) -> None:
         """
         The route by which the client's packets of a flow of our own come.
         """
-        flow = self._by_id.get((self.context.settings.node, number))
+        flow = self.flows.by_order.get((self.context.settings.node, number))
         if flow is not None:
             route.punt = flow.to_server.punt if flow.to_server is not None else ENDING
             flow.to_server = route
@@ -133,7 +127,7 @@ class Adopter:
 
         @return: whether the flow was known.
         """
-        flow = self._by_id.get((peer, message.id))
+        flow = self.flows.by_order.get((peer, message.id))
         if flow is None:
             return False
         self.step(flow, Progress.TERMINATED, message.reason)
@@ -143,7 +137,7 @@ class Adopter:
         """
         A front-end and its flows are gone.
         """
-        for flow in list(self._by_peer.get(peer, {}).values()):
+        for flow in self.flows.of(peer):
             self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
 
     def hold(self, peer: str, held: bool) -> None:
@@ -152,7 +146,7 @@ class Adopter:
         front-end may ask another node for responses of which the client has seen
         nothing: so none may begin here.
         """
-        for flow in list(self._by_peer.get(peer, {}).values()):
+        for flow in self.flows.of(peer):
             route = flow.to_client
             if route is None:
                 self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
@@ -164,19 +158,19 @@ class Adopter:
         """
         The flow's timer ran out.
         """
-        if self.outbound.get(flow.outbound) is flow:
+        if self.flows.outbound.get(flow.outbound) is flow:
             self.step(flow, Progress.TIMEOUT, None)
 
     def step(self, flow: AdoptedFlow, event: Progress, detail: object) -> None:
         """
         Go by the table.
         """
-        transition = ADOPT[flow.state].get(event)
+        transition = self._table[flow.state].get(event)
         if transition is None:
             self.context.count(f"adopt.unexpected.{event.value.replace(' ', '-')}")
             return
         flow.state, action = transition
-        getattr(self, f"_{action}")(flow, detail)
+        action(flow, detail)
 
     # -- what a packet means --------------------------------------------------
 
@@ -217,21 +211,9 @@ class Adopter:
         flow = AdoptedFlow(
             peer=peer, order=order, inbound=inbound, outbound=outbound, started=self.context.now
         )
-        self.outbound[outbound] = flow
-        if peer != self.context.settings.node:
-            self.inbound[inbound] = flow
-        self._by_id[peer, order.id] = flow
-        self._by_peer.setdefault(peer, {})[order.id] = flow
+        self.flows.add(flow)
         self.context.count("adopt.begun")
-        self._send_syn(flow)
-
-    def _send_syn(self, flow: AdoptedFlow) -> None:
-        """
-        The client's own SYN, with those of its options that were agreed.
-        """
-        order = flow.order
-        options = SynOptions(order.mss, order.client_scale, order.sack, order.tsval).pack()
-        self.context.deliver(flow.inbound, order.irs, 0, SYN, order.window, options)
+        self._replay.syn(flow)
         self._retry_later(flow)
 
     def _retry_later(self, flow: AdoptedFlow) -> None:
@@ -245,7 +227,8 @@ class Adopter:
     def _repeat_syn(self, flow: AdoptedFlow, _: None) -> None:
         if self.context.now < self._latest(flow):
             self.context.count("adopt.repeated-syn")
-            self._send_syn(flow)
+            self._replay.syn(flow)
+            self._retry_later(flow)
         else:
             self._give_up(flow, Reason.ACCEPT_QUEUE_FULL)
 
@@ -257,8 +240,9 @@ class Adopter:
         """
         self.context.count("adopt.stale-connection")
         if segment.flags & ACK and flow.tries < 8:
-            self.context.deliver(flow.inbound, segment.ack, 0, RST)
-            self._send_syn(flow)
+            self._replay.reset(flow, segment.ack)
+            self._replay.syn(flow)
+            self._retry_later(flow)
 
     def _refuse_no_listener(self, flow: AdoptedFlow, _: Segment) -> None:
         self._refuse_and_free(flow, Reason.NO_LISTENER)
@@ -266,44 +250,18 @@ class Adopter:
     # -- REQUEST-DELIVERED ----------------------------------------------------
 
     def _deliver_request(self, flow: AdoptedFlow, segment: Segment) -> None:
-        order, options = flow.order, SynOptions.read(segment)
-        flow.isn, flow.scale, flow.mss = segment.seq, options.scale, options.mss or 536
-        kept = (
-            (order.front_tsval < 0 or options.tsval >= 0)
-            and (order.front_scale < 0 or options.scale >= 0)
-            and (options.sack or not order.sack)
-        )
-        if not kept:
+        if not self._replay.learn(flow, segment):
             self._give_up(flow, Reason.OPTIONS)
             return
-        if order.front_tsval >= 0:
-            flow.tsecr = options.tsval
-            flow.ts_delta = (order.front_tsval - options.tsval) & 0xFFFFFFFF
         flow.tries = 0
-        self._send_request(flow)
-
-    def _send_request(self, flow: AdoptedFlow) -> None:
-        """
-        The ACK that completes the handshake, then the stored request.
-        """
-        order = flow.order
-        seq, ack = add(order.irs, 1), add(flow.isn, 1)
-        window = max(order.window >> max(order.client_scale, 0), 1)
-        stamps = pack_timestamps(order.tsval, flow.tsecr) if order.front_tsval >= 0 else b""
-        self.context.deliver(flow.inbound, seq, ack, ACK, window, stamps)
-        size = flow.mss - len(stamps)
-        for start in range(0, len(order.request), size):
-            piece = order.request[start : start + size]
-            flags = ACK | PSH if start + size >= len(order.request) else ACK
-            self.context.deliver(
-                flow.inbound, add(seq, start), ack, flags, window, stamps, piece
-            )
+        self._replay.request(flow)
         self._retry_later(flow)
 
     def _repeat_request(self, flow: AdoptedFlow, _: Segment | None) -> None:
         if self.context.now < self._latest(flow):
             self.context.count("adopt.repeated-request")
-            self._send_request(flow)
+            self._replay.request(flow)
+            self._retry_later(flow)
         else:
             self._give_up(flow, Reason.ACCEPT_QUEUE_FULL)
 
@@ -316,7 +274,7 @@ class Adopter:
         self._refuse_and_free(flow, Reason.RESET_BY_ORIGIN)
 
     def _give_up(self, flow: AdoptedFlow, reason: Reason) -> None:
-        self.context.deliver(flow.inbound, add(flow.order.irs, 1), 0, RST)
+        self._replay.reset(flow, add(flow.order.irs, 1))
         self._refuse_and_free(flow, reason)
 
     def _refuse_and_free(self, flow: AdoptedFlow, reason: Reason) -> None:
@@ -356,7 +314,7 @@ class Adopter:
             None, local=True, punt=ENDING, ack=add(flow.isn, 1), end=flow.request_end,
             now=context.now,
         )
-        if flow.inbound in self.inbound:
+        if flow.inbound in self.flows.inbound:
             context.actions.append(Install(flow.inbound, flow.to_server))
         context.count("adopt.done")
         self.timers.set(flow, context.now + context.settings.periods.established, context.now)
@@ -490,10 +448,10 @@ class Adopter:
         self.context.count(f"adopt.aborted.{why.value}")
         expected = flow.to_client.ack if flow.to_client is not None else None
         if expected is not None:
-            self.context.deliver(flow.inbound, expected, 0, RST)
+            self._replay.reset(flow, expected)
         else:  # how much of the request the local TCP took, nobody knows
             for seq in (add(flow.order.irs, 1), flow.request_end):
-                self.context.deliver(flow.inbound, seq, 0, RST)
+                self._replay.reset(flow, seq)
         self._free(flow)
 
     def _abort_both(self, flow: AdoptedFlow, why: Reason) -> None:
@@ -520,14 +478,6 @@ class Adopter:
 
     def _free(self, flow: AdoptedFlow) -> None:
         flow.state = Adopt.CLOSED
-        flow.deadline = NEVER
-        self._by_id.pop((flow.peer, flow.order.id), None)
-        self._by_peer.get(flow.peer, {}).pop(flow.order.id, None)
-        if self.outbound.get(flow.outbound) is flow:
-            del self.outbound[flow.outbound]
-            self.context.actions.append(Remove(flow.outbound))
-        if self.inbound.get(flow.inbound) is flow:
-            del self.inbound[flow.inbound]
-            self.context.actions.append(Remove(flow.inbound))
-
-
+        self.timers.cancel(flow)
+        for key in self.flows.remove(flow):
+            self.context.actions.append(Remove(key))

@@ -68,7 +68,7 @@ class BottomTcp:
         back-end, which knows the packet by other numbers.
         """
         actions = self.context.begin(now)
-        flow = self.acceptor.flows.get(message.client_key)
+        flow = self.acceptor.flows.by_key.get(message.client_key)
         if flow is None or flow.route is None or flow.route.rewriter is None:
             self.context.count("icmp.passed-up")
             actions.append(PassPacket(message.packet, local=True))
@@ -81,11 +81,11 @@ class BottomTcp:
 
     def _receive(self, segment: Segment) -> None:
         key = segment.key
-        if key in self.acceptor.flows:
+        if key in self.acceptor.flows.by_key:
             self.acceptor.receive(segment)
-        elif key in self.adopter.inbound:
+        elif key in self.adopter.flows.inbound:
             self._inbound(segment)
-        elif key in self.adopter.outbound:
+        elif key in self.adopter.flows.outbound:
             self.adopter.from_server(segment)
         elif segment.destination + key[-2:] in self.context.settings.listeners:
             self.acceptor.receive(segment)
@@ -93,7 +93,7 @@ class BottomTcp:
             self._direct(segment)
 
     def _inbound(self, segment: Segment) -> None:
-        flow = self.adopter.inbound[segment.key]
+        flow = self.adopter.flows.inbound[segment.key]
         fresh = segment.flags & (SYN | ACK) == SYN and flow.state is Adopt.CLOSED
         if fresh and segment.destination + segment.key[-2:] in self.context.settings.listeners:
             # The origin's port is the listener's too: the client comes to us itself.
@@ -261,5 +261,5 @@ class BottomTcp:
         return message.front == own and self.acceptor.terminate(peer, message)
 
     def _occupied(self, key: bytes, front: str, number: int) -> bool:
-        flow = self.acceptor.flows.get(key)
+        flow = self.acceptor.flows.by_key.get(key)
         return flow is not None and (front, number) != (self.context.settings.node, flow.number)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
+from typing import Any
 
 from attrs import Factory, define
 
@@ -16,6 +17,7 @@ from btcp.handoff.reassembly import RequestBuffer
 from btcp.handoff.route import Route
 from btcp.handoff.states import Accept, Adopt
 from btcp.handoff.teardown import Teardown
+from btcp.handoff.timers import Look
 from btcp.wire.options import SynOptions, pack_timestamps
 from btcp.wire.segment import FIN, Segment
 from btcp.wire.seqnum import add, distance
@@ -94,7 +96,7 @@ class AcceptedFlow:
     client_fin: bool = False
     tries: int = 0
     deadline: float = inf
-    checked: float = inf
+    look: Look[Any] | None = None
 
     @property
     def client(self) -> Endpoint:
@@ -211,7 +213,7 @@ class AdoptedFlow:
     doubted: float = -1.0
     tries: int = 0
     deadline: float = inf
-    checked: float = inf
+    look: Look[Any] | None = None
 
     @property
     def request_end(self) -> int:

@@ -11,10 +11,10 @@ moves a counter and nothing else.  The diagrams in C{docs/} are drawn from here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 
 
-class Accept(Enum):
+class Accept(StrEnum):
     """
     What a front-end knows of a client's connection.
     """
@@ -28,7 +28,7 @@ class Accept(Enum):
     CLOSED = "CLOSED"
 
 
-class Arrival(Enum):
+class Arrival(StrEnum):
     """
     What can happen to a front-end's flow.
     """
@@ -50,7 +50,7 @@ class Arrival(Enum):
     TIMEOUT = "timeout"
 
 
-class Adopt(Enum):
+class Adopt(StrEnum):
     """
     What a back-end knows of a connection it is asked to adopt.
     """
@@ -62,7 +62,7 @@ class Adopt(Enum):
     CLOSED = "CLOSED"
 
 
-class Progress(Enum):
+class Progress(StrEnum):
     """
     What can happen to a back-end's flow.
     """

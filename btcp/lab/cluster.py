@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
@@ -119,7 +120,7 @@ class Lab:
         try:
             self._build()
             if daemons:
-                self.start_daemons()
+                self.start_daemon(*self.nodes)
         except BaseException:
             self.down()
             raise
@@ -181,25 +182,23 @@ class Lab:
             start_new_session=True,
         )
         (self.state / "commands" / f"{process.pid}.pid").write_text(str(process.pid))
+        # Before, L{down} would not know it for the lab's own.
+        processes.await_entry(process.pid, self.network.namespace(host))
         return process
 
-    def start_daemon(self, node: str) -> None:
+    def start_daemon(self, *nodes: str) -> None:
         """
-        Start one node's C{twistd btcp} and wait until it answers and is linked to every
-        node whose daemon runs.
+        Start C{twistd btcp} on nodes and wait until each answers and is linked to every
+        node where it runs.
 
-        @raise LabError: it did not; the message ends with the tail of its log.
+        @raise LabError: one is not; the message ends with the tail of its log.
         """
-        self._launch(node)
-        self._await_links([node])
-
-    def start_daemons(self) -> None:
-        """
-        L{start_daemon} for all nodes at once.
-        """
-        for node in self.nodes:
-            self._launch(node)
-        self._await_links(self.nodes)
+        starting = {node: self._launch(node) for node in nodes}
+        for node, process in starting.items():
+            said = b"".join(process.communicate()).decode(errors="replace").strip()
+            if process.returncode:
+                raise LabError(f"twistd btcp does not start on {node}: {said}\n{self.log(node)}")
+        self._await_links(nodes)
 
     def stop_daemon(self, node: str, signal: int = signal.SIGTERM) -> None:
         """
@@ -301,7 +300,10 @@ class Lab:
         for node in self.nodes:
             origin.start(self.network, node, self.home(node), content)
 
-    def _launch(self, node: str) -> None:
+    def _launch(self, node: str) -> subprocess.Popen[bytes]:
+        """
+        @return: what ends as soon as the daemon has started, or failed to.
+        """
         if self.daemon_pid(node) is not None:
             raise LabError(f"twistd btcp is already running on {node}")
         home = self.home(node)
@@ -312,16 +314,14 @@ class Lab:
         twistd = [str(Path(sys.executable).with_name("twistd")), "--rundir", str(home)]
         files = ["--pidfile", str(home / "twistd.pid"), "--logfile", str(home / "twistd.log")]
         command = [*twistd, *files, "btcp", "-c", str(config), "--node", node]
-        started = self.exec(node, ["env", f"PYTHONPATH={_CODE}", *command])
-        if started.returncode:
-            said = (started.stdout + started.stderr).decode(errors="replace").strip()
-            raise LabError(f"twistd btcp does not start on {node}: {said}\n{self.log(node)}")
+        return self.popen(node, ["env", f"PYTHONPATH={_CODE}", *command])
 
     def _await_links(self, nodes: Sequence[str]) -> None:
         deadline = time.monotonic() + _DAEMON_PATIENCE
-        for node in nodes:
-            while not self._linked(node):
+        with ThreadPoolExecutor() as pool:
+            while not all(linked := list(pool.map(self._linked, nodes))):
                 if time.monotonic() > deadline:
+                    node = nodes[linked.index(False)]
                     raise LabError(f"node {node} is not ready in time\n{self.log(node)}")
                 time.sleep(0.05)
 

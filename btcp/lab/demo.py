@@ -9,7 +9,6 @@ that crossed the front-end from a capture of what left its device for the client
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,11 +18,14 @@ from attrs import frozen
 
 from btcp.lab.capture import payload
 from btcp.lab.cluster import Lab
-from btcp.lab.programs import LabError
 from btcp.lab.topology import CLIENT, LISTEN_PORT, url
 from btcp.table import table
 
 _FILE = "100k"
+_LEGEND = """
+handoff: the connection was moved to the node that answered, which sent straight to the client
+local:   the front-end holds the content itself, so its own answer leaves from there
+"""
 _HEADING = (
     "URL", "front-end", "answered", "how", "origin saw", "body", "crossed front-end", "verdict"
 )  # fmt: skip
@@ -56,16 +58,14 @@ def run(keep: bool = False, prefix: str = "btcpdemo") -> int:
 
     @param keep: leave the lab standing.
     @return: the exit status, 0 if every row is as it should be.
+    @raise LabError: the lab cannot stand here.
     """
     lab = Lab(prefix)
+    began = time.monotonic()
+    lab.up()
     try:
-        began = time.monotonic()
-        lab.up()
         print(f"lab up in {time.monotonic() - began:.1f} s: client, router, nodes a, b, c\n")
         bad = _show(lab)
-    except LabError as error:
-        print(f"btcp: {error}", file=sys.stderr)
-        return 1
     finally:
         if not keep:
             lab.down()
@@ -84,22 +84,29 @@ def _show(lab: Lab) -> int:
             node: stack.enter_context(lab.capture(node, left, outgoing=True, snaplen=128))
             for node in lab.nodes
         }
-        answers = list(_ask(lab))
+        answers = list(asked(lab))
     rows = [_row(lab, answer, captures[answer.front]) for answer in answers]
     print(table([_HEADING, *rows]))
     good = sum(row[-1] == "ok" for row in rows)
-    print(f"\n{good} of {len(rows)} requests as they should be")
+    print(_LEGEND)
+    print(f"{good} of {len(rows)} requests as they should be")
     return len(rows) - good
 
 
-def _ask(lab: Lab) -> Iterator[Answer]:
+def asked(lab: Lab) -> Iterator[Answer]:
+    """
+    Every node's content through every front-end.
+    """
     for family in (4, 6):
         for front in lab.nodes:
             for holder in lab.nodes:
-                yield _curl(lab, family, front, holder)
+                yield ask(lab, family, front, holder)
 
 
-def _curl(lab: Lab, family: int, front: str, holder: str) -> Answer:
+def ask(lab: Lab, family: int, front: str, holder: str) -> Answer:
+    """
+    Have the client's curl ask a front-end for something that a certain node holds.
+    """
     target = url(front, family, f"/{holder}/{_FILE}")
     facts = "%{stderr}%{local_port}\t%header{x-node}\t%{errormsg}"
     done = lab.exec(CLIENT, ["curl", "-s", "-m", "10", "-w", facts, target])
@@ -113,14 +120,21 @@ def _row(lab: Lab, answer: Answer, capture: Path) -> tuple[object, ...]:
     crossed = payload(capture, to_client)
     how = "local" if answer.node == answer.front else "handoff" if answer.node else "-"
     identical = answer.body == lab.content(f"/{answer.holder}/{_FILE}")
-    verdict = "; ".join(_complaints(lab, answer, seen, crossed, identical)) or "ok"
+    verdict = "; ".join(complaints(lab, answer, seen, crossed, identical)) or "ok"
     body = "identical" if identical else f"{len(answer.body)} octets"
     return answer.url, answer.front, answer.node or "-", how, seen or "-", body, crossed, verdict
 
 
-def _complaints(
+def complaints(
     lab: Lab, answer: Answer, seen: str, crossed: int, identical: bool
 ) -> Iterator[str]:
+    """
+    What is not as it should be.
+
+    @param seen: the client's address as the origin saw it.
+    @param crossed: octets of the response that left the front-end for the client.
+    @param identical: the body is what the holder has on its disk.
+    """
     if answer.problem:
         yield answer.problem
     elif not identical:
@@ -149,7 +163,3 @@ def _logged(lab: Lab, answer: Answer) -> str:
                 return request.client
         time.sleep(0.01)
     return ""
-
-
-if __name__ == "__main__":
-    sys.exit(run("--keep" in sys.argv[1:]))

@@ -18,6 +18,9 @@ from pathlib import Path
 
 from attrs import frozen
 
+# how often to look for processes that there were not before; each look ends a generation
+_LOOKS = 10
+
 
 @frozen
 class Recorded:
@@ -70,14 +73,32 @@ def end(processes: Recorded, first: int = signal.SIGTERM, patience: float = 5.0)
     @param patience: seconds to wait before C{SIGKILL}, and again after it.
     @return: the pids of those that only C{SIGKILL} ended.
     """
-    grips = dict(_grips(processes))
+    killed: list[int] = []
+    # One may have started another after the look and before the signal: look again.
+    for _ in range(_LOOKS):
+        grips = dict(_grips(processes))
+        try:
+            stubborn = _signal(grips, first, patience)
+            _signal(stubborn, signal.SIGKILL, patience)
+        finally:
+            for grip in grips.values():
+                os.close(grip)
+        killed += stubborn
+        if not grips:
+            break
+    return killed
+
+
+def await_entry(pid: int, namespace: Path) -> None:
+    """
+    Wait until a process has entered a network namespace, or ended.
+    """
+    goal = namespace.stat().st_ino
     try:
-        stubborn = _signal(grips, first, patience)
-        _signal(stubborn, signal.SIGKILL, patience)
-        return sorted(stubborn)
-    finally:
-        for grip in grips.values():
-            os.close(grip)
+        while os.stat(f"/proc/{pid}/ns/net").st_ino != goal:
+            time.sleep(0.0005)
+    except OSError:  # a zombie is in no namespace
+        return
 
 
 def _grips(processes: Recorded) -> Iterator[tuple[int, int]]:

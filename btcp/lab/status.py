@@ -37,9 +37,10 @@ def _counters(lab: Lab, node: str) -> dict[str, object]:
     if lab.daemon_pid(node) is None:
         return {}
     try:
-        return flat(lab.query(node, "stats"))
+        stats = flat(lab.query(node, "stats"))
     except LabError:
         return {}
+    return {name: value for name, value in stats.items() if isinstance(value, (int, float))}
 
 
 def _compared(counters: Mapping[str, Mapping[str, object]]) -> str:

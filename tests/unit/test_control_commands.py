@@ -212,7 +212,7 @@ class StrictnessTests(SynchronousTestCase):
         """
         Values that fit the layout and mean nothing.
         """
-        for change in (
+        changes: tuple[dict[str, Any], ...] = (
             {"client_scale": 15},
             {"client_scale": -2},
             {"front_scale": 15},
@@ -223,7 +223,8 @@ class StrictnessTests(SynchronousTestCase):
             {"front_tsval": -2},
             {"acked": len(HANDOFF.request) + 1},
             {"sack": 2},
-        ):
+        )
+        for change in changes:
             box = handoff_box(evolve(HANDOFF, **change))
             with self.assertRaises(Malformed, msg=str(change)):
                 Handoff.parseArguments(box, None)
@@ -243,13 +244,14 @@ class StrictnessTests(SynchronousTestCase):
         )
         box = Terminate.makeArguments({"records": [record]}, None)
         good = box[b"records"]
-        for changes in (
+        wrong: tuple[dict[bytes, bytes | None], ...] = (
             {b"front": b""},
             {b"front": None},
             {b"records": None},
             {b"records": good + b"x"},
             {b"records": good[:8] + b"\xff" + good[9:]},
-        ):
+        )
+        for changes in wrong:
             self.refused(box, changes, Terminate)
 
     def test_hello(self) -> None:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""
+The client's handshake and request, given to the local TCP as if they came now.
+"""
+
+from __future__ import annotations
+
+from btcp.handoff.context import Context
+from btcp.handoff.flows import AdoptedFlow
+from btcp.wire.options import SynOptions, pack_timestamps
+from btcp.wire.segment import ACK, PSH, RST, SYN, Segment
+from btcp.wire.seqnum import add
+
+_DEFAULT_MSS = 536
+"""RFC 9293, 3.7.1: of a TCP that names none."""
+
+
+class Replay:
+    """
+    Plays the client towards the local TCP.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def syn(self, flow: AdoptedFlow) -> None:
+        """
+        The client's own SYN, with those of its options that were agreed.
+        """
+        order = flow.order
+        options = SynOptions(order.mss, order.client_scale, order.sack, order.tsval).pack()
+        self._context.deliver(flow.inbound, order.irs, 0, SYN, order.window, options)
+
+    def learn(self, flow: AdoptedFlow, syn_ack: Segment) -> bool:
+        """
+        Take from the local TCP's SYN/ACK what a splice needs.
+
+        @return: whether it agrees to all that the front-end promised.
+        """
+        order, options = flow.order, SynOptions.read(syn_ack)
+        flow.isn = syn_ack.seq
+        flow.scale = options.scale
+        flow.mss = options.mss or _DEFAULT_MSS
+        if order.front_tsval >= 0 and options.tsval >= 0:
+            flow.tsecr = options.tsval
+            flow.ts_delta = (order.front_tsval - options.tsval) & 0xFFFFFFFF
+        return (
+            (order.front_tsval < 0 or options.tsval >= 0)
+            and (order.front_scale < 0 or options.scale >= 0)
+            and (options.sack or not order.sack)
+        )
+
+    def request(self, flow: AdoptedFlow) -> None:
+        """
+        The ACK that completes the handshake, then the stored request.
+        """
+        order = flow.order
+        seq, ack = add(order.irs, 1), add(flow.isn, 1)
+        window = max(order.window >> max(order.client_scale, 0), 1)
+        stamps = pack_timestamps(order.tsval, flow.tsecr) if order.front_tsval >= 0 else b""
+        self._context.deliver(flow.inbound, seq, ack, ACK, window, stamps)
+        size = flow.mss - len(stamps)
+        for start in range(0, len(order.request), size):
+            piece = order.request[start : start + size]
+            flags = ACK | PSH if start + size >= len(order.request) else ACK
+            self._context.deliver(
+                flow.inbound, add(seq, start), ack, flags, window, stamps, piece
+            )
+
+    def reset(self, flow: AdoptedFlow, seq: int) -> None:
+        """
+        The client's reset, were it to send one.
+
+        @param seq: what the local TCP expects next; it believes no other
+            (RFC 5961, 3.2).
+        """
+        self._context.deliver(flow.inbound, seq, 0, RST)

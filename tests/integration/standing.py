@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""
+A whole cluster that stands while the tests of a module run against it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from btcp.lab.cluster import Lab
+from btcp.lab.programs import missing
+from btcp.lab.topology import CLIENT
+
+PREFIX = "hold"
+
+RESETS = (
+    "(tcp[tcpflags] & tcp-rst != 0) or (ip6 and ip6[6] == 6 and ip6[53] & 4 != 0)"  # RFC 9293, 3.1
+)
+
+_standing: dict[str, tuple[Lab, Mapping[str, object]]] = {}
+
+
+def _stand(config: Mapping[str, object]) -> Lab:
+    """
+    @return: a lab with this configuration.  The first module that wants another one takes it
+        down; the end of the process takes the last one down.
+    """
+    if PREFIX in _standing:
+        lab, its = _standing[PREFIX]
+        if its is config:
+            return lab
+        _take_down()
+    lab = Lab(PREFIX, config=config)
+    lab.up()
+    _standing[PREFIX] = lab, config
+    return lab
+
+
+@atexit.register
+def _take_down() -> None:
+    if PREFIX in _standing:
+        _standing.pop(PREFIX)[0].down()
+
+
+class ClusterTestCase(SynchronousTestCase):
+    """
+    @cvar config: top-level keys of the nodes' configuration; the tests that share the mapping
+        share the lab.
+    @ivar lab: stands, with a daemon on each node.
+    """
+
+    config: ClassVar[Mapping[str, object]]
+    lab: Lab
+
+    def setUp(self) -> None:
+        lacks = missing()
+        if lacks:
+            raise SkipTest("; ".join(lacks))
+        self.lab = _stand(self.config)
+        down = [node for node in self.lab.nodes if self.lab.daemon_pid(node) is None]
+        if down:
+            self.lab.start_daemon(*down)
+        self._before = {node: self.counters(node) for node in self.lab.nodes}
+        self._logged = {node: self._log(node).stat().st_size for node in self.lab.nodes}
+
+    def _log(self, node: str) -> Path:
+        return self.lab.home(node) / "twistd.log"
+
+    # -- what the nodes say ----------------------------------------------------
+
+    def counters(self, node: str) -> Counter[str]:
+        return Counter(self.lab.query(node, "stats")["counters"])
+
+    def moved(self, node: str) -> Counter[str]:
+        """
+        What a node has counted since the test began, or since the node was started.
+        """
+        now, before = self.counters(node), self._before[node]
+        started_since = any(now[name] < count for name, count in before.items())
+        return now if started_since else now - before
+
+    def logged(self, node: str) -> str:
+        """
+        What a node's daemon has logged since the test began.
+        """
+        with self._log(node).open(errors="replace") as log:
+            log.seek(self._logged[node])
+            return log.read()
+
+    def flows(self) -> dict[str, dict[str, int]]:
+        return {node: self.lab.query(node, "stats")["flows"] for node in self.lab.nodes}
+
+    def memory(self, node: str) -> int:
+        """
+        Resident octets of a node's daemon.
+        """
+        status = Path(f"/proc/{self.lab.daemon_pid(node)}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) << 10
+
+    def assert_tables_empty(self, seconds: float) -> None:
+        """
+        On every node, in so many seconds at most.
+        """
+        empty = dict.fromkeys(self.lab.nodes, {"front": 0, "back": 0})
+        self.await_that(lambda: self.flows() == empty, seconds, lambda: self._left())
+
+    def _left(self) -> str:
+        return "; ".join(
+            f"{node}: {flow}"
+            for node in self.lab.nodes
+            for flow in self.lab.query(node, "flows")["flows"]
+        )
+
+    def assert_sound(self) -> None:
+        """
+        All daemons run, and none has logged a traceback since the test began.
+        """
+        for node in self.lab.nodes:
+            self.assertIsNotNone(self.lab.daemon_pid(node), self.lab.log(node))
+            self.assertNotIn("Traceback", self.logged(node))
+
+    def await_that(
+        self, holds: Callable[[], bool], seconds: float, tell: Callable[[], object]
+    ) -> None:
+        """
+        @param tell: what to say if it does not hold in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                self.fail(f"not in {seconds} s: {tell()}")
+            time.sleep(0.05)
+
+    # -- what the client does --------------------------------------------------
+
+    def python(
+        self, program: str, *arguments: object, host: str = CLIENT, timeout: float = 60
+    ) -> str:
+        """
+        Run a Python program on a host.
+
+        @return: what it printed.
+        """
+        done = self.lab.exec(host, python(program, *arguments), timeout=timeout)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        return done.stdout.decode()
+
+
+def python(program: str, *arguments: object) -> Sequence[str]:
+    """
+    @return: the command line that runs a Python program.
+    """
+    return [sys.executable, "-c", program, *map(str, arguments)]
