@@ -94,6 +94,7 @@ class Node(MultiService):
     def __init__(
         self,
         reactor: IReactorTime,
+        clock: Callable[[], float],
         config: Config,
         datapath: Datapath,
         capabilities: Capabilities,
@@ -101,13 +102,16 @@ class Node(MultiService):
         secret: bytes,
     ) -> None:
         """
-        @param reactor: tells the time, and keeps the control channel.
+        @param reactor: keeps the timer and the control channel.
+        @param clock: monotonic seconds.  A reactor's own clock is the wall's: set
+            forward, it would make every flow idle.
         @param capabilities: what this host's TCP can keep.
         @param epoch: greater than at every earlier start of this node.
         @param secret: 16 to 64 random octets.
         """
         super().__init__()
         self._reactor = reactor
+        self._clock = clock
         self._config = config
         self._datapath = datapath
         policy = POLICIES[config.policy]()
@@ -173,12 +177,12 @@ class Node(MultiService):
             self._timer.cancel()
         self._due = self.core.deadline()
         if self._due < inf:
-            delay = max(self._due - self._reactor.seconds(), 0.001)
+            delay = max(self._due - self._clock(), 0.001)
             self._timer = self._reactor.callLater(delay, self._tick)
 
     def _tick(self) -> None:
         self._due = inf
-        self.perform(self.core.tick(self._reactor.seconds()))
+        self.perform(self.core.tick(self._clock()))
         self._schedule()
 
     def _send(self, action: Send) -> None:
@@ -195,7 +199,7 @@ class Node(MultiService):
             # The node may have the connection all the same, and may be answering:
             # the end of the link's grace, or of the handoff's time, decides.
             return
-        self.perform(self.core.answer(node, answer, self._reactor.seconds()))
+        self.perform(self.core.answer(node, answer, self._clock()))
 
     def _reply(self, action: Reply) -> None:
         message = action.message
@@ -213,7 +217,7 @@ class Node(MultiService):
         """
         reply: Deferred[Adopted] = Deferred()
         self._replies.setdefault((node, message.id), []).append(reply)
-        self.perform(self.core.handoff(node, message, self._reactor.seconds()))
+        self.perform(self.core.handoff(node, message, self._clock()))
         return reply
 
     def terminate(self, node: str, records: list[Terminate]) -> int:
@@ -222,7 +226,7 @@ class Node(MultiService):
 
         @return: how many of them are unknown here.
         """
-        unknown, actions = self.core.terminate(node, records, self._reactor.seconds())
+        unknown, actions = self.core.terminate(node, records, self._clock())
         self.perform(actions)
         return unknown
 
@@ -230,7 +234,6 @@ class Node(MultiService):
         """
         The link to a peer is up.
         """
-        log.info("link to {node} is up, epoch {epoch}", node=node, epoch=epoch)
         pending = self._grace.pop(node, None)
         if pending is not None:
             pending.cancel()
@@ -238,16 +241,15 @@ class Node(MultiService):
             self._lose(node)
         self._epochs[node] = epoch
         self._placement.live.add(node)
-        self.perform(self.core.peer_up(node, capabilities, self._reactor.seconds()))
+        self.perform(self.core.peer_up(node, capabilities, self._clock()))
 
     def peer_down(self, node: str) -> None:
         """
         The link to a peer is down; its flows are kept for a while.
         """
-        log.warn("link to {node} is down", node=node)
         self._placement.live.discard(node)
         self._drop_replies(node)
-        self.perform(self.core.peer_down(node, self._reactor.seconds()))
+        self.perform(self.core.peer_down(node, self._clock()))
         grace = self._config.timeouts.link_grace
         self._grace[node] = self._reactor.callLater(grace, self._grace_over, node)
 
@@ -258,7 +260,7 @@ class Node(MultiService):
 
     def _lose(self, node: str) -> None:
         self._drop_replies(node)
-        self.perform(self.core.peer_lost(node, self._reactor.seconds()))
+        self.perform(self.core.peer_lost(node, self._clock()))
 
     def _drop_replies(self, node: str) -> None:
         for key in [key for key in self._replies if key[0] == node]:
@@ -287,7 +289,7 @@ class Node(MultiService):
         }
 
     def _flows(self) -> object:
-        now = self._reactor.seconds()
+        now = self._clock()
         fronts = [
             {
                 "role": "front",

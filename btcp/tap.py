@@ -71,9 +71,9 @@ def node_service(reactor: Any, config: Config) -> IService:
         for address in config.listener_addresses(listener, own)
     ]
     origins = [(at, listener.origin) for listener in config.listeners for at in own.addresses]
-    datapath = RawDatapath(reactor, reactor.seconds, device, listeners, origins)
+    datapath = RawDatapath(reactor, time.monotonic, device, listeners, origins)
     epoch = time.time_ns() // 1000
-    node = Node(reactor, config, datapath, can, epoch, os.urandom(32))
+    node = Node(reactor, time.monotonic, config, datapath, can, epoch, os.urandom(32))
     Path(config.run).mkdir(mode=0o755, parents=True, exist_ok=True)
     service = MultiService()
     node.setServiceParent(service)

@@ -5,7 +5,7 @@ AMP with bounds: a connection that its other side cannot make grow.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from enum import Enum
 from typing import Any
 
@@ -23,7 +23,7 @@ LINGER = 1.0
 """Seconds a connection that we close may take to read our last word."""
 
 MAX_UNREAD = 4 * 1024 * 1024
-"""Octets written to a peer since it last kept up."""
+"""Octets that a peer may leave unread, beside those that the kernel holds."""
 
 log = Logger()
 
@@ -41,41 +41,64 @@ class Stage(Enum):
 @implementer(IPushProducer)
 class Backlog:
     """
-    What was written while the transport could not send, because the peer does
-    not read.  A push producer that only listens.
+    What is to be written and the transport does not take, because the other side
+    does not read.
 
-    @ivar octets: written since the transport's buffer was last empty.
+    Kept here and not in the transport's own buffer, of which nobody can tell how
+    much it holds.
+
+    @ivar octets: how much it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, transport: Any) -> None:
         self.octets = 0
+        self._transport = transport
+        self._held: deque[bytes] = deque()
         self._full = False
+        transport.registerProducer(self, True)
 
-    def wrote(self, octets: int) -> bool:
+    def write(self, data: bytes) -> None:
         """
-        @return: whether the peer may go on.
+        Write C{data} after all that waits.
         """
         if self._full:
-            self.octets += octets
-        return self.octets <= MAX_UNREAD
+            self._held.append(data)
+            self.octets += len(data)
+        else:
+            self._transport.write(data)
+
+    def finish(self) -> None:
+        """
+        Leave it all to the transport, and close that.
+        """
+        # A producer that is paused would keep it from closing.
+        self._transport.unregisterProducer()
+        self._transport.writeSequence(list(self._held))
+        self.stopProducing()
+        self._transport.loseConnection()
 
     def pauseProducing(self) -> None:
         """
-        Said again with every write to a full buffer.
+        The transport's buffer is full.  Said again with every write to it.
         """
         self._full = True
 
     def resumeProducing(self) -> None:
         """
-        The buffer is empty.
+        The transport's buffer is empty.
         """
         self._full = False
-        self.octets = 0
+        while self._held and not self._full:
+            data = self._held.popleft()
+            self.octets -= len(data)
+            self._transport.write(data)
 
     def stopProducing(self) -> None:
         """
         The connection is lost, which the protocol hears by itself.
         """
+        self._held.clear()
+        self.octets = 0
 
 
 class BoundedAMP(amp.AMP):
@@ -97,7 +120,6 @@ class BoundedAMP(amp.AMP):
         self.counters = counters
         self.lost: Deferred[None] = Deferred()
         self._reader = BoxReader()
-        self._backlog = Backlog()
         self._complained = False
         self._deadline: IDelayedCall | None = None
 
@@ -120,7 +142,7 @@ class BoundedAMP(amp.AMP):
         self._transportPeer = transport.getPeer()
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        transport.registerProducer(self._backlog, True)
+        self._backlog = Backlog(transport)
         amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # amp.AMP has no default either
@@ -166,9 +188,7 @@ class BoundedAMP(amp.AMP):
             return
         self._end(why)
         self.limit(LINGER)
-        # A producer that is paused would keep the transport from closing.
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        self._backlog.finish()
 
     def complain(self, why: str, counter: str) -> None:
         """
@@ -208,9 +228,8 @@ class BoundedAMP(amp.AMP):
         """
         if self.transport is None:
             raise ConnectionLost()
-        data = serialize(box)
-        self.transport.write(data)
-        if not self._backlog.wrote(len(data)) and self.stage is not Stage.GONE:
+        self._backlog.write(serialize(box))
+        if self._backlog.octets > MAX_UNREAD and self.stage is not Stage.GONE:
             # Later, for whoever writes is in the middle of something.
             self.clock.callLater(0, self.drop, "does not read what we write", "control.unread")
 

@@ -40,7 +40,13 @@ MISSED_HEARTBEATS = 3
 """Unanswered in a row, and the peer is taken for lost."""
 
 MAX_UNANSWERED = 16384
-"""Questions in flight in one direction: as many as a node has half-open flows."""
+"""Handoffs that a peer may leave unanswered: as many as a node has half-open flows."""
+
+MAX_PENDING = 32 * 1024 * 1024
+"""Octets of a peer's handoffs that we may leave unanswered."""
+
+HANDOFF_SIZE = 1024
+"""Octets that a handoff takes in memory, beside its request."""
 
 _SMOOTHING = 8
 """A new sample's share of the round-trip time is one in this many (RFC 6298)."""
@@ -105,7 +111,7 @@ class ControlProtocol(BoundedAMP):
         self.rtt: float | None = None
         self._owner = owner
         self._asking = 0
-        self._answering = 0
+        self._pending = 0
         self._silent_beats = 0
         self._heart: IDelayedCall | None = None
 
@@ -173,25 +179,26 @@ class ControlProtocol(BoundedAMP):
 
     def _answer_handoff(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
         message = Handoff.parseArguments(box, self)["message"]
-        if self._answering >= MAX_UNANSWERED:
+        size = len(message.request) + HANDOFF_SIZE
+        if self._pending + size > MAX_PENDING:
             self.counters["control.overload"] += 1
             self.error(tag, b"REFUSED", Reason.OVERLOAD.value)
             return
-        self._answering += 1
+        self._pending += size
         try:
             adoption = self._owner.handoff(node, message)
         except Exception:  # see _fail
-            self._refused(Failure(), tag)
+            self._refused(Failure(), tag, size)
             return
-        adoption.addCallback(self._adopted, tag)
-        adoption.addErrback(self._refused, tag)
+        adoption.addCallback(self._adopted, tag, size)
+        adoption.addErrback(self._refused, tag, size)
 
-    def _adopted(self, adopted: messages.Adopted, tag: bytes) -> None:
+    def _adopted(self, adopted: messages.Adopted, tag: bytes, size: int) -> None:
         self.answer(tag, Handoff.makeResponse({"adopted": adopted}, self))
-        self._answering -= 1
+        self._pending -= size
 
-    def _refused(self, failure: Failure, tag: bytes) -> None:
-        self._answering -= 1
+    def _refused(self, failure: Failure, tag: bytes, size: int) -> None:
+        self._pending -= size
         if isinstance(failure.value, HandoffRefused):
             self.error(tag, b"REFUSED", failure.value.reason.value)
         else:

@@ -22,7 +22,7 @@ from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import ACCEPT, Accept, Arrival
 from btcp.handoff.tables import AcceptedFlows, bound
 from btcp.handoff.timers import Timers
-from btcp.wire.options import SynOptions
+from btcp.wire.options import SynOptions, locate
 from btcp.wire.segment import ACK, FIN, RST, SYN, Segment, flow_key, reversed_key
 from btcp.wire.seqnum import add, distance
 
@@ -303,7 +303,9 @@ class Acceptor:
         self.context.to_back(node, message)
 
     def _queue(self, flow: AcceptedFlow, segment: Segment) -> None:
-        news = distance(flow.received, segment.next) > 0
+        # An ACK without data is news, though its number be old: it may have SACK blocks.
+        news = not segment.size or distance(flow.received, segment.next) > 0
+        flow.sacked |= locate(segment)[2] > 0
         if segment.flags & ACK and distance(flow.client_ack, segment.ack) > 0:
             flow.client_ack, news = segment.ack, True
         if not news:  # it was sent again because we do not acknowledge it

@@ -407,12 +407,21 @@ class Adopter:
     # -- the end --------------------------------------------------------------
 
     def _terminate(self, flow: AdoptedFlow, _: None) -> None:
-        for route in (flow.to_client, flow.to_server):
-            if route is not None:
-                route.punt = OPENING
+        if flow.to_client is not None:
+            flow.to_client.punt = OPENING | RST
+        if flow.to_server is not None:
+            flow.to_server.punt = OPENING
         self._report(flow, Reason.CLOSED)
         now = self.context.now
         self.timers.set(flow, now + self.context.settings.periods.linger, now)
+
+    def _drop_reset(self, flow: AdoptedFlow, _: Segment) -> None:
+        """
+        The local TCP has forgotten the connection and a late duplicate of the
+        client's came.  The client, which may be in TIME-WAIT, is better off
+        without our reset (RFC 1337).
+        """
+        self.context.count("adopt.late-reset")
 
     def _report(self, flow: AdoptedFlow, reason: Reason) -> None:
         """

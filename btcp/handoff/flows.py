@@ -60,6 +60,7 @@ class AcceptedFlow:
     @ivar queue: what came while a handoff was under way.
     @ivar client_ack: the latest acknowledgment number that came while a handoff
         was under way.
+    @ivar sacked: a SACK block came while a handoff was under way.
     @ivar held_syn: a SYN for this pair of endpoints, with another ISN.
     @ivar answer: a response of our own.
     @ivar answer_octets: sequence numbers the answer takes, its FIN included.
@@ -88,6 +89,7 @@ class AcceptedFlow:
     queue: deque[Segment] = Factory(deque)
     route: Route | None = None
     client_ack: int = 0
+    sacked: bool = False
     held_syn: Segment | None = None
     answer: bytes = b""
     answer_octets: int = 0
@@ -122,9 +124,12 @@ class AcceptedFlow:
     @property
     def response_seen(self) -> bool:
         """
-        The client acknowledged data that we never sent: of a back-end's response.
+        The client acknowledged data that we never sent, be it by a SACK block: of a
+        back-end's response.
         """
-        seen = self.route.progress if self.route is not None else False
+        seen, route = self.sacked, self.route
+        if route is not None and route.rewriter is not None:
+            seen |= route.progress or route.rewriter.sacked
         return seen or distance(add(self.iss, 1), self.client_ack) > 0
 
     @property

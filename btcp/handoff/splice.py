@@ -54,12 +54,14 @@ class Rewriter:
     once.
 
     @ivar splice: the rule.
+    @ivar sacked: a packet with SACK blocks was rewritten.
     """
 
-    __slots__ = ("_addresses", "_options", "_ports", "splice")
+    __slots__ = ("_addresses", "_options", "_ports", "sacked", "splice")
 
     def __init__(self, splice: Splice) -> None:
         self.splice = splice
+        self.sacked = False
         old, new = splice.old, splice.new
         self._addresses = checksum.total(new[:-4]) - checksum.total(old[:-4])
         self._ports = checksum.total(new[-4:]) - checksum.total(old[-4:])
@@ -125,6 +127,8 @@ class Rewriter:
             difference += _add(segment, timestamps, splice.tsval)
             if segment.flags & 0x10:
                 difference += _add(segment, timestamps + 4, splice.tsecr)
+        if edges:
+            self.sacked = True
         for edge in range(edges):
             difference += _add(segment, sack + 4 * edge, splice.ack)
         return difference

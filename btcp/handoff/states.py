@@ -190,7 +190,7 @@ ADOPT: AdoptTable = {
     Adopt.CLOSED: {
         Progress.FROM_SERVER: (Adopt.CLOSED, "to_client"),
         Progress.FROM_CLIENT: (Adopt.CLOSED, "to_server"),
-        Progress.RST: (Adopt.CLOSED, "to_client"),
+        Progress.RST: (Adopt.CLOSED, "drop_reset"),
         Progress.CLIENT_RST: (Adopt.CLOSED, "to_server"),
         Progress.TERMINATED: (Adopt.CLOSED, "forget"),
         Progress.FRONT_LOST: (Adopt.CLOSED, "forget"),

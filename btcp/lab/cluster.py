@@ -6,7 +6,6 @@ A whole cluster on one machine: client, router and nodes in network namespaces.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +23,9 @@ import btcp
 from btcp.lab import origin, processes, topology
 from btcp.lab.capture import capture
 from btcp.lab.network import Network
-from btcp.lab.programs import ENVIRONMENT, NO_ROOT, LabError, missing, run
+from btcp.lab.programs import ENVIRONMENT, NO_ROOT, LabError, missing
+from btcp.manage.client import query_now
+from btcp.manage.commands import SOCKET
 
 STATE = Path("/run/btcp-lab")
 # The daemons must run the very code that this process runs.
@@ -248,9 +248,11 @@ class Lab:
         @param what: C{stats}, C{flows} or C{peers}.
         @raise LabError: it does not answer.
         """
-        socket = str(self.home(node) / "btcp.sock")
-        argv = [sys.executable, "-m", "btcp.cli", "show", "--json", "--socket", socket, what]
-        answer: dict[str, Any] = json.loads(run(["env", f"PYTHONPATH={_CODE}", *argv]))
+        try:
+            answer = query_now(str(self.home(node) / SOCKET), what)
+        except (OSError, ValueError) as problem:
+            raise LabError(f"node {node} does not answer: {problem}") from problem
+        assert isinstance(answer, dict)
         return answer
 
     def loss(self, percent: float) -> None:
@@ -318,12 +320,11 @@ class Lab:
 
     def _await_links(self, nodes: Sequence[str]) -> None:
         deadline = time.monotonic() + _DAEMON_PATIENCE
-        with ThreadPoolExecutor() as pool:
-            while not all(linked := list(pool.map(self._linked, nodes))):
-                if time.monotonic() > deadline:
-                    node = nodes[linked.index(False)]
-                    raise LabError(f"node {node} is not ready in time\n{self.log(node)}")
-                time.sleep(0.05)
+        while not all(linked := list(map(self._linked, nodes))):
+            if time.monotonic() > deadline:
+                node = nodes[linked.index(False)]
+                raise LabError(f"node {node} is not ready in time\n{self.log(node)}")
+            time.sleep(0.05)
 
     def _linked(self, node: str) -> bool:
         if not (self.home(node) / "btcp.sock").exists():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -47,3 +48,38 @@ def _ask(path: str, what: str, reactor: Any) -> Generator[Deferred[Any], Any, ob
         if protocol.transport is not None:
             protocol.transport.loseConnection()
     return json.loads(text)
+
+
+def query_now(path: str, what: str) -> object:
+    """
+    As L{query}, for programs without a reactor: waits for the answer.
+
+    @raise OSError: if nobody listens, or answers in time.
+    @raise ValueError: if the answer is none that a node gives.
+    """
+    with socket(AF_UNIX, SOCK_STREAM) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(path)
+        text, page, pages = b"", 0, 1
+        while page < pages:
+            asked = {"what": what, "page": page}
+            box = amp.AmpBox(Show.makeArguments(asked, None))  # type: ignore[no-untyped-call]
+            box[amp.COMMAND], box[amp.ASK] = Show.commandName, b"%d" % page
+            connection.sendall(box.serialize())
+            answer = _read_box(connection)
+            if amp.ANSWER not in answer:
+                raise ValueError(f"{path} does not show {what}")
+            text += answer[b"text"]
+            page, pages = page + 1, int(answer[b"pages"])
+    return json.loads(text)
+
+
+def _read_box(connection: socket) -> amp.AmpBox:
+    data, boxes = b"", []
+    while not boxes:
+        piece = connection.recv(65_536)
+        if not piece:
+            raise ConnectionError("the node closed the management socket")
+        data += piece
+        boxes = amp.parseString(data)
+    return boxes[0]

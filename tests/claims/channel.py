@@ -49,7 +49,8 @@ class _Stream(amp.BinaryBoxProtocol):
     def __init__(self) -> None:
         self.boxes: list[amp.AmpBox] = []
         super().__init__(self)
-        self.next: int | None = None
+        self._next: int | None = None
+        self._early: dict[int, Seen] = {}
 
     def startReceivingBoxes(self, sender: Any) -> None:
         """
@@ -63,15 +64,14 @@ class _Stream(amp.BinaryBoxProtocol):
         """
         @return: the boxes that this segment completes.
         """
-        if self.next is None:
-            self.next = packet.seq + len(packet.payload)
-        elif packet.seq == self.next % MODULUS:
-            self.next += len(packet.payload)
-        else:
-            assert (packet.seq - self.next) % MODULUS > MODULUS // 2, "a gap in the channel"
-            return []
         self.boxes = []
-        self.dataReceived(packet.payload)
+        if self._next is None:
+            self._next = packet.seq
+        # Between the processors of one machine segments may overtake each other.
+        self._early[packet.seq] = packet
+        while (found := self._early.pop(self._next, None)) is not None:
+            self._next = (self._next + len(found.payload)) % MODULUS
+            self.dataReceived(found.payload)
         return self.boxes
 
 

@@ -64,6 +64,14 @@ class Seen:
     frame: Any
     ip: Any
     tcp: Any
+    source: End
+    destination: End
+
+    def __str__(self) -> str:
+        return (
+            f"{self.time:.6f} {_text(self.source)} > {_text(self.destination)} {self.flags} "
+            f"seq {self.seq} ack {self.ack} data {len(self.payload)} {self.options}"
+        )
 
     @property
     def octets(self) -> bytes:
@@ -73,12 +81,11 @@ class Seen:
         return bytes(self.frame)[_ETHERNET:]
 
     @property
-    def source(self) -> End:
-        return self.ip.src, self.tcp.sport
-
-    @property
-    def destination(self) -> End:
-        return self.ip.dst, self.tcp.dport
+    def ends(self) -> tuple[End, End]:
+        """
+        Source and destination.
+        """
+        return self.source, self.destination
 
     @property
     def seq(self) -> int:
@@ -171,6 +178,10 @@ def _moved(option: tuple[Any, Any], change: Change, acknowledges: bool) -> tuple
     return option
 
 
+def _text(end: End) -> str:
+    return f"{end[0]}.{end[1]}"
+
+
 def read(path: Path) -> list[Seen]:
     """
     @return: the TCP segments of a capture, in order.
@@ -182,19 +193,20 @@ def _read(path: Path) -> Iterator[Seen]:
     with PcapReader(str(path)) as reader:
         for frame in reader:
             if TCP in frame:
-                ip = frame[IP] if IP in frame else frame[IPv6]
-                yield Seen(float(frame.time), frame, ip, frame[TCP])
+                ip, tcp = frame[IP] if IP in frame else frame[IPv6], frame[TCP]
+                ends = (ip.src, tcp.sport), (ip.dst, tcp.dport)
+                yield Seen(float(frame.time), frame, ip, tcp, *ends)
 
 
 def between(packets: Iterable[Seen], source: End, destination: End) -> list[Seen]:
     """
     @return: those that went from one end to the other.
     """
-    return [each for each in packets if (each.source, each.destination) == (source, destination)]
+    return [each for each in packets if each.ends == (source, destination)]
 
 
 def of(packets: Iterable[Seen], end: End) -> list[Seen]:
     """
     @return: those to and from an end.
     """
-    return [each for each in packets if end in (each.source, each.destination)]
+    return [each for each in packets if end in each.ends]

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: MIT
 """
-The connections that most claims are shown on: eight of them, recorded at all places at once.
+The connections that most claims are shown on, recorded at all places at once.
 
-Each uploads 100 kB and then, kept alive, downloads 100 kB.  So there are packets with data in
-both directions before, while and after the connection is handed off.
+First every node's content is asked for at every front-end, once over IPv4 and once over IPv6.
+Then there are eight conversations.  The head of their first request comes in two pieces; 100 kB
+are uploaded with it; and then, kept alive, the connection downloads 100 kB.
 """
 
 from __future__ import annotations
 
+import json
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import product
 from typing import Any
 
 from attrs import frozen
@@ -19,7 +23,7 @@ from btcp.lab.cluster import Lab
 from btcp.lab.topology import LISTEN_PORT, ORIGIN_PORT
 from tests.claims.channel import Channel
 from tests.claims.stage import End, Stage, answer, dial, request
-from tests.claims.tape import Tape, places, recording
+from tests.claims.tape import Place, Tape, places, recording
 
 STAGE = Stage("claims")
 
@@ -29,7 +33,13 @@ HANDED_OFF = (("a", "b"), ("c", "a"))
 LOCAL = ("a", "b")
 """Front-end and back-end at once."""
 
-_FILE = "100k"
+PIECE = 20
+"""Octets of a head's first piece."""
+
+_SMALL = "1k"
+_LARGE = "100k"
+_LOSS = 2.0
+_MEGABYTE = 1 << 20
 _PATIENCE = 10.0
 
 
@@ -44,8 +54,6 @@ class Connection:
     @ivar at_front: the front-end's end that the client knows.
     @ivar at_back: the origin's end.
     @ivar head: of the first request, as the client sent it.
-    @ivar flows: of front-end and back-end, by node, while the connection was open.
-    @ivar sockets: what the kernels had, by node, while the connection was open.
     """
 
     front: str
@@ -55,33 +63,41 @@ class Connection:
     at_front: End
     at_back: End
     head: bytes
+
+
+@frozen(kw_only=True)
+class Conversation(Connection):
+    """
+    @ivar waiting: the front-end's flows when it had a piece of the head.
+    @ivar flows: of front-end and back-end, by node, while the connection was open.
+    @ivar sockets: what the kernels had, by node, while the connection was open.
+    """
+
+    waiting: list[dict[str, Any]]
     flows: Mapping[str, list[dict[str, Any]]]
     sockets: Mapping[str, str]
 
-    @property
-    def name(self) -> str:
-        """
-        For sentences.
-        """
-        return f"IPv{self.family}"
 
-
-@frozen
+@frozen(eq=False)
 class Scene:
     """
+    @ivar glances: a connection for each front-end, content and family.
+    @ivar addresses: of the devices, as L{hardware_addresses}.
     @ivar freed: the nodes' flows in the end.
     """
 
     lab: Lab
     tape: Tape
-    connections: tuple[Connection, ...]
+    glances: list[Connection]
+    conversations: list[Conversation]
+    addresses: Mapping[Place, str]
     freed: Mapping[str, dict[str, int]]
 
-    def between(self, front: str, back: str) -> Iterator[Connection]:
+    def between(self, front: str, back: str) -> Iterator[Conversation]:
         """
-        The connections handed off from one node to the other, over IPv4 and IPv6.
+        Those handed off from one node to the other, over IPv4 and IPv6.
         """
-        return (each for each in self.connections if (each.front, each.back) == (front, back))
+        return (each for each in self.conversations if (each.front, each.back) == (front, back))
 
     def channel(self, node: str) -> Channel:
         """
@@ -100,13 +116,37 @@ def scene() -> Scene:
     lab.offload(False, checksums=False)
     try:
         with recording(lab, places(lab.nodes)) as tape:
-            connections = tuple(
-                _converse(lab, front, back, family) for front, back in pairs for family in (4, 6)
-            )
+            glances = [_glance(lab, *each) for each in product(lab.nodes, lab.nodes, (4, 6))]
+            talks = [_converse(lab, *pair, family) for pair in pairs for family in (4, 6)]
             freed = emptied(lab)
     finally:
         lab.offload(True)
-    return Scene(lab, tape, connections, freed)
+    return Scene(lab, tape, glances, talks, hardware_addresses(lab), freed)
+
+
+@cache
+def lossy() -> Scene:
+    """
+    As L{scene}, but on the way to and from the client packets are lost.  A connection for
+    each pair of nodes in L{HANDED_OFF} and each family downloads 1 MB.
+    """
+    lab = STAGE.lab()
+    lab.offload(False, checksums=False)
+    lab.loss(_LOSS)
+    try:
+        with recording(lab, places(lab.nodes)) as tape:
+            glances = [_torn(lab, *pair, family) for pair in HANDED_OFF for family in (4, 6)]
+            freed = emptied(lab)
+    finally:
+        lab.loss(0)
+        lab.offload(True)
+    return Scene(lab, tape, glances, [], hardware_addresses(lab), freed)
+
+
+def _torn(lab: Lab, front: str, back: str, family: int) -> Connection:
+    path = f"/{back}/10m"
+    head = request(path, f"Range: bytes=0-{_MEGABYTE - 1}")
+    return _fetch(lab, front, back, family, head, lab.content(path)[:_MEGABYTE])
 
 
 @cache
@@ -114,7 +154,18 @@ def _channel(scene: Scene, node: str) -> Channel:
     return Channel(scene.lab, scene.tape.at(node))
 
 
-def end(connection: Any) -> End:
+def hardware_addresses(lab: Lab) -> dict[Place, str]:
+    """
+    Of every device of every host.
+    """
+    return {
+        (host, link["ifname"]): link["address"]
+        for host in lab.network.hosts
+        for link in json.loads(lab.exec(host, ["ip", "-json", "link"]).stdout)
+    }
+
+
+def end(connection: socket.socket) -> End:
     """
     The client's end of a socket.
     """
@@ -159,30 +210,67 @@ def emptied(lab: Lab) -> dict[str, dict[str, int]]:
         time.sleep(0.1)
 
 
-def _converse(lab: Lab, front: str, back: str, family: int) -> Connection:
-    body = lab.content(f"/{back}/{_FILE}")
+def _listener(lab: Lab, node: str, family: int) -> End:
+    return lab.address(node, family), LISTEN_PORT
+
+
+def _origin(lab: Lab, node: str, family: int) -> End:
+    return lab.address(node, family), ORIGIN_PORT
+
+
+def _glance(lab: Lab, front: str, back: str, family: int) -> Connection:
+    path = f"/{back}/{_SMALL}"
+    return _fetch(lab, front, back, family, request(path), lab.content(path))
+
+
+def _fetch(
+    lab: Lab, front: str, back: str, family: int, head: bytes, content: bytes
+) -> Connection:
+    with dial(lab, family, front) as connection:
+        client = end(connection)
+        _ask(connection, back, head, content)
+    return Connection(
+        front=front,
+        back=back,
+        family=family,
+        client=client,
+        at_front=_listener(lab, front, family),
+        at_back=_origin(lab, back, family),
+        head=head,
+    )
+
+
+def _ask(connection: socket.socket, back: str, head: bytes, content: bytes) -> None:
+    connection.sendall(head)
+    answered, body = answer(connection)
+    assert answered.headers["X-Node"] == back, answered.headers
+    assert body == content, f"status {answered.status}, {len(body)} octets of something else"
+
+
+def _converse(lab: Lab, front: str, back: str, family: int) -> Conversation:
+    body = lab.content(f"/{back}/{_LARGE}")
     head = request(f"/{back}/upload/x", f"Content-Length: {len(body)}", method="POST")
     with dial(lab, family, front) as connection:
         client = end(connection)
-        connection.sendall(head)
+        connection.sendall(head[:PIECE])
+        waiting = flows(lab, front)
+        connection.sendall(head[PIECE:])
         connection.sendall(body)
         answered, count = answer(connection)
         assert (answered.status, count) == (200, b"%d\n" % len(body)), (answered.status, count)
         nodes = {front, back}
         known = {node: flows(lab, node) for node in nodes}
         open_sockets = {node: sockets(lab, node) for node in nodes}
-        connection.sendall(request(f"/{back}/{_FILE}"))
-        answered, content = answer(connection)
-        assert (answered.status, answered.headers["X-Node"]) == (200, back), answered.headers
-        assert content == body, f"{len(content)} octets, but not those of the file"
-    return Connection(
+        _ask(connection, back, request(f"/{back}/{_LARGE}"), body)
+    return Conversation(
         front=front,
         back=back,
         family=family,
         client=client,
-        at_front=(lab.address(front, family), LISTEN_PORT),
-        at_back=(lab.address(back, family), ORIGIN_PORT),
+        at_front=_listener(lab, front, family),
+        at_back=_origin(lab, back, family),
         head=head,
+        waiting=waiting,
         flows=known,
         sockets=open_sockets,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
-from socket import AF_INET, SO_SNDBUF, SOCK_STREAM, SOL_SOCKET, socket
+from socket import AF_INET, SO_RCVBUF, SO_SNDBUF, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
 from hypothesis import given, settings, strategies
@@ -377,7 +377,7 @@ class MisbehaviourTests(TestCase):
         """
         Handoffs that are not answered yet are bounded.
         """
-        self.patch(link, "MAX_UNANSWERED", 5)
+        self.patch(link, "MAX_PENDING", 5 * (link.HANDOFF_SIZE + len(HANDOFF.request)))
         said = b"".join(ask(b"Handoff", handoff_box(), b"%d" % tag) for tag in range(8))
         answers = parseString(self.peer.say(said))
         self.assertEqual([answer[b"_error_description"] for answer in answers], [b"overload"] * 3)
@@ -427,6 +427,83 @@ class MisbehaviourTests(TestCase):
         self.assertEqual(self.b.peers._peers["a"].link is None, self.peer.closed)
         self.assertLessEqual(len(self.peer.protocol._reader._rest), MAX_BOX)
         self.tearDown()
+
+
+class SmallTransport:
+    """
+    A transport whose buffer takes a few octets.
+    """
+
+    def __init__(self) -> None:
+        self.producer: Any = None
+        self.buffer = b""
+        self.sent = b""
+        self.closed = False
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        self.buffer += data
+        if len(self.buffer) > 4 and self.producer is not None:
+            self.producer.pauseProducing()
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        self.closed = True
+
+    def drain(self) -> None:
+        """
+        The peer reads what is in the buffer.
+        """
+        self.sent, self.buffer = self.sent + self.buffer, b""
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+
+class BacklogTests(SynchronousTestCase):
+    """
+    Tests for L{connection.Backlog}.
+    """
+
+    def setUp(self) -> None:
+        self.transport = SmallTransport()
+        self.backlog = connection.Backlog(self.transport)
+        for digit in b"0123456789":
+            self.backlog.write(bytes((digit,)))
+
+    def test_order(self) -> None:
+        """
+        What is held back is counted, and goes out in order, a buffer at a time.
+        """
+        self.assertEqual((self.transport.buffer, self.backlog.octets), (b"01234", 5))
+        self.transport.drain()
+        self.backlog.write(b"x")
+        self.assertEqual((self.transport.buffer, self.backlog.octets), (b"56789", 1))
+        self.transport.drain()
+        self.transport.drain()
+        self.assertEqual((self.transport.sent, self.backlog.octets), (b"0123456789x", 0))
+
+    def test_finish(self) -> None:
+        """
+        Closing loses nothing.
+        """
+        self.backlog.finish()
+        self.transport.drain()
+        self.assertEqual((self.transport.sent, self.transport.closed), (b"0123456789", True))
+
+    def test_lost(self) -> None:
+        """
+        Nothing is kept for a connection that is gone.
+        """
+        self.backlog.stopProducing()
+        self.transport.drain()
+        self.assertEqual((self.transport.sent, self.backlog.octets), (b"01234", 0))
 
 
 def free_port(host: str) -> int:
@@ -507,6 +584,44 @@ class LoopbackTests(TestCase):
         a, _, _ = self.start("a")
         self.assertRaises(CannotListenError, self.start, "a")
         yield None
+
+    @inlineCallbacks
+    def test_peer_that_reads_late(self) -> Any:
+        """
+        What it did not read in time was kept, in order.
+        """
+        self.patch(connection, "MAX_UNREAD", 1 << 30)
+        b, owner, counters = self.start("b", heartbeat=60)
+        count, received = 20000, b""
+        with socket(AF_INET, SOCK_STREAM) as peer:
+            peer.setsockopt(SOL_SOCKET, SO_RCVBUF, 32768)
+            peer.bind(("127.0.0.11", 0))
+            peer.connect(self.nodes["b"].control)
+            peer.setblocking(False)
+            unsent = ask(b"Hello", HELLO)
+            unsent += b"".join(ask(b"Nothing", tag=b"%d" % tag) for tag in range(count))
+            while unsent:
+                try:
+                    unsent = unsent[peer.send(unsent) :]
+                except BlockingIOError:
+                    pass
+                yield deferLater(IReactorTime(reactor), 0)
+            yield self.until(lambda: counters["control.unknown-command"] == count)
+            made = b._peers["a"].link
+            assert made is not None
+            self.assertGreater(made._backlog.octets, 0)
+            last = serialize(AmpBox({b"_error": b"%d" % (count - 1)}))[:-2]
+            while last not in received[-200:]:
+                try:
+                    data = peer.recv(1 << 20)
+                except BlockingIOError:
+                    yield deferLater(IReactorTime(reactor), 0)
+                else:
+                    self.assertTrue(data)
+                    received += data
+        tags = [box[b"_error"] for box in parseString(received) if b"_error" in box]
+        self.assertEqual(tags, [b"%d" % tag for tag in range(count)])
+        yield self.until(lambda: len(owner.said) == 2)
 
     @inlineCallbacks
     def test_peer_that_does_not_read(self) -> Any:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""
+A datapath without a host: packets come by a method and leave by two callables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from btcp.datapath.interface import Core, Movement, Shell
+from btcp.handoff.actions import Deliver, Install, PassPacket, Remove, Transmit
+from btcp.handoff.route import Route
+from btcp.wire.gso import split
+from btcp.wire.icmp import PacketTooBig
+from btcp.wire.segment import Malformed, Segment
+
+Output = Callable[[bytes], None]
+"""Takes a whole IP packet."""
+
+_LARGEST = 65_536 + 40
+"""Octets: the largest super-packet."""
+
+
+class MemoryDatapath:
+    """
+    See L{btcp.datapath.interface.Datapath}.
+
+    @ivar routes: those installed, by their key.
+    """
+
+    def __init__(self, clock: Callable[[], float], transmit: Output, deliver: Output) -> None:
+        """
+        @param clock: monotonic seconds.
+        @param transmit: the network.
+        @param deliver: the local TCP; must not answer before it returns.
+        """
+        self._clock = clock
+        self._transmit = transmit
+        self._deliver = deliver
+        self._buffer = bytearray(_LARGEST)
+        self.routes: dict[bytes, Route] = {}
+
+    # -- Datapath -------------------------------------------------------------
+
+    def start(self, core: Core, shell: Shell) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.start}.
+        """
+        self._core, self._shell = core, shell
+
+    def stop(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.stop}.
+        """
+        self.routes.clear()
+
+    def perform(self, movement: Movement) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.perform}.
+        """
+        if isinstance(movement, Transmit):
+            self._send(movement.segment, local=False)
+        elif isinstance(movement, Deliver):
+            self._send(movement.segment, local=True)
+        elif isinstance(movement, Install):
+            self.routes[movement.key] = movement.route
+        elif isinstance(movement, Remove):
+            self.routes.pop(movement.key, None)
+        else:
+            self._pass_packet(movement)
+
+    # -- packets --------------------------------------------------------------
+
+    def receive(
+        self, packet: bytes | bytearray, *, partial: bool = False, gso_size: int = 0
+    ) -> None:
+        """
+        Take a packet that a host would have intercepted: of a client, of a
+        front-end, or of the local TCP.
+
+        @param packet: a whole IP packet, and perhaps padding.
+        @param partial: its checksum is partial.
+        @param gso_size: octets of data per segment of a super-packet.
+        """
+        # One buffer for all, as a datapath of a host has: who keeps a packet copies it.
+        self._buffer[: len(packet)] = packet
+        try:
+            self._take(
+                Segment(self._buffer, 0, len(packet), partial=partial, gso_size=gso_size)
+            )
+        except Malformed as problem:
+            self._odd(bytes(packet), problem)
+
+    def _take(self, segment: Segment) -> None:
+        now, route = self._clock(), self.routes.get(segment.key)
+        if route is None or segment.flags & route.punt:
+            self._shell.perform(self._core.receive(segment, now))
+        else:
+            route.take(segment, now)
+            self._send(segment, local=route.local)
+
+    def _odd(self, packet: bytes, problem: Malformed) -> None:
+        """
+        No TCP segment: perhaps ICMP.
+        """
+        if problem.counter == "not-tcp":
+            try:
+                message = PacketTooBig(packet)
+            except Malformed as other:
+                problem = other
+            else:
+                self._shell.perform(self._core.too_big(message, self._clock()))
+                return
+        self._core.counters[f"dropped.{problem.counter}"] += 1
+
+    def _send(self, segment: Segment, *, local: bool) -> None:
+        output = self._deliver if local else self._transmit
+        for packet in split(segment):
+            output(bytes(packet))
+
+    def _pass_packet(self, movement: PassPacket) -> None:
+        (self._deliver if movement.local else self._transmit)(movement.packet)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""
+Claims 18 and 30: the front-end forwards the client's packets, readdressed and renumbered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.claims.case import ClaimTestCase
+from tests.claims.evidence import Evidence, data, expected, octets
+from tests.claims.packets import MODULUS, Seen, between
+from tests.claims.scene import Scene, lossy, scene
+
+
+class ForwardTests(ClaimTestCase):
+    def test_claim_18(self) -> None:
+        self.show(self.handed_off(0), self.check)
+
+    def test_claim_30(self) -> None:
+        self.show(self.handed_off(1), self.check)
+
+    def check(self, evidence: Evidence) -> str:
+        self.assert_translated(evidence)
+        self.assertTrue(all(each.intact() for each in evidence.forwarded))
+        # The very same packets arrive at the back-end, and go to its TCP.
+        it = evidence.connection
+        sent, passed = octets(evidence.forwarded), scene().tape.at(it.back)
+        self.assertEqual(octets(between(passed, it.client, it.at_back)), sent)
+        self.assertEqual(sent - octets(evidence.injected), Counter())
+        edges, lost = self.check_sack(self.losing(evidence))
+        return (
+            f"{len(evidence.forwarded)} packets with {data(evidence.forwarded)} octets of "
+            f"{it.client[0]} sent on by {it.front} to {it.at_back[0]}:{it.at_back[1]}, "
+            f"ack - {evidence.delta}, TSecr - {evidence.stamps}, all checksums right; "
+            f"of another connection with {lost} packets lost, {edges} SACK edges too"
+        )
+
+    def assert_translated(self, evidence: Evidence) -> None:
+        """
+        Each packet after the request was forwarded with just the right changes, once; only
+        repetitions of the request, which the back-end acknowledges, were not.
+        """
+        should, did = expected(evidence.later, evidence.inward), octets(evidence.forwarded)
+        self.assertEqual(did - should, Counter())
+        self.assert_moved(evidence.fresh, evidence.inward, did)
+
+    def losing(self, evidence: Evidence) -> Evidence:
+        """
+        On a connection of the same nodes, on the way to whose client packets were lost.
+        """
+        lost: Scene = lossy()
+        it = evidence.connection
+        (connection,) = (
+            each
+            for each in lost.glances
+            if (each.front, each.back, each.family) == (it.front, it.back, it.family)
+        )
+        return Evidence(lost, connection)
+
+    def check_sack(self, evidence: Evidence) -> tuple[int, int]:
+        """
+        @return: how many edges there were, and how many packets were lost.
+        """
+        self.assert_translated(evidence)
+        edges = [edge for each in evidence.forwarded for edge in each.edges]
+        self.assertGreater(len(edges), 0)
+        top = max((_end(each) - evidence.isn) % MODULUS for each in evidence.caught)
+        for edge in edges:
+            self.assertTrue(0 < (edge - evidence.isn) % MODULUS <= top, edge)
+        return len(edges), len(evidence.answered) - len(evidence.received)
+
+
+def _end(packet: Seen) -> int:
+    return packet.seq + len(packet.payload)

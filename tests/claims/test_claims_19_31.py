@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""
+Claims 19 and 31: the back-end's answers, in the front-end's name, go straight to the client.
+"""
+
+from __future__ import annotations
+
+from btcp.lab.topology import ROUTER
+from tests.claims.case import ClaimTestCase
+from tests.claims.evidence import Evidence, data, expected, octets
+from tests.claims.packets import ARRIVAL, MODULUS
+from tests.claims.scene import scene
+
+
+class AnswerTests(ClaimTestCase):
+    def test_claim_19(self) -> None:
+        self.show(self.handed_off(0), self.check)
+
+    def test_claim_31(self) -> None:
+        self.show(self.handed_off(1), self.check)
+
+    def check(self, evidence: Evidence) -> str:
+        it = evidence.connection
+        self.check_translated(evidence)
+        self.check_straight(evidence)
+        self.check_client(evidence)
+        return (
+            f"{len(evidence.answered)} packets with {data(evidence.answered)} octets of "
+            f"{it.at_back[0]}:{it.at_back[1]} left {it.back} as from "
+            f"{it.at_front[0]}:{it.at_front[1]}, seq + {evidence.delta}, all checksums right, "
+            f"and reached {it.client[0]} by the router; {data(evidence.replied)} octets of the "
+            f"response crossed {it.front}"
+        )
+
+    def check_translated(self, evidence: Evidence) -> None:
+        self.assertEqual(octets(evidence.answered), expected(evidence.spoken, evidence.outward))
+        self.assertTrue(all(each.intact() for each in evidence.answered))
+
+    def check_straight(self, evidence: Evidence) -> None:
+        it, addresses = evidence.connection, scene().addresses
+        own, router = addresses[it.back, "eth0"], addresses[ROUTER, "br0"]
+        hops = {(each.frame.src, each.frame.dst) for each in evidence.answered}
+        self.assertEqual(hops, {(own, router)})
+        self.assertEqual(data(evidence.replied), 0)
+        # All that the client received was sent by these two, and all arrived.
+        sent = [*evidence.replied, *evidence.answered]
+        self.assertEqual(expected(sent, ARRIVAL), octets(evidence.received))
+
+    def check_client(self, evidence: Evidence) -> None:
+        """
+        To the client it is one connection: no reset, one clock, one number space.
+        """
+        received = evidence.received
+        self.assertFalse([each for each in received + evidence.sent if "R" in each.flags])
+        said = [each.timestamps[0] for each in (*evidence.replied, *evidence.answered)]
+        clock = [(stamp - said[0]) % MODULUS for stamp in said]
+        self.assertEqual(clock, sorted(clock))
+        echoed = {each.timestamps[1] for each in received}
+        self.assertLessEqual(echoed, {each.timestamps[0] for each in evidence.sent})
+        # And the back-end's TCP hears of no clock but its own.
+        back = {each.timestamps[0] for each in evidence.caught}
+        heard = {each.timestamps[1] for each in evidence.injected[1:]}
+        self.assertLessEqual(heard, back)
