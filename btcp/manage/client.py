@@ -75,7 +75,8 @@ def query_now(path: str, what: str) -> object:
 
 
 def _read_box(connection: socket) -> amp.AmpBox:
-    data, boxes = b"", []
+    data = b""
+    boxes: list[amp.AmpBox] = []
     while not boxes:
         piece = connection.recv(65_536)
         if not piece:
