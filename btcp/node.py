@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -149,12 +149,17 @@ class Node(MultiService):
         @raise DatapathError: if the host lacks something.
         """
         self._datapath.start(self.core, self)
-        super().startService()
+        try:
+            super().startService()
+        except BaseException:
+            self._datapath.stop()
+            raise
 
     def stopService(self) -> Any:
         """
-        Undo everything that was done to the host.
+        End all flows and undo everything that was done to the host.
         """
+        self.perform(self.core.stop(self._clock()))
         self._datapath.stop()
         for call in [self._timer, *self._grace.values()]:
             if call is not None and call.active():
@@ -215,6 +220,8 @@ class Node(MultiService):
         """
         A peer asks us to adopt a connection.
         """
+        if not self.running:
+            return fail(HandoffRefused(Reason.STOPPING))
         reply: Deferred[Adopted] = Deferred()
         self._replies.setdefault((node, message.id), []).append(reply)
         self.perform(self.core.handoff(node, message, self._clock()))
@@ -238,7 +245,7 @@ class Node(MultiService):
         if pending is not None:
             pending.cancel()
         if self._epochs.get(node, epoch) != epoch:
-            self._lose(node)
+            self._lose(node, restarted=True)
         self._epochs[node] = epoch
         self._placement.live.add(node)
         self.perform(self.core.peer_up(node, capabilities, self._clock()))
@@ -258,9 +265,9 @@ class Node(MultiService):
         log.warn("link to {node} stays down: its flows are lost", node=node)
         self._lose(node)
 
-    def _lose(self, node: str) -> None:
+    def _lose(self, node: str, restarted: bool = False) -> None:
         self._drop_replies(node)
-        self.perform(self.core.peer_lost(node, self._clock()))
+        self.perform(self.core.peer_lost(node, self._clock(), restarted))
 
     def _drop_replies(self, node: str) -> None:
         for key in [key for key in self._replies if key[0] == node]:

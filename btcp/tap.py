@@ -14,8 +14,8 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from btcp.config import Config, ConfigErrors, load
+from btcp.datapath.choice import choose
 from btcp.datapath.interface import DatapathError
-from btcp.datapath.raw.datapath import RawDatapath
 from btcp.datapath.raw.device import mtu
 from btcp.datapath.raw.host import capabilities, device_of
 from btcp.manage.server import ManageService
@@ -60,18 +60,19 @@ def node_service(reactor: Any, config: Config) -> IService:
     @raise usage.UsageError: if the host cannot run this configuration.
     """
     own = config.own
-    try:
-        device = config.device or device_of(own.addresses)
-        can = capabilities(mtu(device))
-    except DatapathError as problem:
-        raise usage.UsageError(str(problem)) from problem
     listeners = [
         (address, listener.port)
         for listener in config.listeners
         for address in config.listener_addresses(listener, own)
     ]
     origins = [(at, listener.origin) for listener in config.listeners for at in own.addresses]
-    datapath = RawDatapath(reactor, time.monotonic, device, listeners, origins)
+    try:
+        device = config.device or device_of(own.addresses)
+        can = capabilities(mtu(device))
+        flows = config.limits.flows
+        datapath = choose(config.datapath, reactor, device, listeners, origins, flows)
+    except DatapathError as problem:
+        raise usage.UsageError(str(problem)) from problem
     epoch = time.time_ns() // 1000
     node = Node(reactor, time.monotonic, config, datapath, can, epoch, os.urandom(32))
     Path(config.run).mkdir(mode=0o755, parents=True, exist_ok=True)

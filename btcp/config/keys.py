@@ -29,6 +29,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "nodes",
             "listeners",
             "partition",
+            "datapath",
             "policy",
             "control",
             "timeouts",

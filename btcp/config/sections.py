@@ -17,7 +17,7 @@ from btcp.config.document import AnyNode
 from btcp.config.keys import KEYS, key_of
 from btcp.config.partition import read_partition
 from btcp.config.reading import Reading, suggestion
-from btcp.config.values import Config, Control, Limits, Listener, Node, Timeouts
+from btcp.config.values import DATAPATHS, Config, Control, Limits, Listener, Node, Timeouts
 from btcp.partition.policy import POLICIES
 
 _DEVICE = re.compile(r"[^\s/:]{1,15}\Z")  # IFNAMSIZ less the final zero
@@ -145,6 +145,8 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
         values["device"] = _word(top["device"], "device", _DEVICE, "the name of a device", reading)
     if "run" in top:
         values["run"] = _word(top["run"], "run", re.compile("/"), "an absolute path", reading)
+    if "datapath" in top:
+        values["datapath"] = _datapath(top["datapath"], reading)
     if "policy" in top:
         values["policy"] = _policy(top["policy"], reading)
     if "timeouts" in top:
@@ -164,6 +166,14 @@ def _word(
         return text
     reading.complain(node, f"{what}: want {wanted}, not {text!r}")
     return None
+
+
+def _datapath(node: AnyNode, reading: Reading) -> str | None:
+    name = reading.text(node, "datapath", f"one of {', '.join(DATAPATHS)}")
+    if name is not None and name not in DATAPATHS:
+        hint = suggestion(name, DATAPATHS)
+        reading.complain(node, f"datapath: unknown datapath {name!r}; {hint}")
+    return name
 
 
 def _policy(node: AnyNode, reading: Reading) -> str | None:

@@ -16,6 +16,10 @@ MAX_SECONDS = 604800
 """No duration is longer than a week: more is a slip, such as milliseconds."""
 
 
+DATAPATHS = ("auto", "ebpf", "raw")
+"""C{auto} is the first of the others that the host passes."""
+
+
 def _limit(default: int, low: int, high: int) -> Any:
     return field(default=default, metadata={"range": (low, high)})
 
@@ -113,6 +117,7 @@ class Config:
         node's first address.
     @ivar run: absolute path of the directory for the management socket and the record
         of what to clean up after a crash.
+    @ivar datapath: one of L{DATAPATHS}.
     @ivar policy: a key of L{btcp.partition.policy.POLICIES}.
     @ivar window_scale: 0-14, promised to every client; the same on every node.
     """
@@ -124,6 +129,7 @@ class Config:
     control: Control
     device: str | None = None
     run: str = "/run/btcp"
+    datapath: str = "auto"
     policy: str = "round-robin"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

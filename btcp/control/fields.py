@@ -46,6 +46,7 @@ REASON_CODES: dict[Reason, int] = {
     Reason.OVERLOAD: 5,
     Reason.OPTIONS: 6,
     Reason.UNREACHABLE: 7,
+    Reason.STOPPING: 8,
     Reason.CLOSED: 16,
     Reason.RESET_BY_CLIENT: 17,
     Reason.IDLE: 18,

@@ -318,7 +318,9 @@ class Peers(MultiService):
         elif not peer.terminations.add(record):
             self.counters["control.terminate-overflow"] += 1
         elif peer.link is not None:
-            if peer.terminations.queued >= BATCH_RECORDS:
+            # A back-end that was silent must not find the handoff before it finds this.
+            urgent = record.reason is Reason.ABANDONED
+            if urgent or peer.terminations.queued >= BATCH_RECORDS:
                 self._flush(peer)
             elif peer.flush is None:
                 peer.flush = self.clock.callLater(BATCH_TIME, self._flush, peer)

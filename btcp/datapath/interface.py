@@ -12,6 +12,9 @@ from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, T
 from btcp.wire.icmp import PacketTooBig
 from btcp.wire.segment import Segment
 
+End = tuple[bytes, int]
+"""Packed address, and port."""
+
 Movement = Transmit | Deliver | PassPacket | Install | Remove
 
 
@@ -43,6 +46,30 @@ class Shell(Protocol):
     def perform(self, actions: list[Action]) -> None:
         """
         Do them, in order.
+        """
+
+
+class Capture(Protocol):
+    """
+    Brings packets to the daemon, and keeps them from a TCP that does not know them.
+    """
+
+    def set_up(self) -> None:
+        """
+        Begin, whatever an earlier start may have left behind.
+
+        @raise DatapathError: if the host cannot; nothing is left behind.
+        """
+
+    def take_down(self) -> None:
+        """
+        Undo it.
+        """
+
+    def clear(self) -> None:
+        """
+        Undo what a crash left behind, if anything; the daemon that is to begin has
+        made sure that it is the only one.
         """
 
 

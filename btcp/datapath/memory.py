@@ -63,7 +63,7 @@ class MemoryDatapath:
         elif isinstance(movement, Deliver):
             self._send(movement.segment, local=True)
         elif isinstance(movement, Install):
-            self.routes[movement.key] = movement.route
+            self.routes[movement.route.key] = movement.route
         elif isinstance(movement, Remove):
             self.routes.pop(movement.key, None)
         else:

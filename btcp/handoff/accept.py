@@ -111,8 +111,11 @@ class Acceptor:
         flow = self.flows.by_number.get(message.id)
         if flow is None or flow.node != node:
             return False
-        closed = message.reason is Reason.CLOSED
-        self.step(flow, Arrival.TERMINATED if closed else Arrival.ABORTED, message.reason)
+        if message.reason is Reason.STOPPING:
+            self._lose(flow, message.reason)
+        else:
+            closed = message.reason is Reason.CLOSED
+            self.step(flow, Arrival.TERMINATED if closed else Arrival.ABORTED, message.reason)
         return True
 
     def node_lost(self, node: str) -> None:
@@ -120,8 +123,14 @@ class Acceptor:
         A back-end and its flows are gone.
         """
         for flow in self.flows.at(node):
-            lost = Arrival.NODE_LOST if _restartable(flow) else Arrival.RESPONSE_LOST
-            self.step(flow, lost, Reason.LINK_LOST)
+            self._lose(flow, Reason.LINK_LOST)
+
+    def stop(self) -> None:
+        """
+        This node stops, and nobody shall wait for it.
+        """
+        for flow in list(self.flows.by_key.values()):
+            self.step(flow, Arrival.STOP, Reason.ABANDONED)
 
     def expire(self, flow: AcceptedFlow) -> None:
         """
@@ -141,9 +150,15 @@ class Acceptor:
             self.context.count(f"accept.unexpected.{event.value.replace(' ', '-')}")
             return
         following, action = transition
+        if flow.route is not None:
+            flow.route.refresh()
         if following is not flow.state:
             self.flows.move(flow, following)
         action(flow, detail)
+
+    def _lose(self, flow: AcceptedFlow, why: Reason) -> None:
+        lost = Arrival.NODE_LOST if _restartable(flow) else Arrival.RESPONSE_LOST
+        self.step(flow, lost, why)
 
     # -- LISTEN, SYN-RECEIVED -------------------------------------------------
 
@@ -321,6 +336,7 @@ class Acceptor:
         context = self.context
         client = flow.client
         flow.route = route = Route(
+            flow.key,
             Rewriter(
                 Splice(
                     old=flow.key,
@@ -346,7 +362,7 @@ class Acceptor:
             node=flow.node,
             seconds=context.now - flow.started,
         )
-        context.actions.append(Install(flow.key, route))
+        context.actions.append(Install(route))
         self.timers.set(flow, context.now + context.settings.periods.established, context.now)
         while flow.queue:
             self._forward(flow, flow.queue.popleft())
@@ -483,6 +499,8 @@ def _restartable(flow: AcceptedFlow) -> bool:
     that we still have.
     """
     route = flow.route
+    if route is not None:
+        route.refresh()
     return (
         flow.state is not Accept.CLOSED
         and not flow.response_seen

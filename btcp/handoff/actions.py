@@ -46,10 +46,10 @@ class PassPacket:
 @frozen(slots=True)
 class Install:
     """
-    Move the packets with this key by yourself from now on.
+    Move the packets with the route's key by yourself from now on; or, if you do
+    already, see that the route has changed.
     """
 
-    key: bytes
     route: Route
 
 

@@ -57,6 +57,8 @@ class Adopter:
         self.timers = timers
         self._occupied = occupied
         self.flows = AdoptedFlows(context.settings.node)
+        # clients to reset if the front-end that they wait for has forgotten them
+        self._unanswered: dict[str, list[tuple[bytes, int]]] = {}
         self._replay = Replay(context)
         self._table = bound(ADOPT, self)
 
@@ -114,7 +116,8 @@ class Adopter:
 
     def join(self, number: int, route: Route) -> None:
         """
-        The route by which the client's packets of a flow of our own come.
+        The route by which the client's packets of a flow of our own come; it is
+        not installed yet.
         """
         flow = self.flows.by_order.get((self.context.settings.node, number))
         if flow is not None:
@@ -133,12 +136,33 @@ class Adopter:
         self.step(flow, Progress.TERMINATED, message.reason)
         return True
 
-    def front_lost(self, peer: str) -> None:
+    def front_lost(self, peer: str, restarted: bool) -> None:
         """
         A front-end and its flows are gone.
+
+        @param restarted: it has forgotten them; else it may be out of our sight
+            only, and may have asked another node for responses not begun here.
         """
         for flow in self.flows.of(peer):
             self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
+        if restarted:
+            for key, seq in self._unanswered.pop(peer, ()):
+                self.context.count("adopt.reset-for-front")
+                self.context.transmit(key, seq, 0, RST)
+
+    def front_back(self, peer: str) -> None:
+        """
+        A front-end is here that knows its flows.
+        """
+        self._unanswered.pop(peer, None)
+        self.hold(peer, False)
+
+    def stop(self) -> None:
+        """
+        This node stops, and nobody shall wait for it.
+        """
+        for flow in list(self.flows.outbound.values()):
+            self.step(flow, Progress.STOP, Reason.STOPPING)
 
     def hold(self, peer: str, held: bool) -> None:
         """
@@ -148,11 +172,13 @@ class Adopter:
         """
         for flow in self.flows.of(peer):
             route = flow.to_client
+            if route is not None:
+                route.refresh()
             if route is None:
                 self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
             elif not route.octets and not flow.teardown.begun:
                 flow.held = held
-                route.punt = EVERYTHING if held else ENDING
+                self._punt(route, EVERYTHING if held else ENDING)
 
     def expire(self, flow: AdoptedFlow) -> None:
         """
@@ -170,6 +196,9 @@ class Adopter:
             self.context.count(f"adopt.unexpected.{event.value.replace(' ', '-')}")
             return
         flow.state, action = transition
+        for route in (flow.to_client, flow.to_server):
+            if route is not None:
+                route.refresh()
         action(flow, detail)
 
     # -- what a packet means --------------------------------------------------
@@ -192,6 +221,8 @@ class Adopter:
     def _from_client(self, flow: AdoptedFlow, segment: Segment) -> Progress:
         if not segment.flags & RST:
             return Progress.FROM_CLIENT
+        if flow.to_client is not None:
+            flow.to_client.refresh()
         exact = flow.to_client is not None and segment.seq == flow.to_client.ack
         if exact and segment.intact():
             return Progress.CLIENT_RST
@@ -212,6 +243,9 @@ class Adopter:
             peer=peer, order=order, inbound=inbound, outbound=outbound, started=self.context.now
         )
         self.flows.add(flow)
+        # Until there is a splice, all that the local TCP says is for us.
+        claim = Route(outbound, None, local=False, punt=EVERYTHING, now=self.context.now)
+        self.context.actions.append(Install(claim))
         self.context.count("adopt.begun")
         self._replay.syn(flow)
         self._retry_later(flow)
@@ -294,6 +328,7 @@ class Adopter:
         )
         shift = flow.scale - order.front_scale if order.front_scale >= 0 else 0
         flow.to_client = Route(
+            flow.outbound,
             Rewriter(
                 Splice(
                     old=flow.outbound,
@@ -309,13 +344,18 @@ class Adopter:
             end=add(flow.isn, 1),
             now=context.now,
         )
-        context.actions.append(Install(flow.outbound, flow.to_client))
+        context.actions.append(Install(flow.to_client))
         flow.to_server = Route(
-            None, local=True, punt=ENDING, ack=add(flow.isn, 1), end=flow.request_end,
+            flow.inbound,
+            None,
+            local=True,
+            punt=ENDING,
+            ack=add(flow.isn, 1),
+            end=flow.request_end,
             now=context.now,
         )
         if flow.inbound in self.flows.inbound:
-            context.actions.append(Install(flow.inbound, flow.to_server))
+            context.actions.append(Install(flow.to_server))
         context.count("adopt.done")
         self.timers.set(flow, context.now + context.settings.periods.established, context.now)
         self._reply(flow)
@@ -385,10 +425,17 @@ class Adopter:
         From the first FIN on, each acknowledgment may be the last: see them all.
         """
         for route in (flow.to_client, flow.to_server):
-            if route is not None:
-                route.punt = EVERYTHING
+            self._punt(route, EVERYTHING)
         now = self.context.now
         self.timers.set(flow, now + self.context.settings.periods.half_closed, now)
+
+    def _punt(self, route: Route | None, flags: int) -> None:
+        """
+        Have a datapath show us packets with these flags.
+        """
+        if route is not None and route.punt != flags:
+            route.punt = flags
+            self.context.actions.append(Install(route))
 
     def _check_idle(self, flow: AdoptedFlow, _: None) -> None:
         assert flow.to_client is not None and flow.to_server is not None
@@ -407,10 +454,8 @@ class Adopter:
     # -- the end --------------------------------------------------------------
 
     def _terminate(self, flow: AdoptedFlow, _: None) -> None:
-        if flow.to_client is not None:
-            flow.to_client.punt = OPENING | RST
-        if flow.to_server is not None:
-            flow.to_server.punt = OPENING
+        self._punt(flow.to_client, OPENING | RST)
+        self._punt(flow.to_server, OPENING)
         self._report(flow, Reason.CLOSED)
         now = self.context.now
         self.timers.set(flow, now + self.context.settings.periods.linger, now)
@@ -467,15 +512,27 @@ class Adopter:
         """
         The front-end is gone; nobody but us can tell the client.
         """
-        if flow.to_client is not None and flow.to_client.octets:
+        route = flow.to_client
+        if route is not None and route.octets:
             self._reset_client(flow)
+        elif route is not None:
+            self._unanswered.setdefault(flow.peer, []).append(_client_end(route))
+        self._abort(flow, why)
+
+    def _stop(self, flow: AdoptedFlow, why: Reason) -> None:
+        """
+        If nothing of a response was sent, the front-end asks another node.
+        """
+        begun = flow.to_client is not None and flow.to_client.octets
+        if begun:
+            self._reset_client(flow)
+        self._report(flow, Reason.ABANDONED if begun else why)
         self._abort(flow, why)
 
     def _reset_client(self, flow: AdoptedFlow) -> None:
-        route = flow.to_client
-        if route is not None and route.rewriter is not None:
-            splice = route.rewriter.splice
-            self.context.transmit(splice.new, add(route.end, splice.seq), 0, RST)
+        if flow.to_client is not None:
+            key, seq = _client_end(flow.to_client)
+            self.context.transmit(key, seq, 0, RST)
 
     def _reset_both(self, flow: AdoptedFlow, why: Reason) -> None:
         self._reset_client(flow)
@@ -490,3 +547,13 @@ class Adopter:
         self.timers.cancel(flow)
         for key in self.flows.remove(flow):
             self.context.actions.append(Remove(key))
+
+
+def _client_end(route: Route) -> tuple[bytes, int]:
+    """
+    @param route: of a response.
+    @return: the key of packets to the client, and the sequence number it expects.
+    """
+    assert route.rewriter is not None
+    splice = route.rewriter.splice
+    return splice.new, add(route.end, splice.seq)

@@ -162,7 +162,7 @@ class BottomTcp:
         actions = self.context.begin(now)
         self._peers[peer] = capabilities
         self._weigh_promise()
-        self.adopter.hold(peer, False)
+        self.adopter.front_back(peer)
         self._settle()
         return actions
 
@@ -175,13 +175,24 @@ class BottomTcp:
         self._settle()
         return actions
 
-    def peer_lost(self, peer: str, now: float) -> list[Action]:
+    def peer_lost(self, peer: str, now: float, restarted: bool = False) -> list[Action]:
         """
         The link stayed down, or the peer was started anew: its flows are gone.
         """
         actions = self.context.begin(now)
         self.acceptor.node_lost(peer)
-        self.adopter.front_lost(peer)
+        self.adopter.front_lost(peer, restarted)
+        self._settle()
+        return actions
+
+    def stop(self, now: float) -> list[Action]:
+        """
+        This node stops: end all flows, so that no client and no peer waits for it.
+        """
+        actions = self.context.begin(now)
+        self.acceptor.stop()
+        self._settle()
+        self.adopter.stop()
         self._settle()
         return actions
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     OVERLOAD = "overload"
     OPTIONS = "options-not-kept"
     UNREACHABLE = "unreachable"
+    STOPPING = "stopping"
     # ends of a flow
     CLOSED = "closed"
     RESET_BY_CLIENT = "reset-by-client"

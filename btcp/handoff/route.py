@@ -5,6 +5,8 @@ What a datapath does by itself with the packets of one direction of a flow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from btcp.handoff.splice import Rewriter
 from btcp.wire.segment import FIN, RST, SYN, Segment
 
@@ -30,13 +32,38 @@ class Route:
     @ivar end: the sequence number after the latest data that passed, before
         rewriting.
     @ivar progress: the acknowledgment number moved since the route was made.
+    @ivar key: what it is installed for.
+    @ivar kept_elsewhere: brings the account up to date, where a part of it is kept
+        by somebody else, such as the kernel.
     """
 
-    __slots__ = ("ack", "end", "local", "octets", "packets", "progress", "punt", "rewriter", "used")
+    __slots__ = (
+        "ack",
+        "end",
+        "kept_elsewhere",
+        "key",
+        "local",
+        "octets",
+        "packets",
+        "progress",
+        "punt",
+        "rewriter",
+        "used",
+    )
 
     def __init__(
-        self, rewriter: Rewriter | None, *, local: bool, punt: int, ack: int, end: int, now: float
+        self,
+        key: bytes,
+        rewriter: Rewriter | None,
+        *,
+        local: bool,
+        punt: int,
+        ack: int = 0,
+        end: int = 0,
+        now: float,
     ) -> None:
+        self.key = key
+        self.kept_elsewhere: Callable[[], None] | None = None
         self.rewriter = rewriter
         self.local = local
         self.punt = punt
@@ -65,6 +92,13 @@ class Route:
                 self.end = end
         if self.rewriter is not None:
             self.rewriter.apply(segment)
+
+    def refresh(self) -> None:
+        """
+        Have the account up to date; to be called before it is read.
+        """
+        if self.kept_elsewhere is not None:
+            self.kept_elsewhere()
 
     def _acknowledge(self, ack: int) -> None:
         if (ack - self.ack) & 0xFFFFFFFF < 0x80000000:

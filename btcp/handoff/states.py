@@ -47,6 +47,7 @@ class Arrival(StrEnum):
     TERMINATED = "Terminate"
     ABORTED = "Terminate, reset"
     FINISHED = "answer finished"
+    STOP = "this node stops"
     TIMEOUT = "timeout"
 
 
@@ -79,6 +80,7 @@ class Progress(StrEnum):
     BOTH_CLOSED = "both FINs acknowledged"
     TERMINATED = "Terminate"
     FRONT_LOST = "front-end lost"
+    STOP = "this node stops"
     TIMEOUT = "timeout"
 
 
@@ -96,6 +98,7 @@ ACCEPT: AcceptTable = {
         Arrival.SEGMENT: (Accept.ESTABLISHED, "establish"),
         Arrival.BAD_ACK: (Accept.SYN_RECEIVED, "reset_handshake"),
         Arrival.RST: (Accept.CLOSED, "forget"),
+        Arrival.STOP: (Accept.CLOSED, "reset_client"),
         Arrival.TIMEOUT: (Accept.CLOSED, "give_up_handshake"),
     },
     Accept.ESTABLISHED: {
@@ -105,6 +108,7 @@ ACCEPT: AcceptTable = {
         Arrival.RST: (Accept.CLOSED, "forget"),
         Arrival.REQUEST: (Accept.HANDING_OFF, "hand_off"),
         Arrival.REJECTED: (Accept.ANSWERED, "answer"),
+        Arrival.STOP: (Accept.CLOSED, "reset_client"),
         Arrival.TIMEOUT: (Accept.ANSWERED, "answer_late"),
     },
     Accept.HANDING_OFF: {
@@ -117,6 +121,7 @@ ACCEPT: AcceptTable = {
         Arrival.REFUSED: (Accept.HANDING_OFF, "try_next"),
         Arrival.NODE_LOST: (Accept.HANDING_OFF, "try_next"),
         Arrival.RESPONSE_LOST: (Accept.CLOSED, "reset_client"),
+        Arrival.STOP: (Accept.CLOSED, "reset_client"),
         Arrival.TIMEOUT: (Accept.HANDING_OFF, "give_up_node"),
     },
     Accept.FORWARDING: {
@@ -128,6 +133,7 @@ ACCEPT: AcceptTable = {
         Arrival.RESPONSE_LOST: (Accept.CLOSED, "reset_client"),
         Arrival.TERMINATED: (Accept.CLOSED, "linger"),
         Arrival.ABORTED: (Accept.CLOSED, "end"),
+        Arrival.STOP: (Accept.CLOSED, "reset_client"),
         Arrival.TIMEOUT: (Accept.FORWARDING, "check_idle"),
     },
     Accept.ANSWERED: {
@@ -136,6 +142,7 @@ ACCEPT: AcceptTable = {
         Arrival.SEGMENT: (Accept.ANSWERED, "drain"),
         Arrival.RST: (Accept.CLOSED, "forget"),
         Arrival.FINISHED: (Accept.CLOSED, "linger"),
+        Arrival.STOP: (Accept.CLOSED, "reset_client"),
         Arrival.TIMEOUT: (Accept.ANSWERED, "repeat_answer"),
     },
     Accept.CLOSED: {
@@ -144,6 +151,7 @@ ACCEPT: AcceptTable = {
         Arrival.RST: (Accept.CLOSED, "forward_late"),
         Arrival.NODE_LOST: (Accept.CLOSED, "forget"),
         Arrival.RESPONSE_LOST: (Accept.CLOSED, "forget"),
+        Arrival.STOP: (Accept.CLOSED, "forget"),
         Arrival.TIMEOUT: (Accept.CLOSED, "forget"),
     },
 }
@@ -156,6 +164,7 @@ ADOPT: AdoptTable = {
         Progress.RST: (Adopt.CLOSED, "refuse_no_listener"),
         Progress.TERMINATED: (Adopt.CLOSED, "abort"),
         Progress.FRONT_LOST: (Adopt.CLOSED, "abort"),
+        Progress.STOP: (Adopt.CLOSED, "give_up"),
         Progress.TIMEOUT: (Adopt.REPLAYING, "repeat_syn"),
     },
     Adopt.REQUEST_DELIVERED: {
@@ -165,6 +174,7 @@ ADOPT: AdoptTable = {
         Progress.TAKEN: (Adopt.SPLICED, "splice"),
         Progress.TERMINATED: (Adopt.CLOSED, "abort"),
         Progress.FRONT_LOST: (Adopt.CLOSED, "abort"),
+        Progress.STOP: (Adopt.CLOSED, "give_up"),
         Progress.TIMEOUT: (Adopt.REQUEST_DELIVERED, "repeat_request"),
     },
     Adopt.SPLICED: {
@@ -175,6 +185,7 @@ ADOPT: AdoptTable = {
         Progress.CLIENT_RST: (Adopt.CLOSED, "end_by_client"),
         Progress.TERMINATED: (Adopt.CLOSED, "abort"),
         Progress.FRONT_LOST: (Adopt.CLOSED, "abort_both"),
+        Progress.STOP: (Adopt.CLOSED, "stop"),
         Progress.TIMEOUT: (Adopt.SPLICED, "check_idle"),
     },
     Adopt.CLOSING: {
@@ -185,6 +196,7 @@ ADOPT: AdoptTable = {
         Progress.CLIENT_RST: (Adopt.CLOSED, "end_by_client"),
         Progress.TERMINATED: (Adopt.CLOSED, "abort"),
         Progress.FRONT_LOST: (Adopt.CLOSED, "abort_both"),
+        Progress.STOP: (Adopt.CLOSED, "stop"),
         Progress.TIMEOUT: (Adopt.CLOSING, "check_idle"),
     },
     Adopt.CLOSED: {
@@ -194,6 +206,7 @@ ADOPT: AdoptTable = {
         Progress.CLIENT_RST: (Adopt.CLOSED, "to_server"),
         Progress.TERMINATED: (Adopt.CLOSED, "forget"),
         Progress.FRONT_LOST: (Adopt.CLOSED, "forget"),
+        Progress.STOP: (Adopt.CLOSED, "forget"),
         Progress.TIMEOUT: (Adopt.CLOSED, "forget"),
     },
 }

@@ -80,6 +80,7 @@ def node_yaml(
             {"path": f"/{SHARED}/", "nodes": nodes},
         ],
         "control": {"insecure": True, "heartbeat": 1.0},
+        "datapath": "raw",
     }
     settings |= overrides or {}
     settings = {key: value for key, value in settings.items() if value is not None}

@@ -63,7 +63,7 @@ def query_now(path: str, what: str) -> object:
         text, page, pages = b"", 0, 1
         while page < pages:
             asked = {"what": what, "page": page}
-            box = amp.AmpBox(Show.makeArguments(asked, None))  # type: ignore[no-untyped-call]
+            box = amp.AmpBox(Show.makeArguments(asked, None))
             box[amp.COMMAND], box[amp.ASK] = Show.commandName, b"%d" % page
             connection.sendall(box.serialize())
             answer = _read_box(connection)

@@ -120,11 +120,18 @@ class Evidence:
         return (packet.ack - self.arrived[0].seq - 1) % MODULUS
 
     @cached_property
+    def earlier(self) -> list[Seen]:
+        """
+        What arrived until the request was complete.
+        """
+        return self.arrived[: self.arrived.index(self.completing) + 1]
+
+    @cached_property
     def later(self) -> list[Seen]:
         """
         What arrived after the request was complete.
         """
-        return self.arrived[self.arrived.index(self.completing) + 1 :]
+        return self.arrived[len(self.earlier) :]
 
     @cached_property
     def fresh(self) -> list[Seen]:

@@ -49,9 +49,7 @@ def removed(before: Snapshot, after: Snapshot) -> dict[str, list[str]]:
 
 
 def _lacking(some: Snapshot, others: Snapshot) -> dict[str, list[str]]:
-    lines = {
-        kind: [line for line in some[kind] if line not in set(others[kind])] for kind in some
-    }
+    lines = {kind: [line for line in some[kind] if line not in set(others[kind])] for kind in some}
     return {kind: found for kind, found in lines.items() if found}
 
 

@@ -223,9 +223,7 @@ def _glance(lab: Lab, front: str, back: str, family: int) -> Connection:
     return _fetch(lab, front, back, family, request(path), lab.content(path))
 
 
-def _fetch(
-    lab: Lab, front: str, back: str, family: int, head: bytes, content: bytes
-) -> Connection:
+def _fetch(lab: Lab, front: str, back: str, family: int, head: bytes, content: bytes) -> Connection:
     with dial(lab, family, front) as connection:
         client = end(connection)
         _ask(connection, back, head, content)

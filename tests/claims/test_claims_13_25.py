@@ -37,9 +37,7 @@ class WholeTests(ClaimTestCase):
 
     def check(self, which: int) -> None:
         phrases = [self.check_state(each) for each in self.handed_off(which)]
-        self.tell(
-            *phrases, self.check_frequency(*HANDED_OFF[which]), self.check_loading(which)
-        )
+        self.tell(*phrases, self.check_frequency(*HANDED_OFF[which]), self.check_loading(which))
 
     # -- a connection is established below TCP, and handed off -----------------
 
@@ -106,8 +104,8 @@ class WholeTests(ClaimTestCase):
         The control connections of two nodes, as the kernel of one of them has them.
         """
         wanted = f"( sport = {CONTROL_PORT} or dport = {CONTROL_PORT} )"
-        lines = lab.exec(node, ["ss", "-Htn", "state", "established", wanted]).stdout.decode().splitlines()
-        pairs = [tuple(sorted(map(_end, line.split()[2:4]))) for line in lines]
+        shown = lab.exec(node, ["ss", "-Htn", "state", "established", wanted]).stdout.decode()
+        pairs = [tuple(sorted(map(_end, line.split()[2:4]))) for line in shown.splitlines()]
         return {pair for pair in pairs if lab.address(peer, 4) in dict(pair)}
 
     # -- loaded at run time, leaving the existing TCP/IP untouched -------------

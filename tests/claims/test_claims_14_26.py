@@ -52,8 +52,8 @@ class AcceptTests(ClaimTestCase):
         self.assertEqual(order.client_scale, offered["WScale"])
         self.assertEqual(order.front_scale, promised["WScale"])
         self.assertEqual(order.sack, "SAckOK" in offered and "SAckOK" in promised)
-        before = [each for each in evidence.arrived if each.time < evidence.request.time]
-        self.assertEqual(order.tsval, max(each.timestamps[0] for each in before))
+        latest = max(each.timestamps[0] for each in evidence.earlier)
+        self.assertEqual(order.tsval, latest)
         said = [each for each in evidence.replied if each.time < evidence.request.time]
         self.assertEqual(order.front_tsval, max(each.timestamps[0] for each in said))
 

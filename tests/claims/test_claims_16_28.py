@@ -6,7 +6,9 @@ Claims 16 and 28: the back-end replays the connection into its own TCP.
 from __future__ import annotations
 
 from tests.claims.case import ClaimTestCase
+from tests.claims.channel import Said
 from tests.claims.evidence import Evidence
+from tests.claims.packets import Seen
 from tests.claims.scene import scene
 
 
@@ -27,7 +29,7 @@ class ReplayTests(ClaimTestCase):
         self.assertEqual(shaken, [])
         # Acknowledged after all of that, with the number that was read.
         self.assertEqual(evidence.adopted.isn, syn_ack.seq)
-        events = [evidence.request, syn, syn_ack, ack, evidence.reply]
+        events: list[Seen | Said] = [evidence.request, syn, syn_ack, ack, evidence.reply]
         times = [each.time for each in events]
         self.assertEqual(times, sorted(times))
         return (

@@ -21,6 +21,7 @@ from tests.claims.tape import recording
 
 _RESET = struct.pack("ii", 1, 0)
 _SOON = 1.0
+_SOME = 1 << 20
 _NOTHING = {"front": 0, "back": 0}
 
 
@@ -53,9 +54,7 @@ class EndTests(ClaimTestCase):
         said, record = evidence.end
         client_fin = next(each for each in evidence.sent if "F" in each.flags)
         server_fin = next(each for each in evidence.received if "F" in each.flags)
-        ends = [
-            (each.seq + len(each.payload) + 1) % MODULUS for each in (client_fin, server_fin)
-        ]
+        ends = [(each.seq + len(each.payload) + 1) % MODULUS for each in (client_fin, server_fin)]
         self.assertEqual([record.client_next, record.server_next], ends)
         self.assertIs(record.reason, Reason.CLOSED)
         # It was told when both FINs were acknowledged, which only the back-end sees.
@@ -77,7 +76,7 @@ class EndTests(ClaimTestCase):
             client = end(connection)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             connection.sendall(request(f"/{back}/10m"))
-            connection.recv(65536)
+            connection.recv(_SOME, socket.MSG_WAITALL)
             connection.close()
             began = time.monotonic()
             while any(counts(lab, node) != _NOTHING for node in (front, back)):

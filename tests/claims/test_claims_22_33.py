@@ -60,10 +60,10 @@ class SymmetryTests(ClaimTestCase):
         asked = [
             (said.sender, said.receiver)
             for said in evidence.channel.asked(commands.Handoff)
-            if (handoff(said).client.port, said.sender)
-            == (connection.client[1], connection.front)
+            if (handoff(said).client.port, said.sender) == (connection.client[1], connection.front)
         ]
-        remote = [] if connection.front == connection.back else [(connection.front, connection.back)]
+        pair = connection.front, connection.back
+        remote = [pair] if pair[0] != pair[1] else []
         self.assertEqual(asked, remote)
         self.assertGreater(data(evidence.answered), 0)
         if remote:

@@ -27,9 +27,7 @@ class PlacementTests(ClaimTestCase):
             for each in evidence.forwarded:
                 self.assertEqual((each.frame.src, each.frame.dst), hop)
             packets += len(evidence.forwarded)
-        served = {
-            (node, part): self.status(node, part) for node in lab.nodes for part in lab.nodes
-        }
+        served = {(node, part): self.status(node, part) for node in lab.nodes for part in lab.nodes}
         should = {pair: 200 if pair[0] == pair[1] else 404 for pair in served}
         self.assertEqual(served, should)
         self.tell(

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from threading import Thread
 
 BODY = bytes(range(256)) * 400
@@ -35,6 +36,12 @@ class Server(ThreadingHTTPServer):
         self.node = node
         self.delay = delay
         super().__init__((address, port), Answer)
+
+    def server_bind(self) -> None:
+        """
+        As in L{HTTPServer}, which also asks the DNS for a name.
+        """
+        TCPServer.server_bind(self)
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -6,24 +6,19 @@ A whole cluster that stands while the tests of a module run against it.
 from __future__ import annotations
 
 import atexit
-import json
-import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from unittest import SkipTest
 
-from twisted.protocols.amp import ASK, COMMAND, AmpBox
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.control.boxes import BoxReader, serialize
 from btcp.lab.cluster import Lab
 from btcp.lab.programs import missing
 from btcp.lab.topology import CLIENT
-from btcp.manage.commands import SOCKET, Show
 
 PREFIX = "hold"
 
@@ -82,23 +77,8 @@ class ClusterTestCase(SynchronousTestCase):
 
     # -- what the nodes say ----------------------------------------------------
 
-    def query(self, node: str, what: str) -> dict[str, Any]:
-        """
-        As L{Lab.query}, a hundred times as fast: without a process of its own.
-        """
-        text, page, pages = b"", 0, 1
-        with socket.socket(socket.AF_UNIX) as asked:
-            asked.settimeout(10)
-            asked.connect(str(self.lab.home(node) / SOCKET))
-            while page < pages:
-                answer = _ask(asked, what, page)
-                text += answer[b"text"]
-                page, pages = page + 1, int(answer[b"pages"])
-        found: dict[str, Any] = json.loads(text)
-        return found
-
     def counters(self, node: str) -> Counter[str]:
-        return Counter(self.query(node, "stats")["counters"])
+        return Counter(self.lab.query(node, "stats")["counters"])
 
     def moved(self, node: str) -> Counter[str]:
         """
@@ -117,7 +97,7 @@ class ClusterTestCase(SynchronousTestCase):
             return log.read()
 
     def flows(self) -> dict[str, dict[str, int]]:
-        return {node: self.query(node, "stats")["flows"] for node in self.lab.nodes}
+        return {node: self.lab.query(node, "stats")["flows"] for node in self.lab.nodes}
 
     def memory(self, node: str) -> int:
         """
@@ -137,7 +117,7 @@ class ClusterTestCase(SynchronousTestCase):
         return "; ".join(
             f"{node}: {flow}"
             for node in self.lab.nodes
-            for flow in self.query(node, "flows")["flows"]
+            for flow in self.lab.query(node, "flows")["flows"]
         )
 
     def assert_sound(self) -> None:
@@ -173,15 +153,6 @@ class ClusterTestCase(SynchronousTestCase):
         done = self.lab.exec(host, python(program, *arguments), timeout=timeout)
         self.assertEqual(done.returncode, 0, done.stderr.decode())
         return done.stdout.decode()
-
-
-def _ask(asked: socket.socket, what: str, page: int) -> AmpBox:
-    words = {b"what": what.encode(), b"page": b"%d" % page}
-    asked.sendall(serialize(AmpBox({ASK: b"1", COMMAND: Show.commandName, **words})))
-    reader, boxes = BoxReader(), list[AmpBox]()
-    while not boxes:
-        boxes = reader.receive(asked.recv(65536))
-    return boxes[0]
 
 
 def python(program: str, *arguments: object) -> Sequence[str]:

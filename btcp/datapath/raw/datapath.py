@@ -6,7 +6,7 @@ The raw datapath in the Twisted reactor.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from errno import errorcode
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -14,10 +14,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from btcp.datapath.interface import Core, Movement, Shell
+from btcp.datapath.interface import Capture, Core, Movement, Shell
 from btcp.datapath.raw import frame
 from btcp.datapath.raw.device import Tap, hardware_address, require_loose_source_check
-from btcp.datapath.raw.guard import End, Guard, is_left_over
 from btcp.datapath.raw.sockets import PacketSender, frame_socket
 from btcp.handoff.actions import Deliver, Install, PassPacket, Remove, Transmit
 from btcp.handoff.route import Route
@@ -45,19 +44,17 @@ class RawDatapath:
         reactor: IReactorFDSet,
         clock: Callable[[], float],
         device: str,
-        listeners: Iterable[End],
-        origins: Iterable[End],
+        capture: Capture,
     ) -> None:
         """
         @param clock: monotonic seconds.
         @param device: the device that faces the cluster.
-        @param listeners: where clients connect to.
-        @param origins: where this node's servers listen.
+        @param capture: brings packets from there to device L{TAP}.
         """
         self._reactor = reactor
         self._clock = clock
         self._device = device
-        self._guard = Guard(device, TAP, listeners, origins)
+        self._capture = capture
         self._routes: dict[bytes, Route] = {}
         self._buffer = bytearray(frame.LARGEST)
         self._view = memoryview(self._buffer)
@@ -75,9 +72,7 @@ class RawDatapath:
         self._frames = frame_socket(self._device)
         self._tap = Tap(TAP)
         try:
-            if is_left_over():
-                self.log.warn("removing what a crash left in the packet filter")
-            self._guard.set_up()
+            self._capture.set_up()
         except BaseException:
             self._close()
             raise
@@ -89,7 +84,7 @@ class RawDatapath:
         See L{btcp.datapath.interface.Datapath.stop}.
         """
         self._reactor.removeReader(self)
-        self._guard.take_down()
+        self._capture.take_down()
         self._close()
 
     def perform(self, movement: Movement) -> None:
@@ -102,7 +97,7 @@ class RawDatapath:
             elif isinstance(movement, Deliver):
                 self._deliver(movement.segment)
             elif isinstance(movement, Install):
-                self._routes[movement.key] = movement.route
+                self._routes[movement.route.key] = movement.route
             elif isinstance(movement, Remove):
                 self._routes.pop(movement.key, None)
             else:

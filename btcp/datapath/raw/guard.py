@@ -10,7 +10,9 @@ import subprocess
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
-from btcp.datapath.interface import DatapathError
+from twisted.logger import Logger
+
+from btcp.datapath.interface import DatapathError, End
 
 TABLE = "btcp"
 MARK = 0xB7C9
@@ -47,8 +49,7 @@ table netdev {table} {{
 }}
 """
 
-End = tuple[bytes, int]
-"""Packed address and port."""
+log = Logger()
 
 
 def nft(script: str) -> str:
@@ -120,22 +121,26 @@ class Guard:
 
     def set_up(self) -> None:
         """
+        Make the table.
+
         @raise DatapathError: if the host cannot.
         """
+        self.clear()
         self._run(self.rules())
+
+    def clear(self) -> None:
+        """
+        Remove the table if a crash left it.
+        """
+        if f"table netdev {TABLE}" in self._run("list tables netdev\n").splitlines():
+            log.warn("removing what a crash left in the packet filter")
+            self.take_down()
 
     def take_down(self) -> None:
         """
         Remove the table, if it is there.
         """
         self._run(f"add table netdev {TABLE}\ndelete table netdev {TABLE}\n")
-
-
-def is_left_over(run: Callable[[str], str] = nft) -> bool:
-    """
-    @return: whether the table is there: the remains of a crash, if nothing runs.
-    """
-    return f"table netdev {TABLE}" in run("list tables netdev\n").splitlines()
 
 
 def _ends(ends: Iterable[End], size: int) -> str:

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What kernel and daemon share.  btcp/datapath/ebpf/abi.py describes the same
+ * layouts; a test compares every size and offset.
+ *
+ * Addresses and ports are in network order; all else is in the host's.  IPv4
+ * addresses are mapped (RFC 4291, 2.5.5.2), so one table serves both families.
+ */
+#ifndef BTCP_ABI_H
+#define BTCP_ABI_H
+
+#include <linux/types.h>
+
+#define BTCP_MARK 0xb7c9u /* of packets that the daemon sends itself */
+
+struct btcp_end {
+	__be32 address[4];
+	__be16 port;
+	__u16 zero; /* keys are compared octet by octet: no padding may be left open */
+};
+
+struct btcp_key {
+	__be32 source[4];
+	__be32 destination[4];
+	__be16 source_port;
+	__be16 destination_port;
+};
+
+/* How to rewrite the packets of one direction; see btcp/handoff/splice.py. */
+struct btcp_rule {
+	struct btcp_key to;
+	__u32 seq;
+	__u32 ack;
+	__u32 tsval;
+	__u32 tsecr;
+	__s8 shift;	/* of the window: left, or right if negative */
+	__u8 punt;	/* packets with any of these TCP flags go up to the daemon */
+	__u8 local;	/* to the local TCP, else to the network */
+	__u8 rewrites;	/* 0: packets pass as they are */
+};
+
+/* What the kernel has to say of it; see btcp/handoff/route.py. */
+struct btcp_account {
+	__u64 used;	/* CLOCK_MONOTONIC, ns */
+	__u64 packets;
+	__u64 octets;
+	__u32 ack;
+	__u32 end;
+	__u32 progress;
+	__u32 zero;
+};
+
+struct btcp_route {
+	struct btcp_rule rule;
+	struct btcp_account account;
+};
+
+struct btcp_settings {
+	__u32 tap;	/* index of the device that leads up to the daemon */
+};
+
+enum btcp_counter {
+	BTCP_FORWARDED,	/* rewritten and sent on */
+	BTCP_ADMITTED,	/* rewritten or not, passed up to the local TCP */
+	BTCP_SENT,	/* of the local TCP, rewritten and sent */
+	BTCP_PUNTED,	/* passed up to the daemon */
+	BTCP_GUARDED,	/* of the local TCP, from a listener's address: dropped */
+	BTCP_ODD,	/* of a route, but not rewritable: dropped */
+	BTCP_COUNTERS,
+};
+
+#endif

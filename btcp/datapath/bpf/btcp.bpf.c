@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The packets of spliced flows, moved in the kernel; everything else goes up to
+ * the daemon as it would without us.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+#include "maps.h"
+#include "parse.h"
+#include "rewrite.h"
+
+#define FLAG_SYN 0x02
+#define FLAG_ACK 0x10
+#define FLAG_ENDING 0x07 /* SYN, FIN, RST: each takes up, or ends, sequence space */
+
+#define ICMP_TOO_BIG_V4 3
+#define ICMP_TOO_BIG_V4_CODE 4
+#define ICMP_TOO_BIG_V6 2
+
+static __always_inline __u8 flags_of(const struct packet *packet)
+{
+	return ((const __u8 *)&packet->header)[13];
+}
+
+static __always_inline bool at_or_after(__u32 number, __u32 other)
+{
+	return (__s32)(number - other) >= 0;
+}
+
+/* See Route.take. */
+static __always_inline void account(struct btcp_account *account, const struct packet *packet)
+{
+	__u32 size = packet->end - packet->data;
+	__u32 ack = bpf_ntohl(packet->header.ack_seq);
+	__u8 flags = flags_of(packet);
+
+	account->used = bpf_ktime_get_ns();
+	__sync_fetch_and_add(&account->packets, 1);
+	if (flags & FLAG_ACK && ack != account->ack && at_or_after(ack, account->ack)) {
+		account->ack = ack;
+		account->progress = 1;
+	}
+	if (size || flags & FLAG_ENDING) {
+		__u32 end = bpf_ntohl(packet->header.seq) + size + (flags & 1) + (flags >> 1 & 1);
+
+		__sync_fetch_and_add(&account->octets, size);
+		if (at_or_after(end, account->end))
+			account->end = end;
+	}
+}
+
+/* Rewrite addresses; returns their part of the TCP checksum's difference. */
+static __always_inline __u32 rewrite_ends(struct __sk_buff *skb, const struct packet *packet,
+					  const struct btcp_key *to, long *failed)
+{
+	const struct btcp_key *from = &packet->key;
+	__u64 sum = 0;
+
+	for (int i = 0; i < 4; i++) {
+		sum = changed(sum, from->source[i], to->source[i]);
+		sum = changed(sum, from->destination[i], to->destination[i]);
+	}
+	if (packet->v6) {
+		*failed |= bpf_skb_store_bytes(skb, packet->ip + 8, to->source, 32, 0);
+	} else {
+		__be32 addresses[2] = { to->source[3], to->destination[3] };
+
+		*failed |= bpf_l3_csum_replace(skb, packet->ip + 10, 0, fold(sum), 0);
+		*failed |= bpf_skb_store_bytes(skb, packet->ip + 12, addresses, 8, 0);
+	}
+	return fold(sum);
+}
+
+/* Word by word: the verifier has to see the size of each copy. */
+static __always_inline bool load_options(struct __sk_buff *skb, __u32 from, __be32 *options,
+					 __u32 words)
+{
+	for (__u32 word = 0; word < MAX_OPTIONS; word++)
+		if (word < words && bpf_skb_load_bytes(skb, from + 4 * word, options + word, 4))
+			return false;
+	return true;
+}
+
+static __always_inline bool store_options(struct __sk_buff *skb, __u32 to, const __be32 *options,
+					  __u32 words)
+{
+	for (__u32 word = 0; word < MAX_OPTIONS; word++)
+		if (word < words && bpf_skb_store_bytes(skb, to + 4 * word, options + word, 4, 0))
+			return false;
+	return true;
+}
+
+enum verdict { REWRITTEN, REWRITTEN_WITH_SACK, UNKNOWN_LAYOUT, FAILED };
+
+static __always_inline enum verdict rewrite(struct __sk_buff *skb, struct packet *packet,
+					    const struct btcp_rule *rule)
+{
+	const bool has_ack = flags_of(packet) & FLAG_ACK;
+	const struct tcphdr old = packet->header;
+	struct tcphdr *new = &packet->header;
+	const __u32 at = packet->tcp + sizeof(*new);
+	__u32 words = old.doff - 5;
+	__be32 options[MAX_OPTIONS] = {};
+	int edges = 0;
+	long failed = 0;
+	__u64 sum = 0;
+	__u32 ends;
+
+	if (words && (rule->ack || rule->tsval || rule->tsecr)) {
+		if (!load_options(skb, at, options, words))
+			return FAILED;
+		edges = rewrite_options(options, words, rule, has_ack, &sum);
+		if (edges < 0)
+			return UNKNOWN_LAYOUT;
+		failed |= !store_options(skb, at, options, words);
+	}
+	new->source = rule->to.source_port;
+	new->dest = rule->to.destination_port;
+	new->seq = bpf_htonl(bpf_ntohl(old.seq) + rule->seq);
+	if (has_ack)
+		new->ack_seq = bpf_htonl(bpf_ntohl(old.ack_seq) + rule->ack);
+	if (rule->shift)
+		new->window = bpf_htons(shifted_window(bpf_ntohs(old.window), rule->shift));
+	sum = changed(sum, old.source, new->source);
+	sum = changed(sum, old.dest, new->dest);
+	sum = changed(sum, old.seq, new->seq);
+	sum = changed(sum, old.ack_seq, new->ack_seq);
+	sum = changed(sum, old.window, new->window);
+	failed |= bpf_skb_store_bytes(skb, packet->tcp, new, 16, 0); /* up to the checksum */
+	ends = rewrite_ends(skb, packet, &rule->to, &failed);
+	failed |= bpf_l4_csum_replace(skb, packet->tcp + 16, 0, fold(sum), 0);
+	failed |= bpf_l4_csum_replace(skb, packet->tcp + 16, 0, ends, BPF_F_PSEUDO_HDR);
+	if (failed)
+		return FAILED;
+	return edges ? REWRITTEN_WITH_SACK : REWRITTEN;
+}
+
+static __always_inline int to_daemon(void)
+{
+	count(BTCP_PUNTED);
+	return bpf_redirect(settings.tap, 0);
+}
+
+static __always_inline bool is_listener(const __be32 *address, __be16 port)
+{
+	struct btcp_end end = { .port = port };
+
+	__builtin_memcpy(end.address, address, 16);
+	return bpf_map_lookup_elem(&listeners, &end);
+}
+
+/* A router's "too big" for a listener's address, which may concern a flow. */
+static __always_inline bool is_too_big(struct __sk_buff *skb)
+{
+	struct btcp_end end = {};
+	__u8 type[2];
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) ||
+		    ip.protocol != IPPROTO_ICMP ||
+		    bpf_skb_load_bytes(skb, ETH_HLEN + ip.ihl * 4, type, 2) ||
+		    type[0] != ICMP_TOO_BIG_V4 || type[1] != ICMP_TOO_BIG_V4_CODE)
+			return false;
+		map_ipv4(end.address, ip.daddr);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr ip;
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) ||
+		    ip.nexthdr != IPPROTO_ICMPV6 ||
+		    bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), type, 2) ||
+		    type[0] != ICMP_TOO_BIG_V6)
+			return false;
+		__builtin_memcpy(end.address, &ip.daddr, 16);
+	} else {
+		return false;
+	}
+	return bpf_map_lookup_elem(&listeners, &end); /* port 0: the address alone */
+}
+
+/*
+ * Do what the route says.  Returns false if the daemon has to see the packet; else
+ * *action is what becomes of it here.
+ */
+static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
+				 struct btcp_route *route, int *action)
+{
+	enum verdict verdict = REWRITTEN;
+	const struct packet before = *packet;
+
+	if (flags_of(packet) & route->rule.punt)
+		return false;
+	if (route->rule.rewrites)
+		verdict = rewrite(skb, packet, &route->rule);
+	if (verdict == UNKNOWN_LAYOUT)
+		return false;
+	account(&route->account, &before);
+	if (verdict == REWRITTEN_WITH_SACK) /* whoever has holes has something around them */
+		route->account.progress = 1;
+	*action = TC_ACT_OK;
+	if (verdict == FAILED) {
+		count(BTCP_ODD);
+		*action = TC_ACT_SHOT;
+	}
+	return true;
+}
+
+SEC("tc")
+int btcp_ingress(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	struct btcp_route *route;
+	int action;
+
+	if (!parse(skb, &packet))
+		return is_too_big(skb) ? to_daemon() : TC_ACT_OK;
+	route = bpf_map_lookup_elem(&routes, &packet.key);
+	if (!route)
+		return is_listener(packet.key.destination, packet.key.destination_port) ?
+			       to_daemon() :
+			       TC_ACT_OK;
+	if (!take(skb, &packet, route, &action))
+		return to_daemon();
+	if (action != TC_ACT_OK)
+		return action;
+	if (route->rule.local) {
+		count(BTCP_ADMITTED);
+		return TC_ACT_OK;
+	}
+	count(BTCP_FORWARDED);
+	return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+}
+
+SEC("tc")
+int btcp_egress(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	struct btcp_route *route;
+	int action;
+
+	if (skb->mark == BTCP_MARK || !parse(skb, &packet))
+		return TC_ACT_OK;
+	route = bpf_map_lookup_elem(&routes, &packet.key);
+	if (!route) {
+		if (!is_listener(packet.key.source, packet.key.source_port))
+			return TC_ACT_OK;
+		count(BTCP_GUARDED);
+		return TC_ACT_SHOT;
+	}
+	if (!take(skb, &packet, route, &action))
+		return to_daemon();
+	if (action == TC_ACT_OK)
+		count(BTCP_SENT);
+	return action;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

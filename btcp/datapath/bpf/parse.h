@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Where the headers of a frame are.  What is not a whole, unfragmented TCP header
+ * right behind IPv4 or IPv6 is none of ours.
+ */
+#ifndef BTCP_PARSE_H
+#define BTCP_PARSE_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <stdbool.h>
+
+#include "abi.h"
+
+#define IP_FRAGMENT 0x3fff	/* more fragments, or not the first */
+#define MAX_HEADERS (ETH_HLEN + 60 + 60)
+
+struct packet {
+	struct btcp_key key;
+	__u32 ip;	/* offset of the IP header */
+	__u32 tcp;	/* offset of the TCP header */
+	__u32 data;	/* offset of the payload */
+	__u32 end;	/* offset of the end, link-layer padding left out */
+	bool v6;
+	struct tcphdr header;
+};
+
+static __always_inline void map_ipv4(__be32 *to, __be32 address)
+{
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = address;
+}
+
+static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *packet)
+{
+	if (bpf_skb_load_bytes(skb, packet->tcp, &packet->header, sizeof(packet->header)))
+		return false;
+	packet->key.source_port = packet->header.source;
+	packet->key.destination_port = packet->header.dest;
+	packet->data = packet->tcp + packet->header.doff * 4;
+	return packet->header.doff >= 5 && packet->data <= packet->end && packet->end <= skb->len;
+}
+
+static __always_inline bool parse(struct __sk_buff *skb, struct packet *packet)
+{
+	packet->ip = ETH_HLEN;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+			return false;
+		if (ip.protocol != IPPROTO_TCP || ip.ihl < 5 ||
+		    ip.frag_off & bpf_htons(IP_FRAGMENT))
+			return false;
+		packet->v6 = false;
+		packet->tcp = ETH_HLEN + ip.ihl * 4;
+		packet->end = ETH_HLEN + bpf_ntohs(ip.tot_len);
+		map_ipv4(packet->key.source, ip.saddr);
+		map_ipv4(packet->key.destination, ip.daddr);
+		return parse_tcp(skb, packet);
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr ip;
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+			return false;
+		if (ip.nexthdr != IPPROTO_TCP)
+			return false;
+		packet->v6 = true;
+		packet->tcp = ETH_HLEN + sizeof(ip);
+		packet->end = packet->tcp + bpf_ntohs(ip.payload_len);
+		__builtin_memcpy(packet->key.source, &ip.saddr, 16);
+		__builtin_memcpy(packet->key.destination, &ip.daddr, 16);
+		return parse_tcp(skb, packet);
+	}
+	return false;
+}
+
+#endif

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""
+As much of libbpf 1.x as the datapath needs, with types and exceptions.
+"""
+
+from __future__ import annotations
+
+import os
+from ctypes import (
+    CDLL,
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_int,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    create_string_buffer,
+    get_errno,
+    sizeof,
+)
+from errno import EEXIST, EINVAL, ENOENT
+from typing import Any
+
+from btcp.datapath.interface import DatapathError
+
+_LIBRARY = "libbpf.so.1"
+
+
+class _Hook(Structure):
+    _fields_ = (
+        ("sz", c_size_t),
+        ("ifindex", c_int),
+        ("attach_point", c_uint32),
+        ("parent", c_uint32),
+    )
+
+
+class _Options(Structure):
+    _fields_ = (
+        ("sz", c_size_t),
+        ("prog_fd", c_int),
+        ("flags", c_uint32),
+        ("prog_id", c_uint32),
+        ("handle", c_uint32),
+        ("priority", c_uint32),
+    )
+
+
+_POINTER = c_void_p
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "bpf_object__open_file": (_POINTER, (c_char_p, c_void_p)),
+    "bpf_object__load": (c_int, (_POINTER,)),
+    "bpf_object__close": (None, (_POINTER,)),
+    "bpf_object__find_program_by_name": (_POINTER, (_POINTER, c_char_p)),
+    "bpf_object__find_map_by_name": (_POINTER, (_POINTER, c_char_p)),
+    "bpf_program__fd": (c_int, (_POINTER,)),
+    "bpf_map__fd": (c_int, (_POINTER,)),
+    "bpf_map__set_max_entries": (c_int, (_POINTER, c_uint32)),
+    "bpf_map__set_initial_value": (c_int, (_POINTER, c_void_p, c_size_t)),
+    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
+    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_tc_hook_create": (c_int, (POINTER(_Hook),)),
+    "bpf_tc_hook_destroy": (c_int, (POINTER(_Hook),)),
+    "bpf_tc_attach": (c_int, (POINTER(_Hook), POINTER(_Options))),
+    "bpf_tc_detach": (c_int, (POINTER(_Hook), POINTER(_Options))),
+    "libbpf_num_possible_cpus": (c_int, ()),
+    "libbpf_set_print": (c_void_p, (c_void_p,)),
+}
+
+INGRESS = 1
+EGRESS = 2
+_REPLACE = 1
+
+_HANDLE = 1
+_PRIORITY = 0xB7C
+"""Ours among other filters of the device: so a later start finds what an earlier one left."""
+
+
+class Library:
+    """
+    libbpf itself.
+    """
+
+    def __init__(self) -> None:
+        """
+        @raise DatapathError: if it is not installed.
+        """
+        try:
+            self._library = CDLL(_LIBRARY, use_errno=True)
+        except OSError as problem:
+            raise DatapathError(f"{_LIBRARY} is missing; install libbpf1") from problem
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(self._library, name)
+            function.restype, function.argtypes = result, arguments
+        # It explains failures on stderr, at length; the error numbers have to do.
+        self._library.libbpf_set_print(None)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """
+        Call a function.
+
+        @raise OSError: if it reports an error.
+        """
+        result = getattr(self._library, name)(*arguments)
+        if result is None and _SIGNATURES[name][0] is _POINTER:
+            number = get_errno()
+            raise OSError(number, os.strerror(number), name)
+        if isinstance(result, int) and result < 0 and _SIGNATURES[name][0] is c_int:
+            raise OSError(-result, os.strerror(-result), name)
+        return result
+
+
+class Map:
+    """
+    A map of a loaded object.
+    """
+
+    def __init__(self, library: Library, fd: int, value_size: int) -> None:
+        self._library = library
+        self._fd = fd
+        self._size = value_size
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """
+        @raise OSError: if there is no room.
+        """
+        self._library.call("bpf_map_update_elem", self._fd, key, value, 0)
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """
+        @return: the value, or C{None}.
+        """
+        value = create_string_buffer(self._size)
+        try:
+            self._library.call("bpf_map_lookup_elem", self._fd, key, value)
+        except OSError as problem:
+            if problem.errno == ENOENT:
+                return None
+            raise
+        return value.raw
+
+    def delete(self, key: bytes) -> None:
+        """
+        Delete the key, if it is there.
+        """
+        try:
+            self._library.call("bpf_map_delete_elem", self._fd, key)
+        except OSError as problem:
+            if problem.errno != ENOENT:
+                raise
+
+
+class Object:
+    """
+    A compiled object file, from opening to closing.
+    """
+
+    def __init__(self, library: Library, path: str) -> None:
+        """
+        @raise OSError: if it cannot be read.
+        """
+        self._library = library
+        self._object = library.call("bpf_object__open_file", path.encode(), None)
+
+    def close(self) -> None:
+        """
+        Forget the object; what is attached stays.
+        """
+        self._library.call("bpf_object__close", self._object)
+
+    def resize(self, name: str, entries: int) -> None:
+        """
+        Say how many entries a map has, before it is loaded.
+        """
+        self._library.call("bpf_map__set_max_entries", self._map(name), entries)
+
+    def set_constants(self, value: bytes) -> None:
+        """
+        Say what the program's constants are, before it is loaded.
+        """
+        self._library.call("bpf_map__set_initial_value", self._map(".rodata"), value, len(value))
+
+    def load(self) -> None:
+        """
+        @raise OSError: if the kernel will not have it.
+        """
+        self._library.call("bpf_object__load", self._object)
+
+    def map(self, name: str, value_size: int) -> Map:
+        """
+        @return: a map of the loaded object.
+        """
+        fd = self._library.call("bpf_map__fd", self._map(name))
+        return Map(self._library, fd, value_size)
+
+    def program(self, name: str) -> int:
+        """
+        @return: the file descriptor of a program of the loaded object.
+        """
+        found = self._library.call("bpf_object__find_program_by_name", self._object, name.encode())
+        return int(self._library.call("bpf_program__fd", found))
+
+    def _map(self, name: str) -> Any:
+        return self._library.call("bpf_object__find_map_by_name", self._object, name.encode())
+
+
+class Hook:
+    """
+    A device's clsact hook.
+    """
+
+    def __init__(self, library: Library, device_index: int) -> None:
+        self._library = library
+        self._index = device_index
+        self._made = False
+
+    def attach(self, direction: int, program: int) -> None:
+        """
+        Attach a program, instead of what an earlier start left here.
+
+        @param direction: L{INGRESS} or L{EGRESS}.
+        @raise OSError: if the kernel would not.
+        """
+        hook = self._hook(direction)
+        try:
+            self._library.call("bpf_tc_hook_create", byref(hook))
+            self._made = True
+        except OSError as problem:
+            if problem.errno != EEXIST:
+                raise
+        options = _Options(sizeof(_Options), program, _REPLACE, 0, _HANDLE, _PRIORITY)
+        self._library.call("bpf_tc_attach", byref(hook), byref(options))
+
+    def detach(self, direction: int) -> bool:
+        """
+        Take our program off, if it is there.
+
+        @return: whether it was.
+        """
+        options = _Options(sizeof(_Options), 0, 0, 0, _HANDLE, _PRIORITY)
+        try:
+            self._library.call("bpf_tc_detach", byref(self._hook(direction)), byref(options))
+        except OSError as problem:
+            if problem.errno not in (ENOENT, EINVAL):  # no filter, no hook
+                raise
+            return False
+        return True
+
+    def remove(self) -> None:
+        """
+        Remove the hook, if it was we who made it.
+        """
+        if self._made:
+            self._library.call("bpf_tc_hook_destroy", byref(self._hook(INGRESS | EGRESS)))
+            self._made = False
+
+    def _hook(self, direction: int) -> _Hook:
+        return _Hook(sizeof(_Hook), self._index, direction, 0)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""
+The tc programs of one device, from loading to unloading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from socket import if_nametoindex
+
+from twisted.logger import Logger
+
+from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf.libbpf import EGRESS, INGRESS, Hook, Library, Map, Object
+from btcp.datapath.interface import DatapathError, End
+from btcp.handoff.route import Route
+
+log = Logger()
+
+OBJECT = Path(__file__).parent.parent / "bpf" / "btcp.bpf.o"
+
+
+def probe() -> None:
+    """
+    Load the programs, and forget them again.
+
+    @raise DatapathError: says what this host lacks.
+    """
+    library = Library()
+    if not OBJECT.exists():
+        raise DatapathError(f"{OBJECT} is not built; run make")
+    try:
+        tried = Object(library, str(OBJECT))
+        try:
+            tried.load()
+        finally:
+            tried.close()
+    except OSError as problem:
+        raise DatapathError(f"the kernel refuses the tc programs: {problem.strerror}") from problem
+
+
+class Programs:
+    """
+    What brings packets to the daemon, and moves those of spliced flows without it.
+
+    The same as L{btcp.datapath.raw.guard.Guard}, from L{set_up} to L{take_down}.
+    """
+
+    def __init__(self, device: str, tap: str, listeners: Iterable[End], flows: int) -> None:
+        """
+        @param device: the device that faces the cluster.
+        @param tap: where packets are to go.
+        @param flows: how many there may be at once.
+        """
+        self._device = device
+        self._tap = tap
+        self._listeners = sorted(set(listeners))
+        self._flows = flows
+
+    def set_up(self) -> None:
+        """
+        @raise DatapathError: if the host cannot.
+        """
+        try:
+            self._load(Library())
+        except OSError as problem:
+            raise DatapathError(f"the kernel refuses the tc programs: {problem}") from problem
+
+    def take_down(self) -> None:
+        """
+        Take the programs off the device, and the hook if nobody had it before.
+        """
+        for direction in (INGRESS, EGRESS):
+            self._hook.detach(direction)
+        self._hook.remove()
+        self._object.close()
+
+    def clear(self) -> None:
+        """
+        Take off what a crash left on the device.
+        """
+        try:
+            hook = Hook(Library(), if_nametoindex(self._device))
+        except DatapathError:
+            return  # without the library nothing can have been attached
+        for direction in (INGRESS, EGRESS):
+            if hook.detach(direction):
+                log.warn("took off the device what a crash left")
+
+    def install(self, key: bytes, route: Route) -> None:
+        """
+        Have the kernel move the packets with this key.
+
+        @raise OSError: if there is no room.
+        """
+        packed = abi.pack_key(key)
+        self._routes.update(packed, abi.pack_route(route))
+
+    def remove(self, key: bytes) -> None:
+        """
+        Have the kernel forget the key.
+        """
+        self._routes.delete(abi.pack_key(key))
+
+    def account(self, key: bytes) -> abi.Account | None:
+        """
+        @return: what passed in the kernel since L{install}.
+        """
+        value = self._routes.lookup(abi.pack_key(key))
+        return None if value is None else abi.Account.unpack(value)
+
+    def counters(self) -> dict[str, int]:
+        """
+        @return: the programs' counters.
+        """
+        found = {}
+        for number, name in enumerate(abi.COUNTERS):
+            value = self._counters.lookup(abi.WORD.pack(number)) or b""
+            found[name] = sum(each for (each,) in abi.COUNTER.iter_unpack(value))
+        return found
+
+    def _load(self, library: Library) -> None:
+        self._object = Object(library, str(OBJECT))
+        self._object.resize("routes", 4 * self._flows)
+        self._object.set_constants(abi.SETTINGS.pack(if_nametoindex(self._tap)))
+        self._object.load()
+        self._routes = self._object.map("routes", abi.ROUTE.size)
+        processors = library.call("libbpf_num_possible_cpus")
+        self._counters = self._object.map("counters", abi.COUNTER.size * processors)
+        self._announce(self._object.map("listeners", 4))
+        self._hook = Hook(library, if_nametoindex(self._device))
+        self._hook.attach(INGRESS, self._object.program("btcp_ingress"))
+        self._hook.attach(EGRESS, self._object.program("btcp_egress"))
+
+    def _announce(self, listeners: Map) -> None:
+        one = abi.WORD.pack(1)
+        for address, port in self._listeners:
+            listeners.update(abi.pack_end(address, port), one)
+            listeners.update(abi.pack_end(address, 0), one)  # for ICMP
+
+
