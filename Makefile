@@ -4,23 +4,26 @@
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTHON := .venv/bin/python
 READY := .venv/bootstrapped
+BPF := btcp/datapath/bpf
+OBJECTS := $(BPF)/btcp.bpf.o $(BPF)/adopt.bpf.o
+BUILT := $(READY) $(OBJECTS)
 
 .PHONY: demo test unit integration claims lint bench clean
 
-demo: $(READY)
+demo: $(BUILT)
 	$(PYTHON) -m btcp.cli lab demo
 
-test: lint
+test: lint $(OBJECTS)
 	$(PYTHON) -m tests unit properties integration claims
 
-unit: $(READY)
+unit: $(BUILT)
 	$(PYTHON) -m tests unit properties
 
-integration: $(READY)
+integration: $(BUILT)
 	$(PYTHON) -m tests integration
 
 # A line for each claim: shown, or not and why.
-claims: $(READY)
+claims: $(BUILT)
 	$(PYTHON) -m tests --claims
 
 lint: $(READY)
@@ -29,13 +32,18 @@ lint: $(READY)
 	.venv/bin/lint-imports
 
 # How fast the raw datapath is; prints, asserts nothing.
-bench: $(READY)
+bench: $(BUILT)
 	$(PYTHON) -m tests.bench.raw
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .ruff_cache _trial_temp*
 	find btcp tests twisted -name __pycache__ -exec rm -rf {} +
-	rm -f twisted/plugins/dropin.cache
+	rm -f twisted/plugins/dropin.cache $(OBJECTS)
+
+# The kernel's part; dual MIT/GPL.
+$(BPF)/%.bpf.o: $(BPF)/%.bpf.c $(wildcard $(BPF)/*.h) | $(READY)
+	clang -O2 -g -target bpf -Wall -Wextra -Werror \
+	    -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
 $(READY): bootstrap setup.cfg pyproject.toml
 	./bootstrap

@@ -23,12 +23,14 @@ from btcp.control.peers import Peers
 from btcp.datapath.interface import Datapath
 from btcp.handoff.actions import (
     Action,
+    Admit,
     Deliver,
     Install,
     Note,
     PassPacket,
     Remove,
     Reply,
+    Retract,
     Send,
     Transmit,
 )
@@ -49,7 +51,7 @@ from btcp.placement import Placement
 log = Logger()
 
 
-def settings(config: Config, placement: Placement, secret: bytes) -> Settings:
+def settings(config: Config, placement: Placement, secret: bytes, admits: bool) -> Settings:
     """
     @return: what the core needs to know of the configuration.
     """
@@ -78,6 +80,7 @@ def settings(config: Config, placement: Placement, secret: bytes) -> Settings:
         max_half_open=limits.half_open,
         max_request=limits.request,
         window_scale=config.window_scale,
+        admits=admits,
         secret=secret,
     )
 
@@ -100,6 +103,8 @@ class Node(MultiService):
         capabilities: Capabilities,
         epoch: int,
         secret: bytes,
+        *,
+        admits: bool = False,
     ) -> None:
         """
         @param reactor: keeps the timer and the control channel.
@@ -108,6 +113,7 @@ class Node(MultiService):
         @param capabilities: what this host's TCP can keep.
         @param epoch: greater than at every earlier start of this node.
         @param secret: 16 to 64 random octets.
+        @param admits: the datapath knows C{Admit}.
         """
         super().__init__()
         self._reactor = reactor
@@ -116,7 +122,7 @@ class Node(MultiService):
         self._datapath = datapath
         policy = POLICIES[config.policy]()
         self._placement = Placement(config.partition, policy, config.node)
-        self.core = BottomTcp(settings(config, self._placement, secret), capabilities)
+        self.core = BottomTcp(settings(config, self._placement, secret, admits), capabilities)
         self.peers = Peers(
             config,
             epoch=epoch,
@@ -137,6 +143,8 @@ class Node(MultiService):
             PassPacket: datapath.perform,
             Install: datapath.perform,
             Remove: datapath.perform,
+            Admit: datapath.perform,
+            Retract: datapath.perform,
             Send: self._send,
             Reply: self._reply,
             Note: _record,

@@ -14,9 +14,10 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from btcp.config import Config, ConfigErrors, load
-from btcp.datapath.choice import choose
+from btcp.datapath.choice import decide, make
 from btcp.datapath.interface import DatapathError
-from btcp.datapath.raw.device import mtu
+from btcp.datapath.raw.datapath import TAP
+from btcp.datapath.raw.device import Tap, hardware_address, mtu, require_loose_source_check
 from btcp.datapath.raw.host import capabilities, device_of
 from btcp.manage.server import ManageService
 from btcp.node import Node
@@ -49,35 +50,62 @@ class Options(usage.Options):
 def makeService(options: Options) -> IService:
     """
     @return: the service of one node.
+    @raise SystemExit: if the host cannot run this configuration; says why.
     """
     from twisted.internet import reactor
 
-    return node_service(reactor, options.configuration)
+    try:
+        return node_service(reactor, options.configuration)
+    except DatapathError as problem:
+        raise SystemExit(f"btcp: {problem}") from None
 
 
 def node_service(reactor: Any, config: Config) -> IService:
     """
-    @raise usage.UsageError: if the host cannot run this configuration.
+    @raise DatapathError: if the host cannot run this configuration.
     """
     own = config.own
+    device = _device(config)
     listeners = [
         (address, listener.port)
         for listener in config.listeners
         for address in config.listener_addresses(listener, own)
     ]
     origins = [(at, listener.origin) for listener in config.listeners for at in own.addresses]
-    try:
-        device = config.device or device_of(own.addresses)
-        can = capabilities(mtu(device))
-        flows = config.limits.flows
-        datapath = choose(config.datapath, reactor, device, listeners, origins, flows)
-    except DatapathError as problem:
-        raise usage.UsageError(str(problem)) from problem
+    can = capabilities(mtu(device))
+    flows = config.limits.flows
+    choice = decide(config.datapath, config.adoption)
+    datapath = make(choice, reactor, device, listeners, origins, flows)
     epoch = time.time_ns() // 1000
-    node = Node(reactor, time.monotonic, config, datapath, can, epoch, os.urandom(32))
+    node = Node(
+        reactor,
+        time.monotonic,
+        config,
+        datapath,
+        can,
+        epoch,
+        os.urandom(32),
+        admits=choice.admits,
+    )
     Path(config.run).mkdir(mode=0o755, parents=True, exist_ok=True)
     service = MultiService()
     node.setServiceParent(service)
     socket = str(Path(config.run) / "btcp.sock")
     ManageService(socket, node, reactor).setServiceParent(service)
     return service
+
+
+def _device(config: Config) -> str:
+    """
+    Look at the host while there is a terminal to complain to; a daemon that starts
+    has its log only.
+
+    @return: the device that faces the cluster.
+    @raise DatapathError: if the host cannot run this configuration.
+    """
+    holders = [device_of([address]) for address in config.own.addresses]
+    device = config.device or holders[0]
+    hardware_address(device)
+    require_loose_source_check()
+    Tap(TAP).close()
+    return device

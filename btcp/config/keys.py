@@ -30,6 +30,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "listeners",
             "partition",
             "datapath",
+            "adoption",
             "policy",
             "control",
             "timeouts",

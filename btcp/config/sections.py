@@ -6,7 +6,7 @@ The sections of the file to a L{Config}, and what must hold between them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +17,16 @@ from btcp.config.document import AnyNode
 from btcp.config.keys import KEYS, key_of
 from btcp.config.partition import read_partition
 from btcp.config.reading import Reading, suggestion
-from btcp.config.values import DATAPATHS, Config, Control, Limits, Listener, Node, Timeouts
+from btcp.config.values import (
+    ADOPTIONS,
+    DATAPATHS,
+    Config,
+    Control,
+    Limits,
+    Listener,
+    Node,
+    Timeouts,
+)
 from btcp.partition.policy import POLICIES
 
 _DEVICE = re.compile(r"[^\s/:]{1,15}\Z")  # IFNAMSIZ less the final zero
@@ -45,6 +54,8 @@ def read_config(document: AnyNode, reading: Reading, node: str | None) -> Config
     own = _own(top, document, reading, node, names)
     partition = read_partition(top["partition"], reading, names) if "partition" in top else None
     optional = _optional(top, document, reading)
+    if optional.get("datapath") == "raw" and optional.get("adoption") == "cookie":
+        reading.complain(top["adoption"], "adoption: 'cookie' needs datapath 'ebpf' or 'auto'")
     if not reading.problems:
         check_agreement(nodes, names, listeners, places, reading)
     if reading.problems or own is None or partition is None:
@@ -145,10 +156,13 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
         values["device"] = _word(top["device"], "device", _DEVICE, "the name of a device", reading)
     if "run" in top:
         values["run"] = _word(top["run"], "run", re.compile("/"), "an absolute path", reading)
-    if "datapath" in top:
-        values["datapath"] = _datapath(top["datapath"], reading)
-    if "policy" in top:
-        values["policy"] = _policy(top["policy"], reading)
+    for key, known in (
+        ("datapath", DATAPATHS),
+        ("adoption", ADOPTIONS),
+        ("policy", tuple(POLICIES)),
+    ):
+        if key in top:
+            values[key] = _one_of(key, known, top[key], reading)
     if "timeouts" in top:
         values["timeouts"] = Timeouts(**_timeouts(top["timeouts"], reading))
     if "limits" in top:
@@ -168,18 +182,10 @@ def _word(
     return None
 
 
-def _datapath(node: AnyNode, reading: Reading) -> str | None:
-    name = reading.text(node, "datapath", f"one of {', '.join(DATAPATHS)}")
-    if name is not None and name not in DATAPATHS:
-        hint = suggestion(name, DATAPATHS)
-        reading.complain(node, f"datapath: unknown datapath {name!r}; {hint}")
-    return name
-
-
-def _policy(node: AnyNode, reading: Reading) -> str | None:
-    name = reading.text(node, "policy", f"one of {', '.join(POLICIES)}")
-    if name is not None and name not in POLICIES:
-        reading.complain(node, f"policy: unknown policy {name!r}; {suggestion(name, POLICIES)}")
+def _one_of(key: str, known: Sequence[str], node: AnyNode, reading: Reading) -> str | None:
+    name = reading.text(node, key, f"one of {', '.join(known)}")
+    if name is not None and name not in known:
+        reading.complain(node, f"{key}: unknown {key} {name!r}; {suggestion(name, known)}")
     return name
 
 

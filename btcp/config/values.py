@@ -20,6 +20,10 @@ DATAPATHS = ("auto", "ebpf", "raw")
 """C{auto} is the first of the others that the host passes."""
 
 
+ADOPTIONS = ("auto", "cookie", "replay")
+"""C{auto} is the first of the others that the host passes."""
+
+
 def _limit(default: int, low: int, high: int) -> Any:
     return field(default=default, metadata={"range": (low, high)})
 
@@ -118,6 +122,7 @@ class Config:
     @ivar run: absolute path of the directory for the management socket and the record
         of what to clean up after a crash.
     @ivar datapath: one of L{DATAPATHS}.
+    @ivar adoption: one of L{ADOPTIONS}.
     @ivar policy: a key of L{btcp.partition.policy.POLICIES}.
     @ivar window_scale: 0-14, promised to every client; the same on every node.
     """
@@ -130,6 +135,7 @@ class Config:
     device: str | None = None
     run: str = "/run/btcp"
     datapath: str = "auto"
+    adoption: str = "auto"
     policy: str = "round-robin"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: MIT
 """
-Which datapath a host gets.
+Which datapath a host gets, and which way to adopt.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from attrs import frozen
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.logger import Logger
 
+from btcp.datapath.ebpf import adoption, programs
+from btcp.datapath.ebpf.adoption import Adoption
 from btcp.datapath.ebpf.datapath import EbpfDatapath
-from btcp.datapath.ebpf.programs import Programs, probe
+from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.interface import Capture, Datapath, DatapathError, End
 from btcp.datapath.raw.datapath import TAP, RawDatapath
 from btcp.datapath.raw.guard import Guard
@@ -20,8 +23,33 @@ from btcp.datapath.raw.guard import Guard
 log = Logger()
 
 
-def choose(
-    wanted: str,
+@frozen(slots=True)
+class Choice:
+    """
+    @ivar ebpf: the kernel moves the packets of spliced flows, else the daemon.
+    @ivar admits: connections are adopted by cookie, else by replay.
+    """
+
+    ebpf: bool
+    admits: bool
+
+
+def decide(datapath: str, adopting: str) -> Choice:
+    """
+    Take the best that the configuration allows and the host passes, and say why.
+
+    @param datapath: see L{btcp.config.values.DATAPATHS}.
+    @param adopting: see L{btcp.config.values.ADOPTIONS}.
+    @raise DatapathError: if what is configured cannot be had.
+    """
+    ebpf = _weigh("datapath", datapath, "ebpf", "raw", programs.probe)
+    if not ebpf and adopting == "auto":
+        adopting = "replay"
+    return Choice(ebpf, _weigh("adoption", adopting, "cookie", "replay", adoption.probe))
+
+
+def make(
+    choice: Choice,
     reactor: IReactorFDSet,
     device: str,
     listeners: Sequence[End],
@@ -29,29 +57,34 @@ def choose(
     flows: int,
 ) -> Datapath:
     """
-    @param wanted: see L{btcp.config.values.DATAPATHS}.
     @param device: the device that faces the cluster.
     @param flows: how many there may be at once.
     @return: the datapath, not started.
-    @raise DatapathError: if the one that is wanted cannot be had.
     """
     guard = Guard(device, TAP, listeners, origins)
-    programs = Programs(device, TAP, listeners, flows)
-    why = "it is configured" if wanted != "auto" else "the host has all it needs"
-    if wanted != "raw":
-        try:
-            probe()
-        except DatapathError as problem:
-            if wanted == "ebpf":
-                raise
-            wanted, why = "raw", str(problem)
-        else:
-            wanted = "ebpf"
-    log.info("datapath {name}: {why}", name=wanted, why=why)
-    if wanted == "ebpf":
-        raw = RawDatapath(reactor, time.monotonic, device, _Instead(programs, guard))
-        return EbpfDatapath(raw, programs)
-    return RawDatapath(reactor, time.monotonic, device, _Instead(guard, programs))
+    kernel = Programs(device, TAP, listeners, flows)
+    if not choice.ebpf:
+        return RawDatapath(reactor, time.monotonic, device, _Instead(guard, kernel))
+    raw = RawDatapath(reactor, time.monotonic, device, _Instead(kernel, guard))
+    return EbpfDatapath(raw, kernel, Adoption() if choice.admits else None)
+
+
+def _weigh(what: str, wanted: str, better: str, plain: str, probe: Callable[[], None]) -> bool:
+    """
+    @return: whether it is to be the better one.
+    """
+    if wanted == plain:
+        log.info("{what}: {name}", what=what, name=plain)
+        return False
+    try:
+        probe()
+    except DatapathError as problem:
+        if wanted == better:
+            raise DatapathError(f"{what} {better} cannot be had: {problem}") from problem
+        log.info("{what}: {name}, for {why}", what=what, name=plain, why=str(problem))
+        return False
+    log.info("{what}: {name}", what=what, name=better)
+    return True
 
 
 class _Instead:
@@ -60,8 +93,8 @@ class _Instead:
     """
 
     def __init__(self, capture: Capture, other: Capture) -> None:
-        self._other = other
         self._capture = capture
+        self._other = other
 
     def set_up(self) -> None:
         self._other.clear()

@@ -8,14 +8,23 @@ from __future__ import annotations
 from collections import Counter
 from typing import Protocol
 
-from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
+from btcp.handoff.actions import (
+    Action,
+    Admit,
+    Deliver,
+    Install,
+    PassPacket,
+    Remove,
+    Retract,
+    Transmit,
+)
 from btcp.wire.icmp import PacketTooBig
 from btcp.wire.segment import Segment
 
 End = tuple[bytes, int]
 """Packed address, and port."""
 
-Movement = Transmit | Deliver | PassPacket | Install | Remove
+Movement = Transmit | Deliver | PassPacket | Install | Remove | Admit | Retract
 
 
 class Core(Protocol):
@@ -30,6 +39,11 @@ class Core(Protocol):
     def receive(self, segment: Segment, now: float) -> list[Action]:
         """
         A packet that no route takes, or that its route wants seen.
+        """
+
+    def bounced(self, segment: Segment, now: float) -> list[Action]:
+        """
+        A packet that was delivered, and not admitted.
         """
 
     def too_big(self, message: PacketTooBig, now: float) -> list[Action]:

@@ -66,7 +66,7 @@ class MemoryDatapath:
             self.routes[movement.route.key] = movement.route
         elif isinstance(movement, Remove):
             self.routes.pop(movement.key, None)
-        else:
+        elif isinstance(movement, PassPacket):
             self._pass_packet(movement)
 
     # -- packets --------------------------------------------------------------

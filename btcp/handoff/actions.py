@@ -54,6 +54,28 @@ class Install:
 
 
 @frozen(slots=True)
+class Admit:
+    """
+    Have the local TCP take the next packet with this key for the first of a
+    connection whose handshake it did itself.
+
+    @ivar order: says what was agreed in that handshake.
+    """
+
+    key: bytes
+    order: Handoff
+
+
+@frozen(slots=True)
+class Retract:
+    """
+    Forget an L{Admit}.
+    """
+
+    key: bytes
+
+
+@frozen(slots=True)
 class Remove:
     """
     Forget the route of this key.
@@ -94,4 +116,4 @@ class Note:
     fields: dict[str, object] = field(factory=dict)
 
 
-Action = Transmit | Deliver | PassPacket | Install | Remove | Send | Reply | Note
+Action = Transmit | Deliver | PassPacket | Install | Remove | Admit | Retract | Send | Reply | Note

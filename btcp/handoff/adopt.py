@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from btcp.handoff.actions import Install, Remove
+from btcp.handoff.actions import Admit, Install, Remove, Retract
 from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
 from btcp.handoff.messages import Adopted, Handoff, Reason, Refused, Terminate
@@ -106,6 +106,14 @@ class Adopter:
             self.context.count("adopt.unexpected.segment")
         else:
             self.from_client(flow, segment)
+
+    def bounced(self, segment: Segment) -> None:
+        """
+        The local TCP does not admit a request.
+        """
+        flow = self.flows.outbound.get(reversed_key(segment.key))
+        if flow is not None:
+            self.step(flow, Progress.BOUNCED, segment)
 
     def from_server(self, segment: Segment) -> None:
         """
@@ -211,7 +219,7 @@ class Adopter:
             if flags & (SYN | ACK) == SYN | ACK and segment.ack == add(flow.order.irs, 1):
                 return Progress.SYN_ACK
             return Progress.STALE
-        if flow.state is Adopt.REQUEST_DELIVERED:
+        if flow.state in (Adopt.ADMITTING, Adopt.REQUEST_DELIVERED):
             if flags & SYN:
                 return Progress.SYN_ACK
             taken = at_or_before(flow.request_end, segment.ack)
@@ -247,8 +255,34 @@ class Adopter:
         claim = Route(outbound, None, local=False, punt=EVERYTHING, now=self.context.now)
         self.context.actions.append(Install(claim))
         self.context.count("adopt.begun")
+        if self.context.settings.admits and self._replay.can_admit(flow):
+            flow.state = Adopt.ADMITTING
+            flow.admitted = True
+            self.context.actions.append(Admit(inbound, order))
+            self._replay.admit(flow)
+        else:
+            self._replay.syn(flow)
+        self._retry_later(flow)
+
+    # -- ADMITTING ------------------------------------------------------------
+
+    def _replay_instead(self, flow: AdoptedFlow, _: Segment | None) -> None:
+        """
+        It holds an older connection of the client, or its queue is full, or nobody
+        listens, or in a way that cannot be helped: a replay finds out.
+        """
+        self.context.count("adopt.not-admitted")
+        self._retract(flow)
+        flow.tries = 0
         self._replay.syn(flow)
         self._retry_later(flow)
+
+    def _retract(self, flow: AdoptedFlow) -> None:
+        if flow.admitted:
+            flow.admitted = False
+            self.context.actions.append(Retract(flow.inbound))
+
+    # -- REPLAYING ------------------------------------------------------------
 
     def _retry_later(self, flow: AdoptedFlow) -> None:
         now = self.context.now
@@ -323,6 +357,7 @@ class Adopter:
 
     def _splice(self, flow: AdoptedFlow, segment: Segment) -> None:
         context, order = self.context, flow.order
+        self._retract(flow)
         front = flow_key(
             order.front.address, order.front.port, order.client.address, order.client.port
         )
@@ -544,6 +579,7 @@ class Adopter:
 
     def _free(self, flow: AdoptedFlow) -> None:
         flow.state = Adopt.CLOSED
+        self._retract(flow)
         self.timers.cancel(flow)
         for key in self.flows.remove(flow):
             self.context.actions.append(Remove(key))

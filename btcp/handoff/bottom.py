@@ -62,6 +62,15 @@ class BottomTcp:
         self._settle()
         return actions
 
+    def bounced(self, segment: Segment, now: float) -> list[Action]:
+        """
+        A packet that we gave to the local TCP came back: it is not admitted.
+        """
+        actions = self.context.begin(now)
+        self.adopter.bounced(segment)
+        self._settle()
+        return actions
+
     def too_big(self, message: PacketTooBig, now: float) -> list[Action]:
         """
         A router cannot pass on what a back-end sent to a client: tell that

@@ -198,6 +198,7 @@ class AdoptedFlow:
     @ivar held: the link to the front-end is down and no response was begun.
     @ivar doubted: when the client sent a RST that the local TCP may not have
         believed; -1 for never.
+    @ivar admitted: the datapath has been told to L{btcp.handoff.actions.Admit} it.
     """
 
     peer: str
@@ -216,6 +217,7 @@ class AdoptedFlow:
     teardown: Teardown = Factory(Teardown)
     held: bool = False
     doubted: float = -1.0
+    admitted: bool = False
     tries: int = 0
     deadline: float = inf
     look: Look[Any] | None = None

@@ -50,15 +50,34 @@ class Replay:
             and (options.sack or not order.sack)
         )
 
-    def request(self, flow: AdoptedFlow) -> None:
+    def can_admit(self, flow: AdoptedFlow) -> bool:
+        """
+        @return: whether the kernel makes a connection like this without a handshake:
+            C{bpf_sk_assign_tcp_reqsk} takes no MSS below the IP version's smallest.
+        """
+        return flow.order.mss >= (536 if len(flow.inbound) == 12 else 1220)
+
+    def admit(self, flow: AdoptedFlow) -> None:
+        """
+        The request at once: the local TCP is to have the front-end's own numbers.
+        """
+        order = flow.order
+        flow.isn, flow.scale, flow.mss = order.iss, order.front_scale, order.mss
+        flow.tsecr = max(order.front_tsval, 0)
+        self.request(flow, handshake=False)
+
+    def request(self, flow: AdoptedFlow, handshake: bool = True) -> None:
         """
         The ACK that completes the handshake, then the stored request.
+
+        @param handshake: there was one, so it has to be completed.
         """
         order = flow.order
         seq, ack = add(order.irs, 1), add(flow.isn, 1)
         window = max(order.window >> max(order.client_scale, 0), 1)
         stamps = pack_timestamps(order.tsval, flow.tsecr) if order.front_tsval >= 0 else b""
-        self._context.deliver(flow.inbound, seq, ack, ACK, window, stamps)
+        if handshake:
+            self._context.deliver(flow.inbound, seq, ack, ACK, window, stamps)
         size = flow.mss - len(stamps)
         for start in range(0, len(order.request), size):
             piece = order.request[start : start + size]

@@ -56,6 +56,7 @@ class Adopt(StrEnum):
     What a back-end knows of a connection it is asked to adopt.
     """
 
+    ADMITTING = "ADMITTING"
     REPLAYING = "REPLAYING"
     REQUEST_DELIVERED = "REQUEST-DELIVERED"
     SPLICED = "SPLICED"
@@ -68,6 +69,7 @@ class Progress(StrEnum):
     What can happen to a back-end's flow.
     """
 
+    BOUNCED = "request not admitted"
     SYN_ACK = "SYN/ACK"
     STALE = "ACK of an older connection"
     RST = "RST of the local TCP"
@@ -158,6 +160,16 @@ ACCEPT: AcceptTable = {
 """The front-end's half."""
 
 ADOPT: AdoptTable = {
+    Adopt.ADMITTING: {
+        Progress.BOUNCED: (Adopt.REPLAYING, "replay_instead"),
+        Progress.RST: (Adopt.CLOSED, "refuse_reset"),
+        Progress.PARTIAL: (Adopt.ADMITTING, "wait"),
+        Progress.TAKEN: (Adopt.SPLICED, "splice"),
+        Progress.STOP: (Adopt.CLOSED, "stop"),
+        Progress.TERMINATED: (Adopt.CLOSED, "abort"),
+        Progress.FRONT_LOST: (Adopt.CLOSED, "abort"),
+        Progress.TIMEOUT: (Adopt.REPLAYING, "replay_instead"),
+    },
     Adopt.REPLAYING: {
         Progress.SYN_ACK: (Adopt.REQUEST_DELIVERED, "deliver_request"),
         Progress.STALE: (Adopt.REPLAYING, "clear_stale"),

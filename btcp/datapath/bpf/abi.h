@@ -55,6 +55,19 @@ struct btcp_route {
 	struct btcp_account account;
 };
 
+/* What a connection is to be like that the kernel makes of its first packet. */
+struct btcp_adoption {
+	__u32 tsval;	/* the client's latest */
+	__u32 tsecr;	/* the largest TSval that was sent to the client */
+	__u16 mss;	/* the client's */
+	__u8 own_scale;
+	__u8 client_scale;
+	__u8 scaling;
+	__u8 sack;
+	__u8 timestamps;
+	__u8 zero;
+};
+
 struct btcp_settings {
 	__u32 tap;	/* index of the device that leads up to the daemon */
 };

@@ -9,6 +9,7 @@ from struct import Struct
 
 from attrs import frozen
 
+from btcp.handoff.messages import Handoff
 from btcp.handoff.route import Route
 from btcp.handoff.splice import Splice
 
@@ -17,6 +18,7 @@ END = Struct("=16s2sH")
 RULE = Struct("=36sIIIIbBBB")
 ACCOUNT = Struct("=QQQIIII")
 ROUTE = Struct(f"={RULE.size}s{ACCOUNT.size}s")
+ADOPTION = Struct("=IIHBBBBBx")
 SETTINGS = Struct("=I")
 WORD = Struct("=I")
 COUNTER = Struct("=Q")
@@ -62,6 +64,23 @@ def pack_route(route: Route) -> bytes:
     used = int(route.used / _NANO)
     account = ACCOUNT.pack(used, 0, 0, route.ack, route.end, route.progress, 0)
     return ROUTE.pack(rule, account)
+
+
+def pack_adoption(order: Handoff) -> bytes:
+    """
+    @return: C{struct btcp_adoption}.
+    """
+    scaling, timestamps = order.front_scale >= 0, order.front_tsval >= 0
+    return ADOPTION.pack(
+        order.tsval if timestamps else 0,
+        order.front_tsval if timestamps else 0,
+        order.mss,
+        order.front_scale if scaling else 0,
+        order.client_scale if scaling else 0,
+        scaling,
+        order.sack,
+        timestamps,
+    )
 
 
 def _pack_rule(splice: Splice, route: Route) -> bytes:

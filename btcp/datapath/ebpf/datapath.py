@@ -8,10 +8,11 @@ from __future__ import annotations
 from functools import partial
 
 from btcp.datapath.ebpf.abi import Account
+from btcp.datapath.ebpf.adoption import Adoption
 from btcp.datapath.ebpf.programs import Programs
-from btcp.datapath.interface import Core, Movement, Shell
-from btcp.datapath.raw.datapath import RawDatapath
-from btcp.handoff.actions import Install, Remove
+from btcp.datapath.interface import Core, DatapathError, Movement, Shell
+from btcp.datapath.raw.datapath import TAP, RawDatapath
+from btcp.handoff.actions import Admit, Install, Remove, Retract
 from btcp.handoff.route import Route
 from btcp.wire.seqnum import latest
 
@@ -25,12 +26,16 @@ class EbpfDatapath:
     way, comes up to the raw datapath, which knows all routes as well.
     """
 
-    def __init__(self, raw: RawDatapath, programs: Programs) -> None:
+    def __init__(
+        self, raw: RawDatapath, programs: Programs, adoption: Adoption | None = None
+    ) -> None:
         """
         @param raw: made with C{programs} for its capture.
+        @param adoption: if requests are to be admitted without a handshake.
         """
         self._raw = raw
         self._programs = programs
+        self._adoption = adoption
 
     def start(self, core: Core, shell: Shell) -> None:
         """
@@ -38,12 +43,20 @@ class EbpfDatapath:
         """
         self._counters = core.counters
         self._raw.start(core, shell)
+        if self._adoption is not None:
+            try:
+                self._adoption.set_up(TAP)
+            except DatapathError:
+                self._raw.stop()
+                raise
 
     def stop(self) -> None:
         """
         See L{btcp.datapath.interface.Datapath.stop}.
         """
         self._raw.stop()
+        if self._adoption is not None:
+            self._adoption.take_down()
 
     def perform(self, movement: Movement) -> None:
         """
@@ -54,6 +67,8 @@ class EbpfDatapath:
             self._install(movement.route)
         elif isinstance(movement, Remove):
             self._programs.remove(movement.key)
+        elif isinstance(movement, Admit | Retract) and self._adoption is not None:
+            self._admit(self._adoption, movement)
 
     def _install(self, route: Route) -> None:
         route.refresh()
@@ -63,6 +78,15 @@ class EbpfDatapath:
             self._counters["ebpf.table-full"] += 1
             return
         route.kept_elsewhere = partial(self._refresh, route, [0, 0])
+
+    def _admit(self, adoption: Adoption, movement: Admit | Retract) -> None:
+        if isinstance(movement, Retract):
+            adoption.retract(movement.key)
+            return
+        try:
+            adoption.admit(movement.key, movement.order)
+        except OSError:  # the local TCP resets what it was not told of
+            self._counters["ebpf.table-full"] += 1
 
     def _refresh(self, route: Route, known: list[int]) -> None:
         """

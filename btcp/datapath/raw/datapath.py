@@ -100,7 +100,7 @@ class RawDatapath:
                 self._routes[movement.route.key] = movement.route
             elif isinstance(movement, Remove):
                 self._routes.pop(movement.key, None)
-            else:
+            elif isinstance(movement, PassPacket):
                 self._pass_packet(movement)
         except OSError as problem:
             self._lost(problem)
@@ -149,7 +149,10 @@ class RawDatapath:
     def _take(self, segment: Segment, now: float) -> None:
         route = self._routes.get(segment.key)
         if route is None or segment.flags & route.punt:
-            self._shell.perform(self._core.receive(segment, now))
+            if frame.sent_by(self._buffer, frame.OURS):
+                self._shell.perform(self._core.bounced(segment, now))
+            else:
+                self._shell.perform(self._core.receive(segment, now))
             return
         route.take(segment, now)
         try:

@@ -74,10 +74,14 @@ def address_to(buffer: bytearray, hardware_address: bytes) -> None:
     buffer[VNET_HEADER : VNET_HEADER + 6] = hardware_address
 
 
+OURS = b"\x02btcp\0"
+"""The locally administered hardware address that L{headers} names as the source."""
+
+
 def headers(version: int, hardware_address: bytes) -> bytes:
     """
     @return: what stands before an IP packet with complete checksums that goes to
         this hardware address, from a locally administered one.
     """
     ethertype = b"\x08\x00" if version == 4 else b"\x86\xdd"
-    return bytes(VNET_HEADER) + hardware_address + b"\x02btcp\0" + ethertype
+    return bytes(VNET_HEADER) + hardware_address + OURS + ethertype

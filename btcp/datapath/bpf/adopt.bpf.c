@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Adoption without a handshake.  The daemon writes the client's request into the TAP
+ * device as if it had just come, with the numbers of the front-end; on its way in the
+ * kernel is told that they are those of a SYN cookie that was answered, so it makes a
+ * connection of them, ISN and all, for whoever listens.
+ *
+ * Needs bpf_sk_assign_tcp_reqsk, Linux 6.9.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+#include "parse.h"
+
+/* As the kernel has it in its BTF. */
+struct bpf_tcp_req_attrs {
+	__u32 rcv_tsval;
+	__u32 rcv_tsecr;
+	__u16 mss;
+	__u8 rcv_wscale;
+	__u8 snd_wscale;
+	__u8 ecn_ok;
+	__u8 wscale_ok;
+	__u8 sack_ok;
+	__u8 tstamp_ok;
+	__u8 usec_ts_ok;
+	__u8 reserved[3];
+};
+
+/* Only the name matters; but it has to be a whole type to match the kernel's. */
+struct sock {
+};
+
+extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk,
+				   struct bpf_tcp_req_attrs *attrs, int attrs__sz) __ksym;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct btcp_key);
+	__type(value, struct btcp_adoption);
+} adoptions SEC(".maps");
+
+static __always_inline struct bpf_sock *local_socket(struct __sk_buff *skb,
+						     const struct packet *packet)
+{
+	struct bpf_sock_tuple tuple = {};
+
+	if (packet->v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, packet->key.source, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, packet->key.destination, 16);
+		tuple.ipv6.sport = packet->key.source_port;
+		tuple.ipv6.dport = packet->key.destination_port;
+		return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	tuple.ipv4.saddr = packet->key.source[3];
+	tuple.ipv4.daddr = packet->key.destination[3];
+	tuple.ipv4.sport = packet->key.source_port;
+	tuple.ipv4.dport = packet->key.destination_port;
+	return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+}
+
+static __always_inline bool adopt(struct __sk_buff *skb, struct bpf_sock *listener,
+				  const struct btcp_adoption *adoption)
+{
+	struct bpf_tcp_req_attrs attrs = {
+		.rcv_tsval = adoption->tsval,
+		.rcv_tsecr = adoption->tsecr,
+		.mss = adoption->mss,
+		.rcv_wscale = adoption->own_scale,
+		.snd_wscale = adoption->client_scale,
+		.wscale_ok = adoption->scaling,
+		.sack_ok = adoption->sack,
+		.tstamp_ok = adoption->timestamps,
+	};
+	struct sock *sk = (struct sock *)bpf_skc_to_tcp_sock(listener);
+
+	return sk && !bpf_sk_assign_tcp_reqsk(skb, sk, &attrs, sizeof(attrs));
+}
+
+SEC("tc")
+int btcp_adopt(struct __sk_buff *skb)
+{
+	const struct btcp_adoption *adoption;
+	struct packet packet = {};
+	struct bpf_sock *socket;
+	bool taken = false;
+
+	if (!parse(skb, &packet))
+		return TC_ACT_OK;
+	adoption = bpf_map_lookup_elem(&adoptions, &packet.key);
+	if (!adoption)
+		return TC_ACT_OK;
+	socket = local_socket(skb, &packet);
+	if (socket) {
+		if (socket->state == BPF_TCP_LISTEN)
+			taken = adopt(skb, socket, adoption);
+		else /* what follows the packet that was adopted; but not an older connection */
+			taken = socket->state != BPF_TCP_TIME_WAIT;
+		bpf_sk_release(socket);
+	}
+	if (taken)
+		return TC_ACT_OK;
+	/* Back to the daemon, which knows it by its source address and tries a replay. */
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""
+The tc program on the TAP device that has requests admitted without a handshake.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from socket import if_nametoindex
+
+from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf.libbpf import INGRESS, Hook, Library, Object
+from btcp.datapath.interface import DatapathError
+from btcp.handoff.messages import Handoff
+
+OBJECT = Path(__file__).parent.parent / "bpf" / "adopt.bpf.o"
+
+_UNDER_WAY = 65_536
+"""Adoptions at a time; each takes well below a millisecond."""
+
+
+def probe() -> None:
+    """
+    Load the program, and forget it again.
+
+    @raise DatapathError: says what this host lacks.
+    """
+    syncookies = Path("/proc/sys/net/ipv4/tcp_syncookies")
+    if syncookies.read_text().strip() == "0":
+        raise DatapathError("net.ipv4.tcp_syncookies is 0")
+    Adoption().load().close()
+
+
+class Adoption:
+    """
+    From L{set_up} to L{take_down}; the device's end ends it, too.
+    """
+
+    def load(self) -> Object:
+        """
+        @return: the loaded program.
+        @raise DatapathError: says what this host lacks.
+        """
+        self._library = Library()
+        if not OBJECT.exists():
+            raise DatapathError(f"{OBJECT} is not built; run make")
+        try:
+            loaded = Object(self._library, str(OBJECT))
+            loaded.resize("adoptions", _UNDER_WAY)
+            loaded.load()
+        except OSError as problem:
+            raise DatapathError(
+                f"the kernel has no bpf_sk_assign_tcp_reqsk, or will not have it called: "
+                f"{problem.strerror}"
+            ) from problem
+        return loaded
+
+    def set_up(self, tap: str) -> None:
+        """
+        @param tap: the device that is delivered to.
+        @raise DatapathError: if the host cannot.
+        """
+        self._object = self.load()
+        self._adoptions = self._object.map("adoptions", abi.ADOPTION.size)
+        try:
+            program = self._object.program("btcp_adopt")
+            Hook(self._library, if_nametoindex(tap)).attach(INGRESS, program)
+        except OSError as problem:
+            raise DatapathError(f"cannot attach to {tap}: {problem.strerror}") from problem
+
+    def take_down(self) -> None:
+        """
+        Forget the program; what it is attached to goes as well.
+        """
+        self._object.close()
+
+    def admit(self, key: bytes, order: Handoff) -> None:
+        """
+        See L{btcp.handoff.actions.Admit}.
+
+        @raise OSError: if there is no room.
+        """
+        self._adoptions.update(abi.pack_key(key), abi.pack_adoption(order))
+
+    def retract(self, key: bytes) -> None:
+        """
+        See L{btcp.handoff.actions.Retract}.
+        """
+        self._adoptions.delete(abi.pack_key(key))
