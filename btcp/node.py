@@ -12,8 +12,9 @@ from math import inf
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -47,6 +48,10 @@ from btcp.handoff.messages import (
 )
 from btcp.partition.policy import POLICIES
 from btcp.placement import Placement
+
+FAREWELL = 0.1
+"""Seconds after the end of all flows in which what clients still send is answered:
+with a reset they believe, for the first may have had a number that was no more right."""
 
 log = Logger()
 
@@ -166,13 +171,18 @@ class Node(MultiService):
     def stopService(self) -> Any:
         """
         End all flows and undo everything that was done to the host.
+
+        @return: fires when all is done.
         """
         self.perform(self.core.stop(self._clock()))
+        undone = deferLater(self._reactor, FAREWELL, self._undo)
+        return gatherResults([undone, maybeDeferred(super().stopService)])
+
+    def _undo(self) -> None:
         self._datapath.stop()
         for call in [self._timer, *self._grace.values()]:
             if call is not None and call.active():
                 call.cancel()
-        return super().stopService()
 
     # -- what the core wants done ---------------------------------------------
 

@@ -63,6 +63,7 @@ class Acceptor:
         self._answering = Answering(context, timers, self._tcp)
         self._table = bound(ACCEPT, self)
         self._last_number = 0
+        self._stopping = False
 
     # -- what happens to flows ------------------------------------------------
 
@@ -112,7 +113,8 @@ class Acceptor:
         if flow is None or flow.node != node:
             return False
         if message.reason is Reason.STOPPING:
-            self._lose(flow, message.reason)
+            begun = message.server_next not in (0, add(flow.iss, 1))
+            self._lose(flow, message.reason, begun)
         else:
             closed = message.reason is Reason.CLOSED
             self.step(flow, Arrival.TERMINATED if closed else Arrival.ABORTED, message.reason)
@@ -127,8 +129,10 @@ class Acceptor:
 
     def stop(self) -> None:
         """
-        This node stops, and nobody shall wait for it.
+        This node stops, and nobody shall wait for it.  Whoever sends something from
+        now on is reset, with the very number he expects.
         """
+        self._stopping = True
         for flow in list(self.flows.by_key.values()):
             self.step(flow, Arrival.STOP, Reason.ABANDONED)
 
@@ -156,16 +160,20 @@ class Acceptor:
             self.flows.move(flow, following)
         action(flow, detail)
 
-    def _lose(self, flow: AcceptedFlow, why: Reason) -> None:
-        lost = Arrival.NODE_LOST if _restartable(flow) else Arrival.RESPONSE_LOST
-        self.step(flow, lost, why)
+    def _lose(self, flow: AcceptedFlow, why: Reason, begun: bool = False) -> None:
+        """
+        @param begun: a part of the response is on its way, whatever the client has
+            acknowledged.
+        """
+        restart = not begun and _restartable(flow)
+        self.step(flow, Arrival.NODE_LOST if restart else Arrival.RESPONSE_LOST, why)
 
     # -- LISTEN, SYN-RECEIVED -------------------------------------------------
 
     def _listen(self, segment: Segment) -> None:
         if segment.flags & RST:
             self.context.count("dropped.stray-rst")
-        elif segment.flags & (SYN | ACK | FIN) == SYN:
+        elif segment.flags & (SYN | ACK | FIN) == SYN and not self._stopping:
             settings = self.context.settings
             if len(self.flows) >= settings.max_flows:
                 self.context.count("dropped.flow-table-full")
@@ -399,7 +407,7 @@ class Acceptor:
         self._try_next(flow, None)
 
     def _reset_client(self, flow: AcceptedFlow, why: Reason) -> None:
-        if why is not Reason.LINK_LOST and flow.node is not None:
+        if why not in (Reason.LINK_LOST, Reason.STOPPING) and flow.node is not None:
             self._abandon_at(flow.node, flow.number, why)
         ack = flow.route.ack if flow.route is not None else flow.client_ack
         self.context.transmit(flow.back, ack, 0, RST)

@@ -558,10 +558,9 @@ class Adopter:
         """
         If nothing of a response was sent, the front-end asks another node.
         """
-        begun = flow.to_client is not None and flow.to_client.octets
-        if begun:
+        if flow.to_client is not None and flow.to_client.octets:
             self._reset_client(flow)
-        self._report(flow, Reason.ABANDONED if begun else why)
+        self._report(flow, why)
         self._abort(flow, why)
 
     def _reset_client(self, flow: AdoptedFlow) -> None:

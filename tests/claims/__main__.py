@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.trial.reporter import Reporter
@@ -24,7 +25,8 @@ def main() -> int:
     tests = list(leaves(suite))
     report = io.StringIO()
     reporter: Any = lambda *_: Reporter(report)  # noqa: E731
-    result: Any = TrialRunner(reporter).run(suite)
+    with TemporaryDirectory() as directory:
+        result: Any = TrialRunner(reporter, workingDirectory=f"{directory}/trial").run(suite)
     claims = judged(tests, problems(result))
     for number, claim in claims.items():
         word = "NOT SHOWN" if claim.problems else "shown    "

@@ -76,7 +76,8 @@ class EndTests(ClaimTestCase):
             client = end(connection)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             connection.sendall(request(f"/{back}/10m"))
-            connection.recv(_SOME, socket.MSG_WAITALL)
+            with connection.makefile("rb") as stream:
+                stream.read(_SOME)
             connection.close()
             began = time.monotonic()
             while any(counts(lab, node) != _NOTHING for node in (front, back)):
