@@ -55,6 +55,7 @@ class AcceptedFlow:
     @ivar tsval: the client's latest, C{-1} without timestamps.
     @ivar front_tsval: the largest we sent, C{-1} without timestamps.
     @ivar acked: how many octets of the request we acknowledged.
+    @ivar edge: the right edge of the window we promised.
     @ivar node: which back-end has the connection or is asked to take it.
     @ivar candidates: whom to ask after that.
     @ivar queue: what came while a handoff was under way.
@@ -82,6 +83,7 @@ class AcceptedFlow:
     tsval: int = -1
     front_tsval: int = -1
     acked: int = 0
+    edge: int = 0
     request: RequestBuffer = Factory(RequestBuffer)
     request_key: RequestKey | None = None
     node: str | None = None

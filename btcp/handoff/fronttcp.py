@@ -44,6 +44,7 @@ class FrontTcp:
             tsecr=offered.tsval if stamps else 0,
         )
         flow.tsval, flow.front_tsval = flow.offered.tsval, flow.promised.tsval
+        flow.edge = add(flow.irs, 1 + WINDOW)
 
     def syn_ack(self, flow: AcceptedFlow) -> None:
         """
@@ -64,12 +65,20 @@ class FrontTcp:
         """
         Send a segment.
         """
-        left = max(WINDOW - len(flow.request.octets), 0)
-        scale = max(flow.promised.scale, 0)
-        # Rounded up: rounding down would take back a part of what was promised.
-        window = left + (1 << scale) - 1 >> scale
         ack = add(flow.received, flow.client_fin)
+        window = self._window(flow)
         self._context.transmit(flow.back, seq, ack, flags, window, self._stamps(flow), payload)
+
+    def _window(self, flow: AcceptedFlow) -> int:
+        """
+        @return: the window field: what there is room for, but no less than was
+            promised before (RFC 9293, 3.8.6), hence rounded up.
+        """
+        scale = max(flow.promised.scale, 0)
+        left = max(WINDOW - len(flow.request.octets), distance(flow.received, flow.edge), 0)
+        window = left + (1 << scale) - 1 >> scale
+        flow.edge = add(flow.received, window << scale)
+        return window
 
     def acceptable(self, flow: AcceptedFlow, segment: Segment) -> bool:
         """

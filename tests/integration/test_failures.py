@@ -343,7 +343,7 @@ class RefusalTests(FailureTestCase):
             time.sleep(0.3)
         self.assert_answered(fetched, "c")
         self.assert_one_response(capture, "c")
-        self.assertLess(fetched.seconds, _HANDOFF + _SLACK)
+        self.assertLess(fetched.seconds, _HANDOFF + _SLACK, self.logged("a"))
         self.assert_counted("a", handoff__timeout=1)
         self.assertIn("b is silent about 198.51.100.10:", self.logged("a"))
         self.assert_counted("b", adopt__aborted__abandoned=1)

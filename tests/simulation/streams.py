@@ -78,11 +78,11 @@ class Outgoing:
         start, last = self.next, len(self.octets)
         if start >= self.end:
             return None
-        end = min(start + size, last, limit)
-        if start < last and end <= start:
+        end = max(min(start + size, last, limit), start)
+        if start < last and end == start:
             return None
-        fin = self.closed and end >= last
-        self.next = max(end, start) + fin
+        fin = self.closed and end == last
+        self.next = end + fin
         self.highest = max(self.highest, self.next)
         return start, bytes(self.octets[start:end]), fin
 
