@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The command C{btcp}: C{check}, C{show} and C{lab}.  The daemon itself is C{twistd btcp}.
+The command C{btcp}: C{check}, C{show}, C{ca} and C{lab}.  The daemon itself is C{twistd btcp}.
 """
 
 from __future__ import annotations
@@ -16,52 +16,16 @@ from typing import Any, ClassVar
 from twisted.internet import task
 from twisted.python import usage
 
+from btcp.ca import Ca
+from btcp.command import FAILED, MISUSED, Command, Group
 from btcp.config import Config, ConfigErrors, load
+from btcp.control.authority import AuthorityError
 from btcp.lab import demo
 from btcp.lab.cluster import Lab
 from btcp.lab.programs import ENVIRONMENT, LabError
 from btcp.lab.status import status
 from btcp.manage.client import query
 from btcp.table import describe
-
-# exit statuses, beside 0
-FAILED = 1
-MISUSED = 2
-
-
-class Command(usage.Options):
-    """
-    A command, or a group of them.
-    """
-
-    def run(self) -> int:
-        """
-        Do it.
-
-        @return: the exit status.
-        """
-        raise NotImplementedError
-
-    def chosen(self) -> Command:
-        """
-        The command itself, or that of the group that was asked for.
-        """
-        inner: Command | None = getattr(self, "subOptions", None)
-        return self if inner is None else inner.chosen()
-
-
-class Group(Command):
-    """
-    Commands to choose from.
-
-    @cvar subCommands: name, shortcut, class and description of each.
-    """
-
-    subCommands: ClassVar[list[tuple[str, None, type[Command], str]]]
-
-    def run(self) -> int:
-        names = ", ".join(name for name, _, _, _ in self.subCommands)
-        raise usage.UsageError(f"say what to do: {names}")
 
 
 class Check(Command):
@@ -211,6 +175,7 @@ class Btcp(Group):
     subCommands = [
         ("check", None, Check, "Validate a configuration."),
         ("show", None, Show, "Ask this host's twistd btcp."),
+        ("ca", None, Ca, "Make the certificates of a cluster."),
         ("lab", None, LabGroup, "A cluster on this one machine."),
     ]
 
@@ -245,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except usage.UsageError as error:
         print(f"btcp: {error}", file=sys.stderr)
         return MISUSED
-    except LabError as error:
+    except (AuthorityError, LabError) as error:
         for line in str(error).splitlines():
             print(f"btcp: {line}", file=sys.stderr)
         return FAILED

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from btcp.config import Config
 from btcp.control.commands import HandoffRefused
 from btcp.control.peers import Peers
+from btcp.control.protection import protect
 from btcp.datapath.interface import Datapath
 from btcp.handoff.actions import (
     Action,
@@ -119,6 +120,7 @@ class Node(MultiService):
         @param epoch: greater than at every earlier start of this node.
         @param secret: 16 to 64 random octets.
         @param admits: the datapath knows C{Admit}.
+        @raise TrustError: if the node's certificates cannot be used.
         """
         super().__init__()
         self._reactor = reactor
@@ -135,6 +137,7 @@ class Node(MultiService):
             owner=self,
             reactor=reactor,
             counters=self.core.counters,
+            protection=protect(config.control, config.node, reactor, self.core.counters),
         )
         self.peers.setServiceParent(self)
         self._epochs: dict[str, int] = {}
@@ -307,6 +310,7 @@ class Node(MultiService):
         return {"peers": [{"node": node, **state} for node, state in states]}
 
     def _stats(self) -> object:
+        self._datapath.refresh()
         return {
             "node": self._config.node,
             "flows": {"front": len(self.core.acceptor.flows), "back": len(self.core.adopter.flows)},
@@ -315,6 +319,8 @@ class Node(MultiService):
 
     def _flows(self) -> object:
         now = self._clock()
+        for adopted in self.core.adopter.flows.outbound.values():
+            adopted.refresh()
         fronts = [
             {
                 "role": "front",

@@ -15,6 +15,7 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from btcp.config import Config, ConfigErrors, load
+from btcp.control.trust import TrustError
 from btcp.datapath.choice import decide, make
 from btcp.datapath.interface import DatapathError
 from btcp.datapath.raw.datapath import TAP
@@ -58,7 +59,7 @@ def makeService(options: Options) -> IService:
     _collect_garbage_seldom()
     try:
         return node_service(reactor, options.configuration)
-    except DatapathError as problem:
+    except (DatapathError, TrustError) as problem:
         raise SystemExit(f"btcp: {problem}") from None
 
 
@@ -74,6 +75,7 @@ def _collect_garbage_seldom() -> None:
 def node_service(reactor: Any, config: Config) -> IService:
     """
     @raise DatapathError: if the host cannot run this configuration.
+    @raise TrustError: if the node's certificates cannot be used.
     """
     own = config.own
     device = _device(config)

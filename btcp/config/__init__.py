@@ -11,13 +11,22 @@ from btcp.config.document import MAX_OCTETS, ConfigErrors, Problem, compose, too
 from btcp.config.keys import KEYS
 from btcp.config.reading import Reading
 from btcp.config.sections import read_config
-from btcp.config.values import Config, Control, Limits, Listener, Node, Timeouts
+from btcp.config.values import (
+    Config,
+    Control,
+    Credentials,
+    Limits,
+    Listener,
+    Node,
+    Timeouts,
+)
 
 __all__ = [
     "KEYS",
     "Config",
     "ConfigErrors",
     "Control",
+    "Credentials",
     "Limits",
     "Listener",
     "Node",

@@ -40,7 +40,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "nodes.NAME": ("addresses", "control"),
         "listeners.NAME": ("port", "addresses", "origin"),
         "partition[]": ("host", "path", "nodes"),
-        "control": ("insecure", "heartbeat"),
+        "control": ("certificate", "key", "authority", "insecure", "heartbeat"),
         "timeouts": tuple(key_of(attribute.name) for attribute in fields(Timeouts)),
         "limits": tuple(key_of(attribute.name) for attribute in fields(Limits)),
     }

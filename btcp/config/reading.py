@@ -16,7 +16,9 @@ from ipaddress import IPv6Address, ip_address
 from btcp.config.document import AnyNode, Mapping, Problem, Scalar, Sequence
 from btcp.config.values import MAX_SECONDS
 
-_NAME = re.compile(r"[a-z0-9-]{1,32}\Z")
+NAME = re.compile(r"[a-z0-9-]{1,32}\Z")
+"""Of a node or a listener."""
+
 _INTEGER = re.compile(r"0\Z|-?[1-9][0-9]{0,17}\Z")  # 010 is 8 to some, 10 to others
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?\Z")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -85,7 +87,7 @@ class Reading:
         for key, value in node.pairs:
             if key.text in found:
                 self.complain(key, f"{what}: {key.text!r} is already in line {first[key.text]}")
-            elif known is None and _NAME.match(key.text) is None:
+            elif known is None and NAME.match(key.text) is None:
                 self._unwanted(key, what, "a name of 1 to 32 of a-z, 0-9 and '-'")
             elif known is not None and key.text not in known:
                 hint = suggestion(key.text, known)
@@ -161,6 +163,16 @@ class Reading:
         if isinstance(node, Scalar) and node.plain and node.text.lower() in _BOOLEANS:
             return _BOOLEANS[node.text.lower()]
         self._unwanted(node, what, "true or false")
+        return None
+
+    def path(self, node: AnyNode, what: str) -> str | None:
+        """
+        An absolute path, as the daemon has a directory of its own.
+        """
+        text = self.text(node, what, "an absolute path")
+        if text is None or text.startswith("/"):
+            return text
+        self.complain(node, f"{what}: want an absolute path, not {text!r}")
         return None
 
     def address(self, node: AnyNode, what: str) -> bytes | None:

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import fields
 
 from btcp.config.agreement import check_agreement, spelled
+from btcp.config.control import read_control
 from btcp.config.document import AnyNode
 from btcp.config.keys import KEYS, key_of
 from btcp.config.partition import read_partition
@@ -21,7 +22,6 @@ from btcp.config.values import (
     ADOPTIONS,
     DATAPATHS,
     Config,
-    Control,
     Limits,
     Listener,
     Node,
@@ -30,10 +30,6 @@ from btcp.config.values import (
 from btcp.partition.policy import POLICIES
 
 _DEVICE = re.compile(r"[^\s/:]{1,15}\Z")  # IFNAMSIZ less the final zero
-_INSECURE = (
-    "control.insecure: want 'true', said aloud: the control channel is not yet encrypted or"
-    " authenticated; keep it on a network of its own"
-)
 
 
 def read_config(document: AnyNode, reading: Reading, node: str | None) -> Config | None:
@@ -151,11 +147,11 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
     """
     Arguments of L{Config} for what the file says beyond the three main sections.
     """
-    values: dict[str, Any] = {"control": _control(top.get("control"), document, reading)}
+    values: dict[str, Any] = {"control": read_control(top.get("control"), document, reading)}
     if "device" in top:
         values["device"] = _word(top["device"], "device", _DEVICE, "the name of a device", reading)
     if "run" in top:
-        values["run"] = _word(top["run"], "run", re.compile("/"), "an absolute path", reading)
+        values["run"] = reading.path(top["run"], "run")
     for key, known in (
         ("datapath", DATAPATHS),
         ("adoption", ADOPTIONS),
@@ -187,22 +183,6 @@ def _one_of(key: str, known: Sequence[str], node: AnyNode, reading: Reading) -> 
     if name is not None and name not in known:
         reading.complain(node, f"{key}: unknown {key} {name!r}; {suggestion(name, known)}")
     return name
-
-
-def _control(node: AnyNode | None, document: AnyNode, reading: Reading) -> Control | None:
-    before = len(reading.problems)
-    found = reading.mapping(node, "control", KEYS["control"]) if node is not None else {}
-    insecure = None
-    if "insecure" in found:
-        insecure = reading.boolean(found["insecure"], "control.insecure")
-    if not insecure and len(reading.problems) == before:
-        reading.complain(found.get("insecure", node or document), _INSECURE)
-    heartbeat = None
-    if "heartbeat" in found:
-        heartbeat = reading.seconds(found["heartbeat"], "control.heartbeat")
-    if not insecure:
-        return None
-    return Control(insecure) if heartbeat is None else Control(insecure, heartbeat)
 
 
 def _timeouts(node: AnyNode, reading: Reading) -> dict[str, float]:

@@ -15,6 +15,8 @@ from btcp.partition.contract import PartitionMap
 MAX_SECONDS = 604800
 """No duration is longer than a week: more is a slip, such as milliseconds."""
 
+HEARTBEAT = 1.0
+"""Seconds between two signs of life of a link, if the file does not say."""
 
 DATAPATHS = ("auto", "ebpf", "raw")
 """C{auto} is the first of the others that the host passes."""
@@ -60,16 +62,38 @@ class Listener:
 
 
 @frozen(slots=True)
+class Credentials:
+    """
+    Absolute paths of PEM files.
+
+    @ivar certificate: the node's own, followed by those between it and its authority.
+    @ivar key: the private key of C{certificate}.
+    @ivar authority: the certificates of whoever signs for the cluster's nodes.
+    """
+
+    certificate: str
+    key: str
+    authority: str
+
+
+@frozen(slots=True)
 class Control:
     """
     The control channel.
 
-    @ivar insecure: C{True}: neither encrypted nor authenticated.
+    @ivar credentials: for mutual TLS; L{None}: neither encrypted nor authenticated.
     @ivar heartbeat: seconds between two signs of life.
     """
 
-    insecure: bool
-    heartbeat: float = 1.0
+    credentials: Credentials | None
+    heartbeat: float = HEARTBEAT
+
+    @property
+    def insecure(self) -> bool:
+        """
+        Whether the channel is neither encrypted nor authenticated.
+        """
+        return self.credentials is None
 
 
 @frozen(slots=True)

@@ -16,6 +16,11 @@ MAX_BOX = 128 * 1024
 MAX_KEYS = 64
 """Keys of one box; the largest command has a dozen."""
 
+TLS = "TLS, where boxes were expected: one side's configuration says 'insecure' and not the other's"
+
+_TLS_RECORDS = (0x1503, 0x1603)
+"""How an alert and a handshake begin, read as the length of a key."""
+
 MAX_KEY = 0xFF
 MAX_VALUE = 0xFFFF
 
@@ -73,7 +78,8 @@ class BoxReader:
             size = self._size + length + 2
             # Judged by its length, before it is waited for.
             if size > MAX_BOX or (length > MAX_KEY and self._key is None):
-                self.fault = "a key or a box is too long"
+                known = self._key is None and length in _TLS_RECORDS
+                self.fault = TLS if known else "a key or a box is too long"
                 return end
             start, stop = at + 2, at + 2 + length
             if stop > end:

@@ -35,7 +35,11 @@ VERSION = 1
 class HelloRefused(Exception):
     """
     This connection does not become a link; the text says why.
+
+    @cvar counter: is moved then.
     """
+
+    counter = "control.refused-hello"
 
 
 class HandoffRefused(Exception):

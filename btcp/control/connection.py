@@ -17,7 +17,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from btcp.control.boxes import BoxReader, serialize
+from btcp.control.boxes import TLS, BoxReader, serialize
 
 LINGER = 1.0
 """Seconds a connection that we close may take to read our last word."""
@@ -71,11 +71,12 @@ class Backlog:
         """
         Leave it all to the transport, and close that.
         """
+        transport = self._transport
         # A producer that is paused would keep it from closing.
-        self._transport.unregisterProducer()
-        self._transport.writeSequence(list(self._held))
+        transport.unregisterProducer()
+        transport.writeSequence(list(self._held))
         self.stopProducing()
-        self._transport.loseConnection()
+        transport.loseConnection()
 
     def pauseProducing(self) -> None:
         """
@@ -99,6 +100,7 @@ class Backlog:
         """
         self._held.clear()
         self.octets = 0
+        self._transport = None  # which may keep us
 
 
 class BoundedAMP(amp.AMP):
@@ -152,6 +154,9 @@ class BoundedAMP(amp.AMP):
         self.limit(None)
         amp.BinaryBoxProtocol.connectionLost(self, reason)
         self.transport = None
+        # What AMP is to itself: else only the garbage collector, which seldom runs, would
+        # free what a connection held.
+        self.boxReceiver = self.locator = self.boxSender = None
         self.lost.callback(None)
 
     def stopReceivingBoxes(self, reason: Failure) -> None:
@@ -219,8 +224,10 @@ class BoundedAMP(amp.AMP):
             return
         for box in self._reader.receive(data):
             self.ampBoxReceived(box)
-        if self._reader.fault is not None:
-            self.drop(self._reader.fault, "control.malformed")
+        fault = self._reader.fault
+        if fault is not None:
+            refused = fault == TLS and self.stage is Stage.GREETING
+            self.drop(fault, "control.refused-tls.insecure" if refused else "control.malformed")
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """

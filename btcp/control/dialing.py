@@ -16,6 +16,7 @@ from twisted.internet.endpoints import (
     TCP6ClientEndpoint,
     TCP6ServerEndpoint,
 )
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -76,7 +77,7 @@ class ControlFactory(Factory):
         return protocol
 
 
-def listen(reactor: Any, host: str, port: int, factory: ControlFactory) -> Any:
+def listen(reactor: Any, host: str, port: int, factory: IProtocolFactory) -> Any:
     """
     @return: an C{IListeningPort}.
     @raise twisted.internet.error.CannotListenError: if the address cannot be had.
@@ -97,7 +98,7 @@ def dial(
     host: str,
     port: int,
     source: str | None,
-    factory: ControlFactory,
+    factory: IProtocolFactory,
     patience: Patience,
 ) -> ClientService:
     """

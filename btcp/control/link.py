@@ -120,8 +120,21 @@ class ControlProtocol(BoundedAMP):
         Say Hello if it is ours to begin.
         """
         self.limit(GREETING_TIME, "no Hello in time", "control.silent")
+        self.begin()
+
+    def begin(self) -> None:
+        """
+        The connection can carry boxes.
+        """
         if self.dialed is not None:
             self._say_hello()
+
+    def vouch(self, node: str) -> None:
+        """
+        Override: what else than its word says that the other side is C{node}?
+
+        @raise HelloRefused: something says that it is not.
+        """
 
     def ended(self, why: str) -> None:
         """
@@ -158,9 +171,11 @@ class ControlProtocol(BoundedAMP):
             if name != Hello.commandName:
                 raise HelloRefused(f"{name[:32]!r} before Hello")
             identity = read_identity(box)
+            self.vouch(identity.node)
             self._owner.judge(self, identity)
         except (HelloRefused, Malformed) as error:
-            self.complain(f"refused: {error}", "control.refused-hello")
+            counter = error.counter if isinstance(error, HelloRefused) else HelloRefused.counter
+            self.complain(f"refused: {error}", counter)
             self.error(tag, b"REFUSED", str(error))
             self.close(str(error))
             return

@@ -24,7 +24,6 @@ from twisted.python.failure import Failure
 from btcp.control.commands import HelloRefused, Identity
 from btcp.control.connection import Stage
 from btcp.control.dialing import (
-    ControlFactory,
     Patience,
     choose_source,
     dial,
@@ -32,6 +31,7 @@ from btcp.control.dialing import (
     pack_address,
 )
 from btcp.control.link import Answer, ControlProtocol
+from btcp.control.protection import Protection
 from btcp.control.terminations import Terminations
 from btcp.handoff import messages
 from btcp.handoff.messages import Capabilities, Reason
@@ -148,12 +148,14 @@ class Peers(MultiService):
         owner: IControlled,
         reactor: Any,
         counters: Counter[str],
+        protection: Protection,
         jitter: Callable[[], float] = random,
     ) -> None:
         """
         @param epoch: 0 to 2**64-1, another one in each life of this node.
         @param reactor: provides C{IReactorTCP} and C{IReactorTime}.
         @param counters: moved under names that begin with C{control.}.
+        @param protection: not started.
         @param jitter: a number from 0 to 1, another one each time.
         """
         super().__init__()
@@ -161,6 +163,8 @@ class Peers(MultiService):
         self.clock = reactor
         self.heartbeat = config.control.heartbeat
         self.counters = counters
+        self._protection = protection
+        protection.setServiceParent(self)
         self._owner = owner
         self._own = config.nodes[config.node]
         self._greeting: set[ControlProtocol] = set()
@@ -184,7 +188,8 @@ class Peers(MultiService):
         @raise twisted.internet.error.CannotListenError: if the control address
             cannot be had.
         """
-        self._listening = listen(self.clock, *self._own.control, ControlFactory(self._accept))
+        factory = self._protection.factory(self._accept, dialing=False)
+        self._listening = listen(self.clock, *self._own.control, factory)
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
@@ -204,7 +209,9 @@ class Peers(MultiService):
 
     def _dial(self, peer: Peer, host: str, port: int) -> ClientService:
         own = (pack_address(self._own.control[0]), *self._own.addresses)
-        factory = ControlFactory(lambda addr: ControlProtocol(self, peer.name))
+        factory = self._protection.factory(
+            lambda addr: self._protection.link(self, peer.name), dialing=True
+        )
         return dial(self.clock, host, port, choose_source(host, own), factory, peer.patience)
 
     # connections
@@ -222,7 +229,7 @@ class Peers(MultiService):
             self.counters[counter] += 1
             log.warn("control connection of {address} closed: {why}", address=addr.host, why=why)
             return None
-        link = ControlProtocol(self)
+        link = self._protection.link(self)
         self._greeting.add(link)
         return link
 

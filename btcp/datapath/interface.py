@@ -110,6 +110,12 @@ class Datapath(Protocol):
         Do one of the core's actions.
         """
 
+    def refresh(self) -> None:
+        """
+        Bring those of the core's counters up to date that are kept elsewhere; to be
+        called before they are read.
+        """
+
 
 class DatapathError(Exception):
     """

@@ -54,6 +54,11 @@ class MemoryDatapath:
         """
         self.routes.clear()
 
+    def refresh(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.refresh}: there are none.
+        """
+
     def perform(self, movement: Movement) -> None:
         """
         See L{btcp.datapath.interface.Datapath.perform}.

@@ -112,7 +112,7 @@ class Acceptor:
         flow = self.flows.by_number.get(message.id)
         if flow is None or flow.node != node:
             return False
-        if message.reason is Reason.STOPPING:
+        if message.reason in (Reason.STOPPING, Reason.LINK_LOST):
             begun = message.server_next not in (0, add(flow.iss, 1))
             self._lose(flow, message.reason, begun)
         else:
@@ -304,6 +304,7 @@ class Acceptor:
         node = flow.candidates.popleft()
         self.flows.give(flow, node)
         self.timers.set(flow, context.now + context.settings.periods.handoff, context.now)
+        self._tcp.keep_time(flow)
         message = flow.handoff()
         context.count("handoff.local" if node == context.settings.node else "handoff.sent")
         context.to_back(node, message)

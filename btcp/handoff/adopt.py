@@ -13,7 +13,7 @@ from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
 from btcp.handoff.messages import Adopted, Handoff, Reason, Refused, Terminate
 from btcp.handoff.replay import Replay
-from btcp.handoff.route import ENDING, EVERYTHING, OPENING, Route
+from btcp.handoff.route import ENDING, EVERYTHING, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import ADOPT, Adopt, Progress
 from btcp.handoff.tables import AdoptedFlows, bound
@@ -33,9 +33,10 @@ _WINDOW = 1 << 16
 """A FIN or RST is believed if its sequence number lies this far at most beyond
 what the local TCP acknowledged."""
 
-_DOUBTFUL = 10.0
+_DOUBTFUL = 1.0
 """Seconds without a packet, after a RST that the local TCP may or may not have
-believed, until the flow is taken for dead."""
+believed, until it is made to say which; and again, until its silence says that the
+connection is gone."""
 
 Occupied = Callable[[bytes, str, int], bool]
 
@@ -179,14 +180,13 @@ class Adopter:
         nothing: so none may begin here.
         """
         for flow in self.flows.of(peer):
+            flow.refresh()
             route = flow.to_client
-            if route is not None:
-                route.refresh()
             if route is None:
                 self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
-            elif not route.octets and not flow.teardown.begun:
+            elif flow.held or not (route.octets or flow.teardown.begun):
                 flow.held = held
-                self._punt(route, EVERYTHING if held else ENDING)
+                self._punt(route, EVERYTHING if held or flow.teardown.begun else ENDING)
 
     def expire(self, flow: AdoptedFlow) -> None:
         """
@@ -204,9 +204,6 @@ class Adopter:
             self.context.count(f"adopt.unexpected.{event.value.replace(' ', '-')}")
             return
         flow.state, action = transition
-        for route in (flow.to_client, flow.to_server):
-            if route is not None:
-                route.refresh()
         action(flow, detail)
 
     # -- what a packet means --------------------------------------------------
@@ -229,13 +226,12 @@ class Adopter:
     def _from_client(self, flow: AdoptedFlow, segment: Segment) -> Progress:
         if not segment.flags & RST:
             return Progress.FROM_CLIENT
-        if flow.to_client is not None:
-            flow.to_client.refresh()
+        flow.refresh()
         exact = flow.to_client is not None and segment.seq == flow.to_client.ack
         if exact and segment.intact():
             return Progress.CLIENT_RST
         if flow.state is not Adopt.CLOSED:  # the local TCP decides (RFC 5961, 3)
-            flow.doubted = self.context.now
+            flow.doubted, flow.tries = self.context.now, 0
             self.timers.set(flow, self.context.now + _DOUBTFUL, self.context.now)
         return Progress.FROM_CLIENT
 
@@ -409,6 +405,10 @@ class Adopter:
 
     def _to_client(self, flow: AdoptedFlow, segment: Segment) -> None:
         route = flow.to_client
+        if flow.held and route is not None and route.octets:
+            # It had begun already when the datapath heard of it.
+            flow.held = False
+            self._punt(route, ENDING)
         if route is None or flow.held:
             self.context.count("adopt.held")
             return
@@ -443,6 +443,7 @@ class Adopter:
         """
         if not segment.flags & FIN or flow.teardown.client_fin is not None:
             return True
+        flow.refresh()
         assert flow.to_client is not None
         near = 0 <= distance(flow.to_client.ack, segment.next) <= _WINDOW * 64
         return near and segment.intact()
@@ -473,12 +474,17 @@ class Adopter:
             self.context.actions.append(Install(route))
 
     def _check_idle(self, flow: AdoptedFlow, _: None) -> None:
+        flow.refresh()
         assert flow.to_client is not None and flow.to_server is not None
         periods, now = self.context.settings.periods, self.context.now
         closing = flow.state is Adopt.CLOSING
         idle = periods.half_closed if closing else periods.established
         used = max(flow.to_client.used, flow.to_server.used)
-        if used <= flow.doubted:
+        if used <= flow.doubted and not flow.tries:
+            flow.tries = 1
+            self._replay.probe(flow, flow.to_client.ack)
+            self.timers.set(flow, now + _DOUBTFUL, now)
+        elif used <= flow.doubted:
             self._report(flow, Reason.RESET_BY_CLIENT)
             self._abort(flow, Reason.RESET_BY_CLIENT)
         elif used + idle > now:
@@ -489,8 +495,6 @@ class Adopter:
     # -- the end --------------------------------------------------------------
 
     def _terminate(self, flow: AdoptedFlow, _: None) -> None:
-        self._punt(flow.to_client, OPENING | RST)
-        self._punt(flow.to_server, OPENING)
         self._report(flow, Reason.CLOSED)
         now = self.context.now
         self.timers.set(flow, now + self.context.settings.periods.linger, now)
@@ -507,6 +511,7 @@ class Adopter:
         """
         Claim 20: tell the front-end that it is over.
         """
+        flow.refresh()
         order, ends = flow.order, [0, 0]
         if flow.to_client is not None:
             ends = [flow.to_client.ack, add(flow.to_client.end, order.iss - flow.isn)]
@@ -521,8 +526,10 @@ class Adopter:
         self.context.to_front(flow.peer, message)
 
     def _end_by_server(self, flow: AdoptedFlow, segment: Segment) -> None:
+        held = flow.held
         self._to_client(flow, segment)
-        self._report(flow, Reason.RESET_BY_ORIGIN)
+        # Held, the client does not hear of it from us: so the front-end has to act.
+        self._report(flow, Reason.LINK_LOST if held else Reason.RESET_BY_ORIGIN)
         self._free(flow)
 
     def _end_by_client(self, flow: AdoptedFlow, segment: Segment) -> None:
@@ -534,6 +541,7 @@ class Adopter:
         """
         Take the connection from the local TCP; the client is not told.
         """
+        flow.refresh()
         self.context.count(f"adopt.aborted.{why.value}")
         expected = flow.to_client.ack if flow.to_client is not None else None
         if expected is not None:
@@ -547,6 +555,7 @@ class Adopter:
         """
         The front-end is gone; nobody but us can tell the client.
         """
+        flow.refresh()
         route = flow.to_client
         if route is not None and route.octets:
             self._reset_client(flow)
@@ -558,6 +567,7 @@ class Adopter:
         """
         If nothing of a response was sent, the front-end asks another node.
         """
+        flow.refresh()
         if flow.to_client is not None and flow.to_client.octets:
             self._reset_client(flow)
         self._report(flow, why)

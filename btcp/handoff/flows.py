@@ -230,3 +230,11 @@ class AdoptedFlow:
         The client's sequence number after the request.
         """
         return add(self.order.irs, 1 + len(self.order.request))
+
+    def refresh(self) -> None:
+        """
+        Have the accounts of both routes up to date.
+        """
+        for route in (self.to_client, self.to_server):
+            if route is not None:
+                route.refresh()

@@ -101,6 +101,15 @@ class FrontTcp:
                 flow.tsval = latest(flow.tsval, stamps[0])
         return True
 
+    def keep_time(self, flow: AcceptedFlow) -> None:
+        """
+        Whoever sends next, sends a TSval from now on: a back-end that had the
+        connection before may have sent any up to this one.
+        """
+        if flow.front_tsval >= 0:
+            now = self._context.timestamp(flow.back)
+            flow.front_tsval = latest(flow.front_tsval, now)
+
     def reset(self, segment: Segment) -> None:
         """
         RFC 9293, 3.10.7.1: the reset of a segment that has no connection.
@@ -112,7 +121,5 @@ class FrontTcp:
             self._context.transmit(key, 0, segment.next, RST | ACK)
 
     def _stamps(self, flow: AcceptedFlow) -> bytes:
-        if flow.front_tsval < 0:
-            return b""
-        flow.front_tsval = latest(flow.front_tsval, self._context.timestamp(flow.back))
-        return flow.stamps()
+        self.keep_time(flow)
+        return flow.stamps() if flow.front_tsval >= 0 else b""

@@ -86,6 +86,15 @@ class Replay:
                 flow.inbound, add(seq, start), ack, flags, window, stamps, piece
             )
 
+    def probe(self, flow: AdoptedFlow, seq: int) -> None:
+        """
+        The client's keep-alive, were it to send one: the local TCP answers it, with
+        a reset if it does not have the connection (RFC 9293, 3.8.4).
+
+        @param seq: what the local TCP expects next.
+        """
+        self._context.deliver(flow.inbound, add(seq, -1), add(flow.isn, 1), ACK)
+
     def reset(self, flow: AdoptedFlow, seq: int) -> None:
         """
         The client's reset, were it to send one.

@@ -46,7 +46,8 @@ class Teardown:
         if segment.flags & FIN and self.client_fin is None:
             self.client_fin = segment.next
         if self.server_fin is not None and segment.flags & ACK:
-            self._server_acked |= at_or_before(self.server_fin, segment.ack)
+            # Nothing follows a FIN, so whatever acknowledges more is not the client's.
+            self._server_acked |= segment.ack == self.server_fin
 
     def from_server(self, segment: Segment) -> None:
         """

@@ -110,6 +110,14 @@ class Seen:
         return int(self.tcp.window)
 
     @property
+    def length(self) -> int:
+        """
+        Octets of payload that were sent, be they captured or not.
+        """
+        total = self.ip.len - 4 * self.ip.ihl if self.ip.version == 4 else self.ip.plen
+        return int(total) - 4 * int(self.tcp.dataofs)
+
+    @property
     def payload(self) -> bytes:
         return bytes(self.tcp.payload)
 

@@ -127,6 +127,7 @@ class ClusterTestCase(SynchronousTestCase):
         for node in self.lab.nodes:
             self.assertIsNotNone(self.lab.daemon_pid(node), self.lab.log(node))
             self.assertNotIn("Traceback", self.logged(node))
+            self.assertEqual(self.moved(node)["failed.packet"], 0)
 
     def await_that(
         self, holds: Callable[[], bool], seconds: float, tell: Callable[[], object]

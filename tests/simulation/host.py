@@ -41,6 +41,7 @@ class Stack:
     @ivar listening: by port.
     @ivar complaints: what peers did wrong.
     @ivar next_iss: what the next connection begins with; C{None} for a random number.
+    @ivar tolerated: see L{tests.simulation.tcp.Host}.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Stack:
     listening: dict[int, Listening] = field(factory=dict)
     complaints: list[str] = field(factory=list)
     next_iss: int | None = None
+    tolerated: int = 0
     _ports: int = 40_000
 
     # -- what programs do -----------------------------------------------------

@@ -6,6 +6,7 @@ A browser and a server program that know what the other has to say.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from attrs import define, field, frozen
@@ -71,12 +72,15 @@ class Server:
     @ivar log: all octets that the connections of one server received.
     @ivar closes: after how many responses it closes by itself; 0 for never.
     @ivar resets: it resets where it would answer.
+    @ivar waits: seconds before each answer.
     """
 
     log: list[Connection] = field(factory=list)
     closes: int = 0
     resets: bool = False
+    waits: float = 0.0
     _read: int = 0
+    _asked: int = 0
     _answered: int = 0
 
     def __call__(self, connection: Connection) -> None:
@@ -85,19 +89,25 @@ class Server:
         """
         if connection not in self.log:
             self.log.append(connection)
-        if connection.out.closed:
-            return
         while (request := self._next(connection.received)) is not None:
-            count, seed = request
-            if self.resets:
-                connection.abort()
-                return
+            answer = partial(self._answer, connection, *request)
+            if self.waits:
+                connection.host.clock.call_later(self.waits, answer)
+            else:
+                answer()
+        self._close(connection)
+
+    def _answer(self, connection: Connection, count: int, seed: int) -> None:
+        self._answered += 1
+        if self.resets:
+            connection.abort()
+        elif not connection.out.closed:
             connection.send(_response(count, seed))
-            self._answered += 1
-            if self._answered == self.closes:
-                connection.close()
-                return
-        if connection.finished:
+            self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        done = connection.finished and self._answered == self._asked
+        if (done or self._answered == self.closes > 0) and not connection.out.closed:
             connection.close()
 
     def _next(self, received: bytes) -> tuple[int, int] | None:
@@ -110,6 +120,7 @@ class Server:
         if len(received) < end:
             return None
         self._read = end
+        self._asked += 1
         count, seed = line.split(b" ")[1].rsplit(b"/", 2)[1:]
         return int(count), int(seed)
 
@@ -143,6 +154,9 @@ class Browser:
             self.done = True
             connection.abort()
             return
+        if connection.finished and not self.done:
+            self.done = True
+            connection.close()
         if self.done or got < len(self.expected):
             return
         if self._asked < len(self.requests):

@@ -123,7 +123,7 @@ class Incoming:
     octets: bytearray = field(factory=bytearray)
     closed: bool = False
     duplicate: Range | None = None
-    _early: dict[int, bytes] = field(factory=dict)
+    _early: list[tuple[int, bytearray]] = field(factory=list)
     _fin: int | None = None
 
     @property
@@ -137,35 +137,47 @@ class Incoming:
         """
         @return: whether the data was the next in order, and new.
         """
-        have = len(self.octets)
+        have, end = len(self.octets), position + len(data)
         if fin:
-            self._fin = position + len(data)
-        in_order = position <= have < position + len(data) and not self._early
-        if data and (position + len(data) <= have or position in self._early):
-            self.duplicate = (position, position + len(data))
+            self._fin = end
+        in_order = position <= have < end and not self._early
+        if data and self._known(position, end):
+            self.duplicate = (position, end)
         elif data:
-            self._early[position] = data
-        for start in sorted(self._early):
-            if start > len(self.octets):
-                break
-            self.octets += self._early.pop(start)[len(self.octets) - start :]
+            self._keep(position, bytearray(data))
+        while self._early and self._early[0][0] <= len(self.octets):
+            start, piece = self._early.pop(0)
+            self.octets += piece[len(self.octets) - start :]
         self.closed = self._fin == len(self.octets)
         return in_order
+
+    def _known(self, start: int, end: int) -> bool:
+        known = any(at <= start and end <= at + len(piece) for at, piece in self._early)
+        return known or end <= len(self.octets)
+
+    def _keep(self, start: int, data: bytearray) -> None:
+        """
+        Early pieces are kept in order, those that touch as one.
+        """
+        apart = []
+        for at, piece in self._early:
+            if at + len(piece) < start or start + len(data) < at:
+                apart.append((at, piece))
+            elif at <= start:
+                piece += data[at + len(piece) - start :]
+                start, data = at, piece
+            else:
+                data += piece[start + len(data) - at :]
+        self._early = sorted([*apart, (start, data)])
 
     def blocks(self, room: int) -> list[Range]:
         """
         @return: what a SACK option should say, at most C{room} ranges.
         """
-        merged: list[Range] = []
-        for start in sorted(self._early):
-            end = start + len(self._early[start])
-            if merged and start <= merged[-1][1]:
-                merged[-1] = merged[-1][0], max(end, merged[-1][1])
-            else:
-                merged.append((start, end))
         first = [self.duplicate] if self.duplicate is not None else []
         self.duplicate = None
-        return (first + merged)[:room]
+        early = [(start, start + len(piece)) for start, piece in self._early]
+        return (first + early)[:room]
 
 
 def timestamps_option(tsval: int, tsecr: int, odd: bool) -> bytes:

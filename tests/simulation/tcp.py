@@ -68,10 +68,13 @@ class Abilities:
 class Host(Protocol):
     """
     What a connection needs of the host it lives in.
+
+    @ivar tolerated: octets that a peer may take back of the window it promised.
     """
 
     clock: Clock
     random: Random
+    tolerated: int
 
     def output(self, segment: Segment) -> None:
         """
@@ -98,17 +101,20 @@ class Connection:
     @ivar opened: by us, actively.
     @ivar was_reset: the peer reset it.
     @ivar timed_out: the peer did not answer.
+    @ivar fed_at: when the last data came.
     """
 
     def __init__(
         self, host: Host, key: bytes, can: Abilities, iss: int, changed: Callable[[], None]
     ) -> None:
         self.host, self.key, self.can, self.iss = host, key, can, iss
+        self.mss = min(can.mss, 1460 if len(key) == 12 else 1440)  # Ethernet's
         self.changed = changed
         self.state = State.CLOSED
         self.was_reset = self.timed_out = self.opened = False
         self.out, self.into = Outgoing(), Incoming()
         self.irs = 0
+        self.fed_at = 0.0
         self.stamps, self.sack = can.timestamps, can.sack
         self.scale, self.peer_scale, self.peer_mss = can.scale, 0, 536
         self.ts_offset = host.random.getrandbits(32)
@@ -157,10 +163,18 @@ class Connection:
         self.out.closed = True
         self._output()
 
+    def probe(self) -> None:
+        """
+        Ask whether the peer is still there (RFC 9293, 3.8.4).
+        """
+        self._transmit(self.out.acked - 1, ACK)
+
     def abort(self) -> None:
         """
         Reset.
         """
+        if self.state is State.CLOSED:
+            return
         flags = RST | ACK if self.host.random.random() < 0.5 else RST
         ack = self._rcv_next if flags & ACK else 0
         self._transmit(self.out.next, flags, ack=ack)
@@ -201,7 +215,7 @@ class Connection:
         passive = self.state is State.SYN_RECEIVED
         tsecr = self.ts_recent if passive else 0
         options = SynOptions(
-            self.can.mss, self.scale, self.sack, self.tsval() if self.stamps else -1, tsecr
+            self.mss, self.scale, self.sack, self.tsval() if self.stamps else -1, tsecr
         ).pack()
         window = min(self.can.window, 65_535)
         self._edge = max(self._edge, window)
@@ -245,7 +259,7 @@ class Connection:
         """
         @return: octets of data per segment.
         """
-        return min(self.peer_mss, self.can.mss) - (12 if self.stamps else 0)
+        return min(self.peer_mss, self.mss) - (12 if self.stamps else 0)
 
     def _output(self) -> None:
         if self.state is not State.OPEN:
@@ -431,8 +445,10 @@ class Connection:
         if not self._take_ack(segment, position):
             return
         size, fin = segment.size, segment.flags & FIN
-        if size > self.can.mss:
-            self.host.complain(f"{size} octets, though the MSS is {self.can.mss}")
+        if size:
+            self.fed_at = self.host.clock.now
+        if size > self.mss:
+            self.host.complain(f"{size} octets, though the MSS is {self.mss}")
         if size or fin:
             in_order = self.into.add(position, bytes(segment.payload), bool(fin))
             if in_order and not fin:
@@ -506,7 +522,7 @@ class Connection:
         limit = acked + (segment.window << self.peer_scale)
         newest = self._newest
         if acked >= newest[0] and position >= newest[1]:
-            if limit < self.out.limit:
+            if limit < self.out.limit - self.host.tolerated:
                 self.host.complain(f"the window moved back by {self.out.limit - limit}")
             self._newest = (acked, position)
             self.out.limit = limit

@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp import cli
+from btcp.command import FAILED, MISUSED
 from btcp.lab.cluster import Lab
 from btcp.lab.topology import node_yaml
 
@@ -48,7 +49,7 @@ class MisuseTests(CommandTestCase):
             ["lab", "up", "--nonsense"],
         ):
             self.err.truncate(0)
-            self.assertEqual(cli.main(argv), cli.MISUSED, argv)
+            self.assertEqual(cli.main(argv), MISUSED, argv)
             self.assertEqual(self.err.getvalue().count("\n"), 1, argv)
 
     def test_version(self) -> None:
@@ -75,7 +76,7 @@ class CheckTests(CommandTestCase):
     def test_every_problem(self) -> None:
         text = node_yaml("a", Path("/run/x"), "abc", {"window-scale": 99, "nonsense": 1})
         path = self.write(text)
-        self.assertEqual(cli.main(["check", path]), cli.FAILED)
+        self.assertEqual(cli.main(["check", path]), FAILED)
         lines = self.err.getvalue().splitlines()
         self.assertEqual(len(lines), 2)
         for line in lines:
@@ -83,7 +84,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual(self.out.getvalue(), "")
 
     def test_no_such_file(self) -> None:
-        self.assertEqual(cli.main(["check", "/does/not/exist"]), cli.FAILED)
+        self.assertEqual(cli.main(["check", "/does/not/exist"]), FAILED)
         self.assertEqual(self.err.getvalue().count("\n"), 1)
 
 
@@ -116,14 +117,14 @@ class ShowTests(CommandTestCase):
 
     def test_silence(self) -> None:
         asked = self.ask(fail(ConnectError(string="nobody there")), "stats")
-        self.assertEqual(self.failureResultOf(asked, SystemExit).value.code, cli.FAILED)
+        self.assertEqual(self.failureResultOf(asked, SystemExit).value.code, FAILED)
         self.assertIn("/run/btcp/btcp.sock", self.err.getvalue())
 
 
 class LabTests(CommandTestCase):
     def test_refusal_is_one_line(self) -> None:
         self.patch(os, "geteuid", lambda: 1000)
-        self.assertEqual(cli.main(["lab", "up", "--prefix", "unittest"]), cli.FAILED)
+        self.assertEqual(cli.main(["lab", "up", "--prefix", "unittest"]), FAILED)
         self.assertEqual(
             self.err.getvalue(), "btcp: root is missing: the lab makes network namespaces\n"
         )

@@ -13,7 +13,17 @@ from pathlib import Path
 from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.config import KEYS, Config, ConfigErrors, Control, Limits, Timeouts, load, loads
+from btcp.config import (
+    KEYS,
+    Config,
+    ConfigErrors,
+    Control,
+    Credentials,
+    Limits,
+    Timeouts,
+    load,
+    loads,
+)
 from btcp.content.contract import RequestKey
 from btcp.partition.policy import POLICIES
 
@@ -77,7 +87,8 @@ class ValueTests(SynchronousTestCase):
         self.assertIsNone(config.device)
         self.assertEqual(config.run, "/run/btcp")
         self.assertIn(config.policy, POLICIES)
-        self.assertEqual(config.control, Control(insecure=True, heartbeat=1.0))
+        self.assertEqual(config.control, Control(None, heartbeat=1.0))
+        self.assertTrue(config.control.insecure)
         self.assertEqual(config.timeouts, Timeouts())
         self.assertEqual(config.limits, Limits())
         self.assertEqual(config.window_scale, 7)
@@ -93,6 +104,13 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(config.control.heartbeat, 0.5)
         self.assertEqual(config.timeouts, Timeouts(half_closed=1.5, link_grace=3.0))
         self.assertEqual(config.limits, Limits(half_open=7))
+
+    def test_credentials(self) -> None:
+        for more in ("", "\n  insecure: false"):
+            files = f"\n  certificate: /c\n  key: /k\n  authority: /a\n  heartbeat: 3{more}\n"
+            control = loads(changed((" {insecure: true}", files)), "").control
+            self.assertEqual(control, Control(Credentials("/c", "/k", "/a"), 3.0))
+            self.assertFalse(control.insecure)
 
     def test_empty_optional_sections(self) -> None:
         config = loads(GOOD + "timeouts:\nlimits:\n  # flows: 1\n", "good.yaml")
@@ -302,10 +320,39 @@ class ProblemTests(SynchronousTestCase):
             4, "192.0.2.11:7311 belongs to node 'a'", ("[2001:db8:2::12]:7311", "192.0.2.11:7311")
         )
 
-    def test_insecure_must_be_said(self) -> None:
+    def test_protection_must_be_said(self) -> None:
+        message = "control: say 'certificate', 'key' and 'authority' for TLS"
         for old, new in (("true", "false"), ("insecure: true", "heartbeat: 1")):
-            self.assert_problem(11, "not yet encrypted or authenticated", (old, new))
-        self.assert_problem(1, "control.insecure: want 'true'", ("control: {insecure: true}", ""))
+            self.assert_problem(11, message, (old, new))
+        self.assert_problem(1, message, ("control: {insecure: true}", ""))
+
+    def test_protection_said_twice(self) -> None:
+        for files in ("key: /k, ", "certificate: /c, key: /k, authority: /a, "):
+            self.assert_problem(
+                11,
+                "control.insecure: want either 'insecure: true' or 'certificate', 'key' and"
+                " 'authority', not both",
+                ("insecure: true", f"{files}insecure: true"),
+            )
+
+    def test_credentials(self) -> None:
+        """
+        All three or none; where they are says the file, what is in them is not read yet.
+        """
+        keys = ("certificate", "key", "authority")
+        for missing in keys:
+            files = ", ".join(f"{key}: /{key}" for key in keys if key != missing)
+            message = f"control: {missing!r} is missing; TLS needs 'certificate', 'key' and"
+            self.assert_problem(11, message, ("insecure: true", files))
+        text = "{certificate: c.crt, key: /k, authority: [], insecure: no}"
+        problems = self.problems(changed(("{insecure: true}", text)))
+        self.assertEqual(
+            problems,
+            [
+                "f:11: control.certificate: want an absolute path, not 'c.crt'",
+                "f:11: control.authority: want an absolute path, not a list",
+            ],
+        )
 
     def test_node(self) -> None:
         self.assert_problem(1, "unknown node 'bb'; did you mean 'b'?", ("node: a", "node: bb"))

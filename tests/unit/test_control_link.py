@@ -30,6 +30,7 @@ from btcp.control.boxes import MAX_BOX, serialize
 from btcp.control.commands import Terminate
 from btcp.control.link import ControlProtocol
 from btcp.control.peers import MAX_GREETING, Peers
+from btcp.control.protection import Unprotected
 from btcp.handoff.messages import Adopted, Reason, Refused
 from tests.unit.test_control_commands import HANDOFF, handoff_box, hello_box
 from tests.unit.test_control_peers import (
@@ -539,6 +540,7 @@ class LoopbackTests(TestCase):
             owner=owner,
             reactor=reactor,
             counters=counters,
+            protection=Unprotected(),
         )
         peers.startService()
         self.addCleanup(peers.stopService)

@@ -21,6 +21,7 @@ from btcp.control import link, terminations
 from btcp.control.commands import HandoffRefused
 from btcp.control.dialing import Patience, choose_source, pack_address
 from btcp.control.peers import Peers
+from btcp.control.protection import Unprotected
 from btcp.control.terminations import MAX_KEPT
 from btcp.handoff import messages
 from btcp.handoff.messages import Adopted, Capabilities, Reason, Refused
@@ -135,6 +136,7 @@ class Member:
             owner=self.owner,
             reactor=reactor,
             counters=self.counters,
+            protection=Unprotected(),
             jitter=lambda: 0.0,
         )
 

@@ -55,6 +55,12 @@ struct btcp_route {
 	struct btcp_account account;
 };
 
+/* How the packets of a route that come up to the daemon are to be chosen from now on. */
+struct btcp_amendment {
+	struct btcp_key key;
+	__u32 punt;
+};
+
 /* What a connection is to be like that the kernel makes of its first packet. */
 struct btcp_adoption {
 	__u32 tsval;	/* the client's latest */

@@ -14,7 +14,9 @@
 #include "parse.h"
 #include "rewrite.h"
 
-#define FLAG_SYN 0x02
+/* What we let pass, other filters of the device may look at, and in the end the kernel. */
+#define PASS TC_ACT_UNSPEC
+
 #define FLAG_ACK 0x10
 #define FLAG_ENDING 0x07 /* SYN, FIN, RST: each takes up, or ends, sequence space */
 
@@ -33,7 +35,7 @@ static __always_inline bool at_or_after(__u32 number, __u32 other)
 }
 
 /* See Route.take. */
-static __always_inline void account(struct btcp_account *account, const struct packet *packet)
+static __always_inline void enter(struct btcp_account *account, const struct packet *packet)
 {
 	__u32 size = packet->end - packet->data;
 	__u32 ack = bpf_ntohl(packet->header.ack_seq);
@@ -67,6 +69,12 @@ static __always_inline __u32 rewrite_ends(struct __sk_buff *skb, const struct pa
 	}
 	if (packet->v6) {
 		*failed |= bpf_skb_store_bytes(skb, packet->ip + 8, to->source, 32, 0);
+		/*
+		 * The change of the TCP checksum makes up for that of the addresses, so what
+		 * a device summed up over both stays right; but a helper that is told of a
+		 * pseudo-header believes that the IP header makes up for itself.
+		 */
+		bpf_csum_update(skb, fold(sum));
 	} else {
 		__be32 addresses[2] = { to->source[3], to->destination[3] };
 
@@ -76,23 +84,28 @@ static __always_inline __u32 rewrite_ends(struct __sk_buff *skb, const struct pa
 	return fold(sum);
 }
 
-/* Word by word: the verifier has to see the size of each copy. */
-static __always_inline bool load_options(struct __sk_buff *skb, __u32 from, __be32 *options,
-					 __u32 words)
+/*
+ * A bound that the verifier can see: compilers like to make one comparison of two, on a
+ * value that they need for nothing else.
+ */
+static __always_inline bool bounded(__u64 *size)
 {
-	for (__u32 word = 0; word < MAX_OPTIONS; word++)
-		if (word < words && bpf_skb_load_bytes(skb, from + 4 * word, options + word, 4))
-			return false;
-	return true;
+	if (*size > 4 * MAX_OPTIONS)
+		return false;
+	asm volatile("" : "+r"(*size));
+	return *size >= 4;
+}
+
+static __always_inline bool load_options(struct __sk_buff *skb, __u32 from, __be32 *options,
+					 __u64 size)
+{
+	return bounded(&size) && !bpf_skb_load_bytes(skb, from, options, size);
 }
 
 static __always_inline bool store_options(struct __sk_buff *skb, __u32 to, const __be32 *options,
-					  __u32 words)
+					  __u64 size)
 {
-	for (__u32 word = 0; word < MAX_OPTIONS; word++)
-		if (word < words && bpf_skb_store_bytes(skb, to + 4 * word, options + word, 4, 0))
-			return false;
-	return true;
+	return bounded(&size) && !bpf_skb_store_bytes(skb, to, options, size, 0);
 }
 
 enum verdict { REWRITTEN, REWRITTEN_WITH_SACK, UNKNOWN_LAYOUT, FAILED };
@@ -112,12 +125,12 @@ static __always_inline enum verdict rewrite(struct __sk_buff *skb, struct packet
 	__u32 ends;
 
 	if (words && (rule->ack || rule->tsval || rule->tsecr)) {
-		if (!load_options(skb, at, options, words))
+		if (!load_options(skb, at, options, 4 * words))
 			return FAILED;
 		edges = rewrite_options(options, words, rule, has_ack, &sum);
 		if (edges < 0)
 			return UNKNOWN_LAYOUT;
-		failed |= !store_options(skb, at, options, words);
+		failed |= !store_options(skb, at, options, 4 * words);
 	}
 	new->source = rule->to.source_port;
 	new->dest = rule->to.destination_port;
@@ -160,6 +173,8 @@ static __always_inline bool is_too_big(struct __sk_buff *skb)
 	struct btcp_end end = {};
 	__u8 type[2];
 
+	if (is_of_vlan(skb))
+		return false;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
@@ -184,26 +199,55 @@ static __always_inline bool is_too_big(struct __sk_buff *skb)
 	return bpf_map_lookup_elem(&listeners, &end); /* port 0: the address alone */
 }
 
+static __always_inline bool same_end(const volatile __be32 *address, __be16 port,
+				     const __be32 *other, __be16 other_port)
+{
+	__u32 difference = port ^ other_port;
+
+	for (int i = 0; i < 4; i++)
+		difference |= address[i] ^ other[i];
+	return !difference;
+}
+
+/*
+ * The daemon may delete a route at any time, and what it installs next may get the very
+ * same memory.  So copy the rule at once, and see thereafter that it was of this client,
+ * whose end no rule rewrites.
+ */
+static __always_inline bool copy_rule(struct btcp_rule *rule, const struct btcp_route *route,
+				      const struct packet *packet, bool from_client)
+{
+	const volatile struct btcp_key *to = &route->rule.to;
+	const struct btcp_key *key = &packet->key;
+
+	*rule = route->rule;
+	asm volatile("" ::: "memory");
+	return from_client ? same_end(to->source, to->source_port, key->source, key->source_port) :
+			     same_end(to->destination, to->destination_port, key->destination,
+				      key->destination_port);
+}
+
 /*
  * Do what the route says.  Returns false if the daemon has to see the packet; else
  * *action is what becomes of it here.
  */
 static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
-				 struct btcp_route *route, int *action)
+				 const struct btcp_rule *rule, struct btcp_account *account,
+				 int *action)
 {
 	enum verdict verdict = REWRITTEN;
 	const struct packet before = *packet;
 
-	if (flags_of(packet) & route->rule.punt)
+	if (flags_of(packet) & rule->punt)
 		return false;
-	if (route->rule.rewrites)
-		verdict = rewrite(skb, packet, &route->rule);
+	if (rule->rewrites)
+		verdict = rewrite(skb, packet, rule);
 	if (verdict == UNKNOWN_LAYOUT)
 		return false;
-	account(&route->account, &before);
+	enter(account, &before);
 	if (verdict == REWRITTEN_WITH_SACK) /* whoever has holes has something around them */
-		route->account.progress = 1;
-	*action = TC_ACT_OK;
+		account->progress = 1;
+	*action = PASS;
 	if (verdict == FAILED) {
 		count(BTCP_ODD);
 		*action = TC_ACT_SHOT;
@@ -216,24 +260,27 @@ int btcp_ingress(struct __sk_buff *skb)
 {
 	struct packet packet = {};
 	struct btcp_route *route;
+	struct btcp_rule rule;
 	int action;
 
 	if (!parse(skb, &packet))
-		return is_too_big(skb) ? to_daemon() : TC_ACT_OK;
+		return is_too_big(skb) ? to_daemon() : PASS;
 	route = bpf_map_lookup_elem(&routes, &packet.key);
 	if (!route)
 		return is_listener(packet.key.destination, packet.key.destination_port) ?
 			       to_daemon() :
-			       TC_ACT_OK;
-	if (!take(skb, &packet, route, &action))
+			       PASS;
+	if (!copy_rule(&rule, route, &packet, true) ||
+	    !take(skb, &packet, &rule, &route->account, &action))
 		return to_daemon();
-	if (action != TC_ACT_OK)
+	if (action != PASS)
 		return action;
-	if (route->rule.local) {
+	if (rule.local) {
 		count(BTCP_ADMITTED);
-		return TC_ACT_OK;
+		return PASS;
 	}
 	count(BTCP_FORWARDED);
+	skb->mark = BTCP_MARK; /* the other program has nothing to do with it */
 	return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
 }
 
@@ -242,22 +289,37 @@ int btcp_egress(struct __sk_buff *skb)
 {
 	struct packet packet = {};
 	struct btcp_route *route;
+	struct btcp_rule rule;
 	int action;
 
 	if (skb->mark == BTCP_MARK || !parse(skb, &packet))
-		return TC_ACT_OK;
+		return PASS;
 	route = bpf_map_lookup_elem(&routes, &packet.key);
 	if (!route) {
 		if (!is_listener(packet.key.source, packet.key.source_port))
-			return TC_ACT_OK;
+			return PASS;
 		count(BTCP_GUARDED);
 		return TC_ACT_SHOT;
 	}
-	if (!take(skb, &packet, route, &action))
+	if (!copy_rule(&rule, route, &packet, false) ||
+	    !take(skb, &packet, &rule, &route->account, &action))
 		return to_daemon();
-	if (action == TC_ACT_OK)
+	if (action == PASS)
 		count(BTCP_SENT);
 	return action;
+}
+
+/* Change what a route punts, and leave its account alone. */
+SEC("syscall")
+int btcp_amend(const struct btcp_amendment *amendment)
+{
+	const struct btcp_key key = amendment->key;
+	struct btcp_route *route = bpf_map_lookup_elem(&routes, &key);
+
+	if (!route)
+		return 1;
+	route->rule.punt = amendment->punt;
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

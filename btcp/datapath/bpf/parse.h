@@ -16,6 +16,7 @@
 #include "abi.h"
 
 #define IP_FRAGMENT 0x3fff	/* more fragments, or not the first */
+#define VLAN_ID 0x0fff
 #define MAX_HEADERS (ETH_HLEN + 60 + 60)
 
 struct packet {
@@ -46,15 +47,23 @@ static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *pack
 	return packet->header.doff >= 5 && packet->data <= packet->end && packet->end <= skb->len;
 }
 
+/* Of a VLAN that has a device of its own, or none: such a frame only passes through here. */
+static __always_inline bool is_of_vlan(const struct __sk_buff *skb)
+{
+	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
+}
+
 static __always_inline bool parse(struct __sk_buff *skb, struct packet *packet)
 {
+	if (is_of_vlan(skb))
+		return false;
 	packet->ip = ETH_HLEN;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
 		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
 			return false;
-		if (ip.protocol != IPPROTO_TCP || ip.ihl < 5 ||
+		if (ip.version != 4 || ip.protocol != IPPROTO_TCP || ip.ihl < 5 ||
 		    ip.frag_off & bpf_htons(IP_FRAGMENT))
 			return false;
 		packet->v6 = false;
@@ -69,7 +78,7 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *packet)
 
 		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
 			return false;
-		if (ip.nexthdr != IPPROTO_TCP)
+		if (ip.version != 6 || ip.nexthdr != IPPROTO_TCP)
 			return false;
 		packet->v6 = true;
 		packet->tcp = ETH_HLEN + sizeof(ip);

@@ -24,6 +24,13 @@
 #define LEAD_SACK 0x01010500u /* and the option's length */
 #define WORDS_TIMESTAMPS 3
 
+/* From the packet's order to the host's, or back; bpf_endian.h is for BPF only. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define SWAPPED(word) __builtin_bswap32(word)
+#else
+#define SWAPPED(word) (word)
+#endif
+
 static __always_inline __u64 changed(__u64 sum, __u32 from, __u32 to)
 {
 	return sum + (__u32)~from + to;
@@ -40,7 +47,7 @@ static __always_inline __u64 add_at(__u64 sum, __be32 *field, __u32 count)
 {
 	__be32 old = *field;
 
-	*field = __builtin_bswap32(__builtin_bswap32(old) + count);
+	*field = SWAPPED(SWAPPED(old) + count);
 	return changed(sum, old, *field);
 }
 
@@ -59,7 +66,7 @@ static __always_inline int sack_edges(const __be32 *sack, __u32 words)
 
 	if (!words)
 		return 0;
-	if (!edges || edges & 1 || sack[0] != __builtin_bswap32(LEAD_SACK + 2 + 4 * edges))
+	if (!edges || edges & 1 || sack[0] != SWAPPED(LEAD_SACK + 2 + 4 * edges))
 		return -1;
 	return edges;
 }
@@ -76,7 +83,7 @@ static __always_inline int rewrite_options(__be32 *options, __u32 words,
 {
 	int edges;
 
-	if (words < WORDS_TIMESTAMPS || options[0] != __builtin_bswap32(LEAD_TIMESTAMPS)) {
+	if (words < WORDS_TIMESTAMPS || options[0] != SWAPPED(LEAD_TIMESTAMPS)) {
 		edges = sack_edges(options, words);
 		if (edges > 0)
 			*sum = add_edges(*sum, options, edges, rule->ack);
@@ -97,7 +104,8 @@ static __always_inline int rewrite_options(__be32 *options, __u32 words,
 
 static __always_inline __u16 shifted_window(__u16 window, __s8 shift)
 {
-	__u32 moved = shift >= 0 ? (__u32)window << (shift & 15) : window >> (-shift & 15);
+	const __u32 wide = window;
+	const __u32 moved = shift >= 0 ? wide << (shift & 15) : wide >> (-shift & 15);
 
 	return moved > 0xffff ? 0xffff : moved;
 }

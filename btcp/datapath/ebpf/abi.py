@@ -19,6 +19,7 @@ RULE = Struct("=36sIIIIbBBB")
 ACCOUNT = Struct("=QQQIIII")
 ROUTE = Struct(f"={RULE.size}s{ACCOUNT.size}s")
 ADOPTION = Struct("=IIHBBBBBx")
+AMENDMENT = Struct("=36sI")
 SETTINGS = Struct("=I")
 WORD = Struct("=I")
 COUNTER = Struct("=Q")
@@ -58,7 +59,7 @@ def pack_route(route: Route) -> bytes:
     """
     @return: C{struct btcp_route}, its account as the route's is now.
     """
-    rule = RULE.pack(bytes(KEY.size), 0, 0, 0, 0, 0, route.punt, route.local, 0)
+    rule = RULE.pack(pack_key(route.key), 0, 0, 0, 0, 0, route.punt, route.local, 0)
     if route.rewriter is not None:
         rule = _pack_rule(route.rewriter.splice, route)
     used = int(route.used / _NANO)

@@ -9,7 +9,8 @@ from pathlib import Path
 from socket import if_nametoindex
 
 from btcp.datapath.ebpf import abi
-from btcp.datapath.ebpf.libbpf import INGRESS, Hook, Library, Object
+from btcp.datapath.ebpf.hook import INGRESS, Hook
+from btcp.datapath.ebpf.libbpf import Library, Object
 from btcp.datapath.interface import DatapathError
 from btcp.handoff.messages import Handoff
 

@@ -13,7 +13,7 @@ from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.interface import Core, DatapathError, Movement, Shell
 from btcp.datapath.raw.datapath import TAP, RawDatapath
 from btcp.handoff.actions import Admit, Install, Remove, Retract
-from btcp.handoff.route import Route
+from btcp.handoff.route import EVERYTHING, Route
 from btcp.wire.seqnum import latest
 
 
@@ -58,6 +58,13 @@ class EbpfDatapath:
         if self._adoption is not None:
             self._adoption.take_down()
 
+    def refresh(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.refresh}.
+        """
+        for name, count in self._programs.counters().items():
+            self._counters[f"ebpf.{name}"] = count
+
     def perform(self, movement: Movement) -> None:
         """
         See L{btcp.datapath.interface.Datapath.perform}.
@@ -71,13 +78,19 @@ class EbpfDatapath:
             self._admit(self._adoption, movement)
 
     def _install(self, route: Route) -> None:
-        route.refresh()
+        if route.kept_elsewhere is not None and self._programs.amend(route.key, route.punt):
+            if route.punt == EVERYTHING:
+                route.refresh()
+                route.kept_elsewhere = None
+            return
+        route.kept_elsewhere = None
         try:
             self._programs.install(route.key, route)
         except OSError:
             self._counters["ebpf.table-full"] += 1
             return
-        route.kept_elsewhere = partial(self._refresh, route, [0, 0])
+        if route.punt != EVERYTHING:
+            route.kept_elsewhere = partial(self._refresh, route, [0, 0])
 
     def _admit(self, adoption: Adoption, movement: Admit | Retract) -> None:
         if isinstance(movement, Retract):

@@ -10,6 +10,7 @@ from ctypes import (
     CDLL,
     POINTER,
     Structure,
+    addressof,
     byref,
     c_char_p,
     c_int,
@@ -21,15 +22,24 @@ from ctypes import (
     get_errno,
     sizeof,
 )
-from errno import EEXIST, EINVAL, ENOENT
+from errno import ENOENT
 from typing import Any
+
+from attrs import frozen
 
 from btcp.datapath.interface import DatapathError
 
 _LIBRARY = "libbpf.so.1"
 
+_HEADROOM = 256
+"""Octets by which a program might make a packet longer."""
 
-class _Hook(Structure):
+
+class HookRecord(Structure):
+    """
+    C{struct bpf_tc_hook}.
+    """
+
     _fields_ = (
         ("sz", c_size_t),
         ("ifindex", c_int),
@@ -38,7 +48,11 @@ class _Hook(Structure):
     )
 
 
-class _Options(Structure):
+class OptionsRecord(Structure):
+    """
+    C{struct bpf_tc_opts}.
+    """
+
     _fields_ = (
         ("sz", c_size_t),
         ("prog_fd", c_int),
@@ -46,6 +60,26 @@ class _Options(Structure):
         ("prog_id", c_uint32),
         ("handle", c_uint32),
         ("priority", c_uint32),
+    )
+
+
+class _TestRun(Structure):
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data_in", c_char_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_char_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
     )
 
 
@@ -63,22 +97,14 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
-    "bpf_tc_hook_create": (c_int, (POINTER(_Hook),)),
-    "bpf_tc_hook_destroy": (c_int, (POINTER(_Hook),)),
-    "bpf_tc_attach": (c_int, (POINTER(_Hook), POINTER(_Options))),
-    "bpf_tc_detach": (c_int, (POINTER(_Hook), POINTER(_Options))),
+    "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(_TestRun))),
+    "bpf_tc_hook_create": (c_int, (POINTER(HookRecord),)),
+    "bpf_tc_hook_destroy": (c_int, (POINTER(HookRecord),)),
+    "bpf_tc_attach": (c_int, (POINTER(HookRecord), POINTER(OptionsRecord))),
+    "bpf_tc_detach": (c_int, (POINTER(HookRecord), POINTER(OptionsRecord))),
     "libbpf_num_possible_cpus": (c_int, ()),
     "libbpf_set_print": (c_void_p, (c_void_p,)),
 }
-
-INGRESS = 1
-EGRESS = 2
-_REPLACE = 1
-
-_HANDLE = 1
-_PRIORITY = 0xB7C
-"""Ours among other filters of the device: so a later start finds what an earlier one left."""
-
 
 class Library:
     """
@@ -154,6 +180,21 @@ class Map:
                 raise
 
 
+@frozen(slots=True)
+class Run:
+    """
+    What a program did.
+
+    @ivar result: what it returned, 0-2**32.
+    @ivar packet: as it is now.
+    @ivar nanoseconds: that it took, on average.
+    """
+
+    result: int
+    packet: bytes
+    nanoseconds: int
+
+
 class Object:
     """
     A compiled object file, from opening to closing.
@@ -165,6 +206,7 @@ class Object:
         """
         self._library = library
         self._object = library.call("bpf_object__open_file", path.encode(), None)
+        self._programs: dict[str, int] = {}
 
     def close(self) -> None:
         """
@@ -201,62 +243,41 @@ class Object:
         """
         @return: the file descriptor of a program of the loaded object.
         """
-        found = self._library.call("bpf_object__find_program_by_name", self._object, name.encode())
-        return int(self._library.call("bpf_program__fd", found))
+        known = self._programs.get(name)
+        if known is None:
+            found = self._library.call(
+                "bpf_object__find_program_by_name", self._object, name.encode()
+            )
+            known = self._programs[name] = int(self._library.call("bpf_program__fd", found))
+        return known
+
+    def run(
+        self, name: str, packet: bytes = b"", context: bytes = b"", repeat: int = 0, flags: int = 0
+    ) -> Run:
+        """
+        Run a program of the loaded object here and now.
+
+        @param packet: for a tc program, a frame.
+        @param context: for a tc program, the beginning of a C{struct __sk_buff}; for a
+            syscall program, its argument.
+        @param repeat: how often; each time the packet is as the last time left it.
+        @raise OSError: if the kernel would not.
+        """
+        output = create_string_buffer(len(packet) + _HEADROOM) if packet else None
+        run = _TestRun(
+            sz=sizeof(_TestRun),
+            data_in=packet or None,
+            data_out=None if output is None else addressof(output),
+            data_size_in=len(packet),
+            data_size_out=0 if output is None else len(output),
+            ctx_in=context or None,
+            ctx_size_in=len(context),
+            repeat=repeat,
+            flags=flags,
+        )
+        self._library.call("bpf_prog_test_run_opts", self.program(name), byref(run))
+        left = b"" if output is None else output.raw[: run.data_size_out]
+        return Run(run.retval, left, run.duration)
 
     def _map(self, name: str) -> Any:
         return self._library.call("bpf_object__find_map_by_name", self._object, name.encode())
-
-
-class Hook:
-    """
-    A device's clsact hook.
-    """
-
-    def __init__(self, library: Library, device_index: int) -> None:
-        self._library = library
-        self._index = device_index
-        self._made = False
-
-    def attach(self, direction: int, program: int) -> None:
-        """
-        Attach a program, instead of what an earlier start left here.
-
-        @param direction: L{INGRESS} or L{EGRESS}.
-        @raise OSError: if the kernel would not.
-        """
-        hook = self._hook(direction)
-        try:
-            self._library.call("bpf_tc_hook_create", byref(hook))
-            self._made = True
-        except OSError as problem:
-            if problem.errno != EEXIST:
-                raise
-        options = _Options(sizeof(_Options), program, _REPLACE, 0, _HANDLE, _PRIORITY)
-        self._library.call("bpf_tc_attach", byref(hook), byref(options))
-
-    def detach(self, direction: int) -> bool:
-        """
-        Take our program off, if it is there.
-
-        @return: whether it was.
-        """
-        options = _Options(sizeof(_Options), 0, 0, 0, _HANDLE, _PRIORITY)
-        try:
-            self._library.call("bpf_tc_detach", byref(self._hook(direction)), byref(options))
-        except OSError as problem:
-            if problem.errno not in (ENOENT, EINVAL):  # no filter, no hook
-                raise
-            return False
-        return True
-
-    def remove(self) -> None:
-        """
-        Remove the hook, if it was we who made it.
-        """
-        if self._made:
-            self._library.call("bpf_tc_hook_destroy", byref(self._hook(INGRESS | EGRESS)))
-            self._made = False
-
-    def _hook(self, direction: int) -> _Hook:
-        return _Hook(sizeof(_Hook), self._index, direction, 0)

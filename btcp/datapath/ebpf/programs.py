@@ -12,7 +12,8 @@ from socket import if_nametoindex
 from twisted.logger import Logger
 
 from btcp.datapath.ebpf import abi
-from btcp.datapath.ebpf.libbpf import EGRESS, INGRESS, Hook, Library, Map, Object
+from btcp.datapath.ebpf.hook import EGRESS, INGRESS, Hook
+from btcp.datapath.ebpf.libbpf import Library, Map, Object
 from btcp.datapath.interface import DatapathError, End
 from btcp.handoff.route import Route
 
@@ -62,10 +63,31 @@ class Programs:
         """
         @raise DatapathError: if the host cannot.
         """
+        loaded = self.load()
+        self._hook = Hook(self._library, if_nametoindex(self._device))
         try:
-            self._load(Library())
+            self._hook.attach(INGRESS, loaded.program("btcp_ingress"))
+            self._hook.attach(EGRESS, loaded.program("btcp_egress"))
         except OSError as problem:
+            self.take_down()
+            raise DatapathError(f"cannot attach to {self._device}: {problem}") from problem
+
+    def load(self) -> Object:
+        """
+        @return: the programs, loaded and not attached.
+        @raise DatapathError: if the host cannot.
+        """
+        self._library = Library()
+        try:
+            self._object = Object(self._library, str(OBJECT))
+        except OSError as problem:
+            raise DatapathError(f"{OBJECT} cannot be read: {problem.strerror}") from problem
+        try:
+            self._load()
+        except OSError as problem:
+            self._object.close()
             raise DatapathError(f"the kernel refuses the tc programs: {problem}") from problem
+        return self._object
 
     def take_down(self) -> None:
         """
@@ -87,6 +109,7 @@ class Programs:
         for direction in (INGRESS, EGRESS):
             if hook.detach(direction):
                 log.warn("took off the device what a crash left")
+        hook.remove()
 
     def install(self, key: bytes, route: Route) -> None:
         """
@@ -96,6 +119,16 @@ class Programs:
         """
         packed = abi.pack_key(key)
         self._routes.update(packed, abi.pack_route(route))
+
+    def amend(self, key: bytes, punt: int) -> bool:
+        """
+        Have the kernel change what the route with this key punts.  All else stays, and
+        the account goes on: L{install} would lose what passes while it works.
+
+        @return: whether there is such a route.
+        """
+        amendment = abi.AMENDMENT.pack(abi.pack_key(key), punt)
+        return self._object.run("btcp_amend", context=amendment).result == 0
 
     def remove(self, key: bytes) -> None:
         """
@@ -120,23 +153,18 @@ class Programs:
             found[name] = sum(each for (each,) in abi.COUNTER.iter_unpack(value))
         return found
 
-    def _load(self, library: Library) -> None:
-        self._object = Object(library, str(OBJECT))
+    def _load(self) -> None:
         self._object.resize("routes", 4 * self._flows)
+        self._object.resize("listeners", max(2 * len(self._listeners), 1))
         self._object.set_constants(abi.SETTINGS.pack(if_nametoindex(self._tap)))
         self._object.load()
         self._routes = self._object.map("routes", abi.ROUTE.size)
-        processors = library.call("libbpf_num_possible_cpus")
+        processors = self._library.call("libbpf_num_possible_cpus")
         self._counters = self._object.map("counters", abi.COUNTER.size * processors)
         self._announce(self._object.map("listeners", 4))
-        self._hook = Hook(library, if_nametoindex(self._device))
-        self._hook.attach(INGRESS, self._object.program("btcp_ingress"))
-        self._hook.attach(EGRESS, self._object.program("btcp_egress"))
 
     def _announce(self, listeners: Map) -> None:
         one = abi.WORD.pack(1)
         for address, port in self._listeners:
             listeners.update(abi.pack_end(address, port), one)
             listeners.update(abi.pack_end(address, 0), one)  # for ICMP
-
-

@@ -30,6 +30,9 @@ _QUOTA = 64
 """Frames per turn of the reactor: at a few tens of microseconds each, timers and
 the control channel wait a few milliseconds at most."""
 
+_TOLD = 10
+"""Defects in the log: whoever found one would fill the disk with it."""
+
 
 @implementer(IReadDescriptor)
 class RawDatapath:
@@ -87,6 +90,11 @@ class RawDatapath:
         self._capture.take_down()
         self._close()
 
+    def refresh(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.refresh}: there are none.
+        """
+
     def perform(self, movement: Movement) -> None:
         """
         See L{btcp.datapath.interface.Datapath.perform}.
@@ -129,9 +137,10 @@ class RawDatapath:
             except BlockingIOError:
                 return
             try:
-                self._take(frame.parse(self._buffer, size), now)
-            except Malformed as problem:
-                self._odd(size, problem, now)
+                self._frame(size, now)
+            except Exception:
+                # An exception that got out would make the reactor give the device up.
+                self._defect()
 
     def connectionLost(self, reason: Failure) -> None:
         """
@@ -145,6 +154,17 @@ class RawDatapath:
         return "raw datapath"
 
     # -- packets --------------------------------------------------------------
+
+    def _frame(self, size: int, now: float) -> None:
+        try:
+            self._take(frame.parse(self._buffer, size), now)
+        except Malformed as problem:
+            self._odd(size, problem, now)
+
+    def _defect(self) -> None:
+        self._counters["failed.packet"] += 1
+        if self._counters["failed.packet"] <= _TOLD:
+            self.log.failure("a packet found a defect")
 
     def _take(self, segment: Segment, now: float) -> None:
         route = self._routes.get(segment.key)

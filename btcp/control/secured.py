@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""
+One connection of the control channel over TLS: whom it is with, and why it is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from cryptography import x509
+from OpenSSL import SSL
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from btcp.control.commands import HelloRefused
+from btcp.control.connection import Stage
+from btcp.control.link import GREETING_TIME, ControlProtocol
+from btcp.control.names import misnamed
+from btcp.control.trust import reason_of
+
+REFUSED = "control.refused-tls."
+
+
+@frozen
+class Flaw:
+    """
+    @ivar name: the last part of the counter's name.
+    @ivar words: what is wrong, for the log.
+    """
+
+    name: str
+    words: str
+
+
+_STRANGE = Flaw("wrong-authority", "its certificate is not signed by our authority")
+
+# X509_V_ERR_* of OpenSSL's <openssl/x509_vfy.h>
+_FLAWS = {
+    2: _STRANGE,
+    7: _STRANGE,
+    9: Flaw("not-yet-valid", "its certificate is not yet valid"),
+    10: Flaw("expired", "its certificate has expired"),
+    18: _STRANGE,
+    19: _STRANGE,
+    20: _STRANGE,
+    21: _STRANGE,
+    26: Flaw("wrong-purpose", "its certificate is not for both sides of a TLS connection"),
+    30: _STRANGE,
+}
+
+
+class MisnamedPeer(HelloRefused):
+    """
+    The other side's certificate does not name the node it says it is.
+    """
+
+    counter = f"{REFUSED}wrong-name"
+
+
+@implementer(IHandshakeListener)
+class SecuredProtocol(ControlProtocol):
+    """
+    A link over TLS, or what wants to become one.
+    """
+
+    _flaw: Flaw | None = None
+    _shaken = False
+
+    def connectionMade(self) -> None:
+        """
+        The same time for the handshake and Hello as for Hello alone.
+        """
+        self.limit(GREETING_TIME, "no TLS handshake and Hello in time", "control.silent")
+
+    def unverified(self, error: int) -> None:
+        """
+        OpenSSL found a flaw in the other side's chain of certificates.
+
+        @param error: one of C{X509_V_ERR_*}.
+        """
+        if self._flaw is None:
+            words = f"its certificate is bad: OpenSSL's verification error {error}"
+            self._flaw = _FLAWS.get(error, Flaw("bad-certificate", words))
+
+    def handshakeCompleted(self) -> None:
+        """
+        The other side has the key of a certificate that is signed by our authority.
+        """
+        self._shaken = True
+        try:
+            if self.dialed is not None:
+                self.vouch(self.dialed)
+        except MisnamedPeer as error:
+            self.drop(f"refused: {error}", error.counter)
+        else:
+            self.begin()
+
+    def vouch(self, node: str) -> None:
+        """
+        @raise MisnamedPeer: if the other side's certificate does not name C{node}.
+        """
+        problem = misnamed(self._certificate(), node)
+        if problem is not None:
+            raise MisnamedPeer(problem)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """
+        Say why, if TLS is why.
+        """
+        if self.stage is Stage.GREETING:
+            flaw = self._why(reason.value)
+            if flaw is not None:
+                self.complain(f"refused: {flaw.words}", f"{REFUSED}{flaw.name}")
+        super().connectionLost(reason)
+
+    def _why(self, error: BaseException | None) -> Flaw | None:
+        if self._flaw is not None:
+            return self._flaw
+        if isinstance(error, SSL.Error):
+            said = reason_of(error)
+            if "alert" in said:
+                return Flaw("by-peer", f"the other side refuses us: {said}")
+            if "did not return a certificate" in said:
+                return Flaw("no-certificate", "it shows no certificate")
+            return Flaw("handshake", f"it does not speak TLS 1.3 as we do: {said}")
+        if not self._shaken:
+            return Flaw("unfinished", "it hung up during the TLS handshake")
+        return None
+
+    def _certificate(self) -> x509.Certificate:
+        found: Any = self.transport.getPeerCertificate()
+        certificate: x509.Certificate = found.to_cryptography()
+        return certificate

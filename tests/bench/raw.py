@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""
+How fast the raw datapath is beside a direct connection; prints, asserts nothing.
+
+All of a cluster shares this one machine with its clients, so the figures are good for
+comparing what was measured side by side in one run, and for nothing else.  The last line is a
+JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from shutil import which
+from statistics import median
+
+from attrs import define, field, frozen
+
+from btcp.lab.cluster import Lab
+from btcp.lab.programs import ENVIRONMENT, LabError, run
+from btcp.lab.topology import CLIENT, ORIGIN_PORT, url
+from btcp.table import table
+
+ROUNDS = 5
+_SECONDS = 2
+_REST = 0.3
+"""Seconds between two measurements, for connections to end."""
+
+_PAIRS = (("a", "b"), ("b", "c"), ("c", "a"))
+"""Front-end, and the node that has the content."""
+
+_READ = re.compile(r"(\d+) requests in [\d.]+\w+, ([\d.]+)([KMG]?)B read")
+
+_ERRORS = re.compile(r"Socket errors: .*|Non-2xx or 3xx responses: .*")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_TICK = 1e6 / os.sysconf("SC_CLK_TCK")
+"""Microseconds."""
+
+_MEGABYTE = 1e6
+
+
+@frozen
+class Work:
+    """
+    What wrk is told to do.
+
+    @ivar name: for people.
+    @ivar key: for the JSON object.
+    @ivar pairs: over how many pairs of front-end and back-end.
+    @ivar connections: at once, of each pair.
+    @ivar file: of the node's content.
+    @ivar options: further ones.
+    """
+
+    name: str
+    key: str
+    pairs: int
+    connections: int
+    file: str
+    options: tuple[str, ...] = ()
+
+
+_CLOSE = ("-H", "Connection: close")
+WORKS = (
+    Work("new connections, 1 kB, three front-ends", "new", 3, 8, "1k", _CLOSE),
+    Work("new connections, 1 kB, one front-end", "new_one", 1, 16, "1k", _CLOSE),
+    Work("keep-alive requests, 1 kB, three front-ends", "kept", 3, 8, "1k"),
+    Work("10 MB objects, three front-ends", "bulk", 3, 2, "10m"),
+    Work("10 MB objects, one front-end", "bulk_one", 1, 4, "10m"),
+)
+
+
+@frozen
+class Measured:
+    """
+    One run.
+
+    @ivar rate: requests per second.
+    @ivar speed: octets per second.
+    @ivar machine: microseconds of all processors for a request.
+    @ivar front: microseconds of the first front-end's daemon for a request.
+    @ivar back: microseconds of its back-end's daemon for a request.
+    @ivar share: octets that left the first front-end, of those delivered.
+    @ivar errors: what wrk complains about, or empty.
+    """
+
+    rate: float
+    speed: float
+    machine: float
+    front: float
+    back: float
+    share: float
+    errors: str
+
+
+@define
+class Counters:
+    """
+    What the machine has used and sent so far.
+    """
+
+    machine: float
+    front: float
+    back: float
+    sent: int
+
+
+@define
+class Bench:
+    """
+    Measurements in a standing lab.
+
+    @ivar runs: by work's key and way.
+    """
+
+    lab: Lab
+    runs: dict[tuple[str, str], list[Measured]] = field(factory=dict)
+
+    def round(self) -> None:
+        """
+        Each work once, directly and by way of BTCP.
+        """
+        for work in WORKS:
+            for way in ("direct", "btcp"):
+                self.runs.setdefault((work.key, way), []).append(self._measure(work, way))
+                time.sleep(_REST)
+
+    def _measure(self, work: Work, way: str) -> Measured:
+        before, began = self._counters(), time.monotonic()
+        running = [self._wrk(work, way, *pair) for pair in _PAIRS[: work.pairs]]
+        said = [process.communicate()[0].decode() for process in running]
+        seconds, after = time.monotonic() - began, self._counters()
+        requests, octets = 0.0, 0.0
+        for text in said:
+            found = _READ.search(text)
+            if found is None:
+                return Measured(0, 0, 0, 0, 0, 0, text.strip() or "wrk said nothing")
+            requests += int(found[1])
+            octets += float(found[2]) * _UNITS[found[3]]
+        if work.file == "10m":  # requests that did not end in time count as well
+            requests = octets / (10 << 20)
+        errors = "; ".join(error for text in said for error in _ERRORS.findall(text))
+        per = max(requests, 1e-9)
+        return Measured(
+            rate=requests / min(seconds, _SECONDS + 1),
+            speed=octets / min(seconds, _SECONDS + 1),
+            machine=(after.machine - before.machine) / per,
+            front=(after.front - before.front) / per,
+            back=(after.back - before.back) / per,
+            share=(after.sent - before.sent) / max(octets, 1),
+            errors=errors,
+        )
+
+    def _wrk(self, work: Work, way: str, front: str, holder: str) -> subprocess.Popen[bytes]:
+        path = f"/{holder}/{work.file}"
+        target = url(holder, 4, path, ORIGIN_PORT) if way == "direct" else url(front, 4, path)
+        load = [f"-c{work.connections}", "-t1", f"-d{_SECONDS}", "--timeout", "5"]
+        return self.lab.popen(CLIENT, ["wrk", *load, *work.options, target])
+
+    def _counters(self) -> Counters:
+        front, holder = _PAIRS[0]
+        shown = run(self.lab.command(front, ["ip", "-s", "-j", "link", "show", "eth0"]))
+        return Counters(
+            _machine(),
+            _process(self.lab.daemon_pid(front)),
+            _process(self.lab.daemon_pid(holder)),
+            json.loads(shown)[0]["stats64"]["tx"]["bytes"],
+        )
+
+
+def _machine() -> float:
+    """
+    Microseconds that all processors have worked.
+    """
+    with open("/proc/stat") as stat:
+        user, nice, system, _, _, irq, softirq, *_ = map(int, stat.readline().split()[1:])
+    return (user + nice + system + irq + softirq) * _TICK
+
+
+def _process(pid: int | None) -> float:
+    """
+    Microseconds that a process has worked.
+    """
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * _TICK
+
+
+# -- the report --------------------------------------------------------------------------------
+
+
+@frozen
+class Figure:
+    """
+    A line of the report.
+
+    @ivar key: what it is called in the JSON object, after the work's key and the way.
+    @ivar of: gives the value of one run.
+    @ivar btcp_only: it means nothing for a direct connection.
+    """
+
+    name: str
+    key: str
+    of: Callable[[Measured], float]
+    form: str = "{:,.0f}"
+    btcp_only: bool = False
+
+
+_RATE = Figure("requests/s", "per_s", lambda m: m.rate)
+_SPEED = Figure("MB/s", "mb_per_s", lambda m: m.speed / _MEGABYTE)
+_CPU = Figure("CPU of the machine, us/request", "cpu_us", lambda m: m.machine)
+_FRONT = Figure("CPU of the front-end's daemon, us/request", "front_us", lambda m: m.front, "{:,.0f}", True)
+_BACK = Figure("CPU of the back-end's daemon, us/request", "back_us", lambda m: m.back, "{:,.0f}", True)
+_SHARE = Figure("left the front-end, of what was delivered", "front_share", lambda m: m.share, "{:.2%}", True)
+
+_FIGURES = {
+    "new": (_RATE, _CPU),
+    "new_one": (_RATE, _CPU, _FRONT, _BACK, _SHARE),
+    "kept": (_RATE, _CPU),
+    "bulk": (_SPEED, _CPU),
+    "bulk_one": (_SPEED, _CPU, _FRONT, _BACK, _SHARE),
+}
+
+
+def _spread(figure: Figure, runs: Sequence[Measured]) -> str:
+    values = [figure.of(one) for one in runs]
+    middle, least, most = map(figure.form.format, (median(values), min(values), max(values)))
+    return f"{middle} ({least} - {most})"
+
+
+def report(runs: dict[tuple[str, str], list[Measured]]) -> str:
+    """
+    @return: a table for people, and below it one line for programs.
+    """
+    rows: list[tuple[object, ...]] = [("", "direct", "BTCP", "BTCP / direct")]
+    flat: dict[str, float | str | None] = {}
+    for work in WORKS:
+        rows.append((work.name.upper(), "", "", ""))
+        ways = {way: runs[work.key, way] for way in ("direct", "btcp")}
+        errors = {way: _complaint(found) for way, found in ways.items()}
+        for figure in _FIGURES[work.key]:
+            cells, medians = [], []
+            for way, found in ways.items():
+                shown = not (figure.btcp_only and way == "direct")
+                good = shown and not errors[way]
+                cells.append(_spread(figure, found) if good else errors[way] if shown else "-")
+                value = median(map(figure.of, found)) if good else None
+                medians.append(value)
+                if shown:
+                    flat[f"{work.key}_{way}_{figure.key}"] = value and round(value, 4)
+            direct, btcp = medians
+            rows.append((figure.name, *cells, f"{btcp / direct:.2f}" if btcp and direct else ""))
+        flat |= {f"{work.key}_{way}_errors": error for way, error in errors.items() if error}
+    return f"{table(rows)}\n\n{json.dumps(flat)}"
+
+
+def _complaint(runs: Sequence[Measured]) -> str:
+    """
+    What went wrong in the first run with an error.
+    """
+    return next((f"errors: {one.errors}" for one in runs if one.errors), "")
+
+
+def main() -> int:
+    """
+    @return: the exit status.
+    """
+    if which("wrk", path=ENVIRONMENT["PATH"]) is None:
+        print("btcp: wrk is missing: apt-get install wrk", file=sys.stderr)
+        return 1
+    lab = Lab("bench", config={"datapath": "raw"})
+    try:
+        lab.up()
+        bench = Bench(lab)
+        for number in range(1, ROUNDS + 1):
+            bench.round()
+            print(f"round {number} of {ROUNDS}", file=sys.stderr)
+        print(f"{os.uname().release}, {os.cpu_count()} processors, median of {ROUNDS} (min - max)\n")
+        print(report(bench.runs))
+    except LabError as error:
+        print(f"btcp: {error}", file=sys.stderr)
+        return 1
+    finally:
+        lab.down()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

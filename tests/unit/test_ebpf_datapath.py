@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: MIT
+"""
+Tests for L{btcp.datapath.ebpf.datapath}, with an account of what a kernel would do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from errno import E2BIG
+from ipaddress import ip_address
+from typing import cast
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from btcp.datapath.ebpf.abi import COUNTERS, Account
+from btcp.datapath.ebpf.adoption import Adoption
+from btcp.datapath.ebpf.datapath import EbpfDatapath
+from btcp.datapath.ebpf.programs import Programs
+from btcp.datapath.interface import Core, DatapathError, Movement, Shell
+from btcp.datapath.raw.datapath import TAP, RawDatapath
+from btcp.handoff.actions import Admit, Install, PassPacket, Remove, Retract
+from btcp.handoff.messages import Endpoint, Handoff
+from btcp.handoff.route import ENDING, EVERYTHING, Route
+from btcp.wire.segment import flow_key
+
+KEY = flow_key(ip_address("192.0.2.7").packed, 1000, ip_address("192.0.2.8").packed, 80)
+ORDER = Handoff(
+    id=1,
+    listener="web",
+    client=Endpoint(KEY[:4], 1000),
+    front=Endpoint(KEY[4:8], 80),
+    irs=1,
+    iss=2,
+    window=3,
+    mss=1460,
+    client_scale=9,
+    front_scale=7,
+    sack=True,
+    tsval=4,
+    front_tsval=5,
+    acked=0,
+    request=b"",
+)
+
+
+class FakePrograms:
+    """
+    What L{Programs} does, but for the kernel.
+
+    @ivar accounts: of the routes in the table.
+    @ivar punts: what each of them punts.
+    @ivar room: for so many routes.
+    @ivar passing: what passes as soon as the daemon has looked.
+    @ivar told: names of the calls that changed the table.
+    """
+
+    def __init__(self) -> None:
+        self.accounts: dict[bytes, Account] = {}
+        self.punts: dict[bytes, int] = {}
+        self.room = 3
+        self.passing: list[tuple[int, int]] = []
+        self.told: list[str] = []
+
+    def install(self, key: bytes, route: Route) -> None:
+        self.told.append("install")
+        if key not in self.accounts and len(self.accounts) == self.room:
+            raise OSError(E2BIG, "no room")
+        self.accounts[key] = Account(route.used, 0, 0, route.ack, route.end, route.progress)
+        self.punts[key] = route.punt
+
+    def amend(self, key: bytes, punt: int) -> bool:
+        self.told.append("amend")
+        if key in self.accounts:
+            self.punts[key] = punt
+        return key in self.accounts
+
+    def remove(self, key: bytes) -> None:
+        self.told.append("remove")
+        self.accounts.pop(key, None)
+
+    def account(self, key: bytes) -> Account | None:
+        found = self.accounts.get(key)
+        while found is not None and self.passing:
+            self.passes(key, *self.passing.pop())
+        return found
+
+    def passes(self, key: bytes, octets: int, ack: int, *, now: float = 0.0, end: int = 0) -> None:
+        """
+        A packet that the kernel moves.
+        """
+        if self.punts[key] == EVERYTHING:
+            return
+        old = self.accounts[key]
+        self.accounts[key] = Account(
+            max(now, old.used),
+            old.packets + 1,
+            old.octets + octets,
+            ack,
+            end or old.end,
+            old.progress or ack != old.ack,
+        )
+
+    def counters(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(COUNTERS)}
+
+
+class FakeRaw:
+    """
+    @ivar done: what the raw datapath was asked to do.
+    @ivar running: between start and stop.
+    """
+
+    def __init__(self) -> None:
+        self.done: list[Movement] = []
+        self.running = False
+
+    def start(self, core: Core, shell: Shell) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def perform(self, movement: Movement) -> None:
+        self.done.append(movement)
+
+
+class FakeAdoption:
+    """
+    @ivar device: where the program is attached.
+    @ivar admitted: the orders in the table.
+    @ivar room: for so many.
+    """
+
+    def __init__(self, room: int = 1, problem: str = "") -> None:
+        self.device: str | None = None
+        self.admitted: dict[bytes, Handoff] = {}
+        self.room = room
+        self._problem = problem
+
+    def set_up(self, tap: str) -> None:
+        if self._problem:
+            raise DatapathError(self._problem)
+        self.device = tap
+
+    def take_down(self) -> None:
+        self.device = None
+
+    def admit(self, key: bytes, order: Handoff) -> None:
+        if len(self.admitted) == self.room:
+            raise OSError(E2BIG, "no room")
+        self.admitted[key] = order
+
+    def retract(self, key: bytes) -> None:
+        self.admitted.pop(key, None)
+
+
+class FakeCore:
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+
+
+class DatapathTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.raw, self.programs, self.core = FakeRaw(), FakePrograms(), FakeCore()
+        self.datapath = self.make(None)
+        self.start(self.datapath)
+
+    def make(self, adoption: FakeAdoption | None) -> EbpfDatapath:
+        return EbpfDatapath(
+            cast(RawDatapath, self.raw),
+            cast(Programs, self.programs),
+            cast(Adoption | None, adoption),
+        )
+
+    def start(self, datapath: EbpfDatapath) -> None:
+        datapath.start(cast(Core, self.core), cast(Shell, None))
+
+    def route(self, number: int = 0, punt: int = ENDING) -> Route:
+        """
+        One of several, not installed.
+        """
+        key = KEY[:-4] + (1000 + number).to_bytes(2, "big") + KEY[-2:]
+        return Route(key, None, local=False, punt=punt, ack=100, end=200, now=1.0)
+
+    def installed(self, number: int = 0, punt: int = ENDING) -> Route:
+        route = self.route(number, punt)
+        self.datapath.perform(Install(route))
+        return route
+
+
+class AccountTests(DatapathTestCase):
+    def test_kernel_packets_count(self) -> None:
+        route = self.installed()
+        self.programs.passes(route.key, 1000, 150, now=2.0, end=1200)
+        self.programs.passes(route.key, 500, 160, now=3.0, end=1700)
+        self.assertEqual((route.packets, route.octets), (0, 0))
+        route.refresh()
+        self.assertEqual((route.packets, route.octets, route.ack), (2, 1500, 160))
+        self.assertEqual((route.end, route.used, route.progress), (1700, 3.0, True))
+
+    def test_each_packet_counts_once(self) -> None:
+        route = self.installed()
+        for _ in range(3):
+            self.programs.passes(route.key, 10, 100)
+            route.refresh()
+            route.refresh()
+        self.assertEqual((route.packets, route.octets, route.progress), (3, 30, False))
+
+    def test_both_add_up(self) -> None:
+        """
+        What came up and what did not, whichever was first.
+        """
+        route = self.installed()
+        self.programs.passes(route.key, 10, 300)
+        route.packets, route.octets, route.ack, route.used = 5, 50, 250, 9.0
+        route.refresh()
+        self.assertEqual((route.packets, route.octets), (6, 60))
+        self.assertEqual((route.ack, route.used), (300, 9.0))
+        route.ack = 400
+        route.refresh()
+        self.assertEqual((route.packets, route.ack), (6, 400))
+
+    def test_numbers_wrap(self) -> None:
+        route = self.route()
+        route.ack, route.end = 2**32 - 10, 2**32 - 10
+        self.datapath.perform(Install(route))
+        self.programs.passes(route.key, 20, 10, end=10)
+        route.refresh()
+        self.assertEqual((route.ack, route.end), (10, 10))
+
+    def test_progress_stays(self) -> None:
+        route = self.route()
+        route.progress = True
+        self.datapath.perform(Install(route))
+        route.refresh()
+        self.assertTrue(route.progress)
+
+    def test_removed(self) -> None:
+        """
+        The kernel knows nothing of it any more; what was known stays.
+        """
+        route = self.installed()
+        self.programs.passes(route.key, 10, 150)
+        route.refresh()
+        self.datapath.perform(Remove(route.key))
+        route.refresh()
+        self.assertEqual((route.packets, route.octets, route.ack), (1, 10, 150))
+        self.assertEqual(self.programs.accounts, {})
+
+
+class AmendmentTests(DatapathTestCase):
+    def amend(self, route: Route, punt: int) -> None:
+        route.punt = punt
+        self.datapath.perform(Install(route))
+
+    def test_account_goes_on(self) -> None:
+        route = self.installed()
+        self.programs.passes(route.key, 10, 150)
+        self.amend(route, 0)
+        self.programs.passes(route.key, 20, 160)
+        route.refresh()
+        self.assertEqual((route.packets, route.octets, route.ack), (2, 30, 160))
+        self.assertEqual(self.programs.told, ["install", "amend"])
+
+    def test_nothing_is_lost(self) -> None:
+        """
+        A packet that passes just before the kernel hears that none is to pass.
+        """
+        route = self.installed()
+        self.programs.passing.append((10, 150))
+        route.refresh()
+        self.assertEqual(route.octets, 0)
+        self.amend(route, EVERYTHING)
+        self.assertEqual((route.octets, route.ack), (10, 150))
+
+    def test_and_back(self) -> None:
+        route = self.installed()
+        self.programs.passes(route.key, 10, 150)
+        self.amend(route, EVERYTHING)
+        self.programs.passes(route.key, 10, 160)
+        route.octets, route.ack = 15, 155  # in Python, meanwhile
+        self.amend(route, ENDING)
+        self.programs.passes(route.key, 10, 170)
+        route.refresh()
+        self.assertEqual((route.packets, route.octets, route.ack), (2, 25, 170))
+
+    def test_claim_is_replaced(self) -> None:
+        """
+        By a route with the same key, from the beginning.
+        """
+        claim = self.installed(punt=EVERYTHING)
+        route = self.installed()
+        self.programs.passes(route.key, 10, 150)
+        route.refresh()
+        claim.refresh()
+        self.assertEqual((route.octets, claim.octets), (10, 0))
+
+    def test_kernel_has_lost_it(self) -> None:
+        route = self.installed()
+        self.programs.accounts.clear()
+        self.amend(route, 0)
+        self.assertEqual(self.programs.punts[route.key], 0)
+        self.assertIn(route.key, self.programs.accounts)
+
+
+class FullTableTests(DatapathTestCase):
+    def test_raw_goes_on(self) -> None:
+        routes = [self.installed(number) for number in range(self.programs.room + 2)]
+        self.assertEqual(self.core.counters, {"ebpf.table-full": 2})
+        self.assertEqual([cast(Install, each).route for each in self.raw.done], routes)
+        for route in routes:
+            route.refresh()
+        self.assertEqual(len(self.programs.accounts), self.programs.room)
+
+    def test_room_again(self) -> None:
+        routes = [self.installed(number) for number in range(self.programs.room + 1)]
+        self.datapath.perform(Remove(routes[0].key))
+        self.datapath.perform(Install(routes[-1]))
+        self.programs.passes(routes[-1].key, 10, 150)
+        routes[-1].refresh()
+        self.assertEqual(routes[-1].octets, 10)
+
+    def test_known_ones_can_change(self) -> None:
+        routes = [self.installed(number) for number in range(self.programs.room)]
+        self.datapath.perform(Install(routes[0]))
+        self.assertEqual(self.core.counters, {})
+
+
+class AdmissionTests(DatapathTestCase):
+    def admitting(self, adoption: FakeAdoption) -> EbpfDatapath:
+        datapath = self.make(adoption)
+        self.start(datapath)
+        return datapath
+
+    def test_life(self) -> None:
+        adoption = FakeAdoption()
+        datapath = self.admitting(adoption)
+        self.assertEqual(adoption.device, TAP)
+        datapath.perform(Admit(KEY, ORDER))
+        self.assertEqual(adoption.admitted, {KEY: ORDER})
+        datapath.perform(Retract(KEY))
+        self.assertEqual(adoption.admitted, {})
+        datapath.stop()
+        self.assertEqual((adoption.device, self.raw.running), (None, False))
+
+    def test_no_room(self) -> None:
+        datapath = self.admitting(FakeAdoption(room=1))
+        for number in (1, 2):
+            key = KEY[:-1] + bytes((number,))
+            datapath.perform(Admit(key, evolve(ORDER, id=number)))
+        self.assertEqual(self.core.counters, {"ebpf.table-full": 1})
+
+    def test_cannot(self) -> None:
+        """
+        Then nothing is left behind.
+        """
+        self.assertRaises(DatapathError, self.admitting, FakeAdoption(problem="no"))
+        self.assertFalse(self.raw.running)
+
+    def test_replaying_datapath_is_not_asked(self) -> None:
+        self.datapath.perform(Admit(KEY, ORDER))
+        self.datapath.perform(Retract(KEY))
+        self.assertEqual(self.core.counters, {})
+
+
+class RawTests(DatapathTestCase):
+    def test_all_comes_to_raw(self) -> None:
+        route = self.route()
+        movements = [Install(route), PassPacket(b"", True), Remove(route.key)]
+        for each in movements:
+            self.datapath.perform(each)
+        self.assertEqual(self.raw.done, movements)
+        self.assertEqual(self.programs.told, ["install", "remove"])
+
+    def test_counters(self) -> None:
+        self.datapath.refresh()
+        self.assertEqual(self.core.counters["ebpf.sent"], COUNTERS.index("sent"))
+        self.assertEqual(set(self.core.counters), {f"ebpf.{name}" for name in COUNTERS})
