@@ -64,7 +64,7 @@ class Backlog:
         if self._full:
             self._held.append(data)
             self.octets += len(data)
-        else:
+        elif self._transport is not None:
             self._transport.write(data)
 
     def finish(self) -> None:

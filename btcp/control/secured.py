@@ -50,6 +50,9 @@ _FLAWS = {
     30: _STRANGE,
 }
 
+# OpenSSL's words about what cannot be a record's head, and about what is surely none.
+_NO_TLS = ("wrong version number", "http request")
+
 
 class MisnamedPeer(HelloRefused):
     """
@@ -124,7 +127,9 @@ class SecuredProtocol(ControlProtocol):
                 return Flaw("by-peer", f"the other side refuses us: {said}")
             if "did not return a certificate" in said:
                 return Flaw("no-certificate", "it shows no certificate")
-            return Flaw("handshake", f"it does not speak TLS 1.3 as we do: {said}")
+            if said in _NO_TLS:
+                return Flaw("plaintext", "it does not speak TLS: is 'insecure' configured there?")
+            return Flaw("handshake", f"the TLS handshake failed: {said}")
         if not self._shaken:
             return Flaw("unfinished", "it hung up during the TLS handshake")
         return None

@@ -14,6 +14,18 @@ _QUOTED = 8
 """Octets of the TCP header that every router quotes: ports and sequence number."""
 
 
+def _header(first: int) -> int:
+    """
+    @param first: octet of an IPv4 header.
+    @return: the octets of the header.
+    @raise Malformed: if there are no such headers.
+    """
+    size = (first & 15) * 4
+    if size < IPV4_HEADER:
+        raise Malformed("bad-ip-header")
+    return size
+
+
 class PacketTooBig:
     """
     A router's word about one of our packets.
@@ -32,7 +44,7 @@ class PacketTooBig:
         self.packet = packet
         version = packet[0] >> 4 if packet else 0
         if version == 4 and len(packet) >= IPV4_HEADER:
-            self._icmp = (packet[0] & 15) * 4
+            self._icmp = _header(packet[0])
             wanted = (_ICMP, b"\x03\x04", packet[9])
         elif version == 6 and len(packet) >= IPV6_HEADER:
             self._icmp = IPV6_HEADER
@@ -44,7 +56,7 @@ class PacketTooBig:
         self._inner = inner = self._icmp + _ICMP_HEADER
         if len(packet) < inner + IPV4_HEADER or packet[inner] >> 4 != version:
             raise Malformed("truncated")
-        self._tcp = inner + ((packet[inner] & 15) * 4 if version == 4 else IPV6_HEADER)
+        self._tcp = inner + (_header(packet[inner]) if version == 4 else IPV6_HEADER)
         if len(packet) < self._tcp + _QUOTED:
             raise Malformed("truncated")
         if packet[inner + (9 if version == 4 else 6)] != TCP:

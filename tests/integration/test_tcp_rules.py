@@ -19,7 +19,6 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.datapath.raw.datapath import TAP
-from btcp.lab.cluster import Lab
 from btcp.lab.topology import CLIENT, LISTEN_PORT, ORIGIN_PORT, ROUTER, SHARED, url
 from tests.claims.packets import MODULUS, Seen, between
 from tests.claims.scene import counts, emptied, end, sockets
@@ -163,7 +162,8 @@ class WindowTests(RulesTestCase):
         large = self.lab.content("/b/10m") + self.lab.content("/a/10m")
         target = url("a", family, "/b/upload/large")
         places = [(CLIENT, "eth0"), ("b", TAP)]
-        with recording(self.lab, places, "tcp", _HEADERS_ONLY) as tape:
+        answers = f"tcp src port {LISTEN_PORT} or tcp src port {ORIGIN_PORT}"
+        with recording(self.lab, places, answers, _HEADERS_ONLY) as tape:
             done = self.lab.exec(
                 CLIENT, ["curl", "-sS", "-m", "30", "-T", "-", target], stdin=large
             )
@@ -258,13 +258,13 @@ class PathTests(RulesTestCase):
 
 
 @cache
-def _odd_origins(lab: Lab) -> list[subprocess.Popen[bytes]]:
+def _odd_origins() -> list[subprocess.Popen[bytes]]:
     """
     Start them on all nodes.
 
     @return: what goes down with the lab.
     """
-    processes = []
+    lab, processes = _STAGE.lab(), []
     for node in lab.nodes:
         addresses = [lab.address(node, family) for family in _FAMILIES]
         argv = [sys.executable, odd_origin.__file__, *addresses, str(_ODD_ORIGIN)]
@@ -278,7 +278,7 @@ def _odd_origins(lab: Lab) -> list[subprocess.Popen[bytes]]:
 class ClosingTests(RulesTestCase):
     def setUp(self) -> None:
         super().setUp()
-        _odd_origins(self.lab)
+        _odd_origins()
         self.assertEqual(emptied(self.lab), dict.fromkeys(self.lab.nodes, _NOTHING))
 
     def each_way(self) -> Iterator[tuple[int, str, str]]:

@@ -194,6 +194,12 @@ class Outcome:
             CLIENT[version], target, self.scenario.client, browser, port
         )
 
+    def wait(self, browser: Browser) -> None:
+        """
+        Let time pass until the browser has everything.
+        """
+        self.clock.run(_LONG, lambda: browser.done)
+
     def rest(self) -> None:
         """
         Let so much time pass that all may be forgotten.

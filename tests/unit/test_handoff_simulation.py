@@ -6,7 +6,9 @@ mixed up, nobody complains, and in the end nobody remembers anything.
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
+from typing import Any
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -141,7 +143,7 @@ class EndTests(SynchronousTestCase):
         for seed in range(10):
             browser = Browser([Request(path=path, seed=seed)])
             connection = run.connect(browser)
-            run.clock.run(10, lambda browser=browser: browser.done)
+            run.wait(browser)
             self.assertEqual(connection.received, bytes(browser.expected))
             run.clock.run(0.05)
             run.client.connections.clear()  # the client's TIME-WAIT is over
@@ -173,7 +175,7 @@ class FailureTests(SynchronousTestCase):
         self.assertIn(address, [each.key[:4] for each in whole])
         self.assertEqual(outcome.resets, 0)
 
-    def replicated(self, **changes: object) -> Outcome:
+    def replicated(self, **changes: Any) -> Outcome:
         """
         A cluster of which any node can answer; c is asked first, then b, then a.
         """
@@ -263,8 +265,8 @@ class FailureTests(SynchronousTestCase):
         """
         for at in (0.01, 0.2):
             outcome = self.replicated(server_waits=0.1)
-            outcome.clock.call_later(at, lambda o=outcome: o.cluster.cut_link("a", "c"))
-            outcome.clock.call_later(0.5, lambda o=outcome: o.cluster.mend_link("a", "c"))
+            outcome.clock.call_later(at, partial(outcome.cluster.cut_link, "a", "c"))
+            outcome.clock.call_later(0.5, partial(outcome.cluster.mend_link, "a", "c"))
             self.served_by(self.run_with(outcome), "c")
 
     def test_half_closed_while_the_link_is_down(self) -> None:

@@ -51,16 +51,12 @@ def rebuilt(packet: bytes) -> bytes:
     """
     The packet as scapy writes it, what it quotes left as it is.
     """
-    if packet[0] >> 4 == 4:
-        parsed: Packet = IP(packet)
-        quoted = packet[28:]
-        parsed[ICMP].remove_payload()
-        del parsed.chksum, parsed[ICMP].chksum
+    quoted = packet[28:] if packet[0] >> 4 == 4 else packet[48:]
+    parsed: Packet = IP(packet[:28]) if packet[0] >> 4 == 4 else IPv6(packet[:48])
+    if IP in parsed:
+        del parsed.len, parsed.chksum, parsed[ICMP].chksum
     else:
-        parsed = IPv6(packet)
-        quoted = packet[48:]
-        parsed[ICMPv6PacketTooBig].remove_payload()
-        del parsed[ICMPv6PacketTooBig].cksum
+        del parsed.plen, parsed[ICMPv6PacketTooBig].cksum
     return bytes(parsed / quoted)
 
 
@@ -88,11 +84,12 @@ class PacketTooBigTests(SynchronousTestCase):
         for length in (28, 200, None):
             quoted = bytes(sent(FRONT, CLIENT))[:length]
             packet = PacketTooBig(told(quoted)).translated(TO_BACK, -6000)
-            parsed = IP(packet)
+            parsed = IP(packet[:28])
             self.assertEqual((parsed.src, parsed.dst), (ROUTER, BACK))
             self.assertEqual(parsed[ICMP].nexthopmtu, 1300)
             inner = bytes(sent(BACK, CLIENT, 8080, 2**32 - 1000))[:length]
             self.assertEqual(packet[28:56], inner[:28])
+            self.assertEqual(packet[56:], quoted[28:])
             self.assertEqual(rebuilt(packet), packet)
 
     def test_translated_six(self) -> None:

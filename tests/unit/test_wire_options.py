@@ -122,7 +122,8 @@ class SynOptionsTests(SynchronousTestCase):
         self.assertEqual(self.read(b"\x03\x03\xff\x01").scale, 14)
 
     def test_options_of_other_lengths_are_passed_over(self) -> None:
-        self.assertEqual(self.read(b"\x02\x03\x05\x03\x04\x07\x07\x04\x03\x01\x01\x01"), SynOptions())
+        octets = b"\x02\x03\x05\x03\x04\x07\x07\x04\x03\x01\x01\x01"
+        self.assertEqual(self.read(octets), SynOptions())
 
     def test_unknown_options_are_passed_over(self) -> None:
         fast_open = b"\x22\x0a" + bytes(8)

@@ -27,12 +27,13 @@ def scapy_intact(packet: bytes) -> bool:
     @return: whether scapy would have written the checksums that the packet has.
     """
     six = packet[0] >> 4 == 6
-    ip = IPv6(packet) if six else IP(packet)
+    ip: Any = IPv6(packet) if six else IP(packet)
     header = 40 if six else ip.ihl * 4
     segment = bytearray(packet[header:])
     check = int.from_bytes(segment[16:18], "big")
     segment[16:18] = b"\0\0"
-    summed = (in6_chksum if six else in4_chksum)(6, ip, bytes(segment))
+    work_out: Any = in6_chksum if six else in4_chksum
+    summed = work_out(6, ip, bytes(segment))
     return bool(summed == check and (six or checksum(packet[:header]) == 0))
 
 

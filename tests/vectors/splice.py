@@ -30,7 +30,7 @@ ENDS = {
 """Client, front-end, back-end."""
 PORTS = (51_515, 80, 8080)
 
-Options = list[tuple[str, Any]]
+Options = list[tuple[str | int, Any]]
 
 
 @frozen(kw_only=True)
@@ -144,7 +144,7 @@ class Packet:
         # RFC 9293's and RFC 8200's pseudo-header add up to the same.
         return 0xFFFF - checksum(addresses + length.to_bytes(4, "big") + b"\0\0\0\x06")
 
-    def _options(self) -> Iterator[tuple[str, Any]]:
+    def _options(self) -> Iterator[tuple[str | int, Any]]:
         for each in self.layout:
             if each == "ts":
                 yield "Timestamp", self.stamps

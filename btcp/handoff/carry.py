@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""
+What a back-end does with a connection from the splice to the end.
+"""
+
+from __future__ import annotations
+
+from btcp.handoff.actions import Install, Remove, Retract
+from btcp.handoff.context import Context
+from btcp.handoff.flows import AdoptedFlow
+from btcp.handoff.messages import Reason, Terminate
+from btcp.handoff.replay import Replay
+from btcp.handoff.route import ENDING, EVERYTHING, Route
+from btcp.handoff.states import ADOPT, Adopt, Progress
+from btcp.handoff.tables import AdoptedFlows, bound
+from btcp.handoff.timers import Timers
+from btcp.wire.segment import FIN, RST, SYN, Segment
+from btcp.wire.seqnum import add, distance
+
+_WINDOW = 1 << 16
+"""A FIN or RST is believed if its sequence number lies this far at most beyond
+what the local TCP acknowledged."""
+
+DOUBTFUL = 1.0
+"""Seconds without a packet, after a RST that the local TCP may or may not have
+believed, until it is made to say which; and again, until its silence says that the
+connection is gone."""
+
+
+class Carrying:
+    """
+    One half of L{btcp.handoff.adopt.Adopter}, which see.
+    """
+
+    def __init__(self, context: Context, timers: Timers[AdoptedFlow]) -> None:
+        self.context = context
+        self.timers = timers
+        self.flows = AdoptedFlows(context.settings.node)
+        # clients to reset if the front-end that they wait for has forgotten them
+        self._unanswered: dict[str, list[tuple[bytes, int]]] = {}
+        self._replay = Replay(context)
+        self._table = bound(ADOPT, self)
+
+    def step(self, flow: AdoptedFlow, event: Progress, detail: object) -> None:
+        """
+        Go by the table.
+        """
+        transition = self._table[flow.state].get(event)
+        if transition is None:
+            self.context.count(f"adopt.unexpected.{event.value.replace(' ', '-')}")
+            return
+        flow.state, action = transition
+        action(flow, detail)
+
+    def _to_client(self, flow: AdoptedFlow, segment: Segment) -> None:
+        route = flow.to_client
+        if flow.held and route is not None and route.octets:
+            # It had begun already when the datapath heard of it.
+            flow.held = False
+            self._punt(route, ENDING)
+        if route is None or flow.held:
+            self.context.count("adopt.held")
+            return
+        teardown, begun = flow.teardown, flow.teardown.begun
+        teardown.from_server(segment)
+        route.take(segment, self.context.now)
+        self.context.pass_on(segment, False)
+        self._after(flow, begun)
+
+    def _to_server(self, flow: AdoptedFlow, segment: Segment) -> None:
+        """
+        For a flow of our own, L{Acceptor} has accounted for the packet already.
+        """
+        route = flow.to_server
+        if flow.state is Adopt.CLOSED and segment.flags & SYN:
+            self.context.count("adopt.syn-after-close")
+            return
+        if route is None:
+            self.context.count("adopt.unexpected.segment")
+            return
+        teardown, begun = flow.teardown, flow.teardown.begun
+        if self._plausible(flow, segment):
+            teardown.from_client(segment)
+        if route.rewriter is None:
+            route.take(segment, self.context.now)
+        self.context.pass_on(segment, True)
+        self._after(flow, begun)
+
+    def _plausible(self, flow: AdoptedFlow, segment: Segment) -> bool:
+        """
+        A FIN far from where the local TCP stands would end the flow in our eyes only.
+        """
+        if not segment.flags & FIN or flow.teardown.client_fin is not None:
+            return True
+        flow.refresh()
+        assert flow.to_client is not None
+        near = 0 <= distance(flow.to_client.ack, segment.next) <= _WINDOW * 64
+        return near and segment.intact()
+
+    def _after(self, flow: AdoptedFlow, begun: bool) -> None:
+        if flow.state is Adopt.CLOSED:
+            return
+        if flow.teardown.begun and not begun:
+            self.step(flow, Progress.FIN, None)
+        if flow.teardown.over:
+            self.step(flow, Progress.BOTH_CLOSED, None)
+
+    def _watch_closing(self, flow: AdoptedFlow, _: None) -> None:
+        """
+        From the first FIN on, each acknowledgment may be the last: see them all.
+        """
+        for route in (flow.to_client, flow.to_server):
+            self._punt(route, EVERYTHING)
+        now = self.context.now
+        self.timers.set(flow, now + self.context.settings.periods.half_closed, now)
+
+    def _punt(self, route: Route | None, flags: int) -> None:
+        """
+        Have a datapath show us packets with these flags.
+        """
+        if route is not None and route.punt != flags:
+            route.punt = flags
+            self.context.actions.append(Install(route))
+
+    def _check_idle(self, flow: AdoptedFlow, _: None) -> None:
+        flow.refresh()
+        assert flow.to_client is not None and flow.to_server is not None
+        periods, now = self.context.settings.periods, self.context.now
+        closing = flow.state is Adopt.CLOSING
+        idle = periods.half_closed if closing else periods.established
+        used = max(flow.to_client.used, flow.to_server.used)
+        if used <= flow.doubted and not flow.tries:
+            flow.tries = 1
+            self._replay.probe(flow, flow.to_client.ack)
+            self.timers.set(flow, now + DOUBTFUL, now)
+        elif used <= flow.doubted:
+            self._report(flow, Reason.RESET_BY_CLIENT)
+            self._abort(flow, Reason.RESET_BY_CLIENT)
+        elif used + idle > now:
+            self.timers.set(flow, used + idle, now)
+        else:
+            self._reset_both(flow, Reason.IDLE)
+
+    def _terminate(self, flow: AdoptedFlow, _: None) -> None:
+        self._report(flow, Reason.CLOSED)
+        now = self.context.now
+        self.timers.set(flow, now + self.context.settings.periods.linger, now)
+
+    def _drop_reset(self, flow: AdoptedFlow, _: Segment) -> None:
+        """
+        The local TCP has forgotten the connection and a late duplicate of the
+        client's came.  The client, which may be in TIME-WAIT, is better off
+        without our reset (RFC 1337).
+        """
+        self.context.count("adopt.late-reset")
+
+    def _report(self, flow: AdoptedFlow, reason: Reason) -> None:
+        """
+        Claim 20: tell the front-end that it is over.
+        """
+        flow.refresh()
+        order, ends = flow.order, [0, 0]
+        if flow.to_client is not None:
+            ends = [flow.to_client.ack, add(flow.to_client.end, order.iss - flow.isn)]
+        message = Terminate(
+            front=flow.peer,
+            id=order.id,
+            reason=reason,
+            client_next=ends[0],
+            server_next=ends[1],
+        )
+        self.context.count(f"adopt.ended.{reason.value}")
+        self.context.to_front(flow.peer, message)
+
+    def _end_by_server(self, flow: AdoptedFlow, segment: Segment) -> None:
+        held = flow.held
+        self._to_client(flow, segment)
+        # Held, the client does not hear of it from us: so the front-end has to act.
+        self._report(flow, Reason.LINK_LOST if held else Reason.RESET_BY_ORIGIN)
+        self._free(flow)
+
+    def _end_by_client(self, flow: AdoptedFlow, segment: Segment) -> None:
+        self._to_server(flow, segment)
+        self._report(flow, Reason.RESET_BY_CLIENT)
+        self._free(flow)
+
+    def _abort(self, flow: AdoptedFlow, why: Reason) -> None:
+        """
+        Take the connection from the local TCP; the client is not told.
+        """
+        flow.refresh()
+        self.context.count(f"adopt.aborted.{why.value}")
+        expected = flow.to_client.ack if flow.to_client is not None else None
+        if expected is not None:
+            self._replay.reset(flow, expected)
+        else:  # how much of the request the local TCP took, nobody knows
+            for seq in (add(flow.order.irs, 1), flow.request_end):
+                self._replay.reset(flow, seq)
+        self._free(flow)
+
+    def _abort_both(self, flow: AdoptedFlow, why: Reason) -> None:
+        """
+        The front-end is gone; nobody but us can tell the client.
+        """
+        flow.refresh()
+        route = flow.to_client
+        if route is not None and route.octets:
+            self._reset_client(flow)
+        elif route is not None:
+            self._unanswered.setdefault(flow.peer, []).append(_client_end(route))
+        self._abort(flow, why)
+
+    def _stop(self, flow: AdoptedFlow, why: Reason) -> None:
+        """
+        If nothing of a response was sent, the front-end asks another node.
+        """
+        flow.refresh()
+        if flow.to_client is not None and flow.to_client.octets:
+            self._reset_client(flow)
+        self._report(flow, why)
+        self._abort(flow, why)
+
+    def _reset_client(self, flow: AdoptedFlow) -> None:
+        if flow.to_client is not None:
+            key, seq = _client_end(flow.to_client)
+            self.context.transmit(key, seq, 0, RST)
+
+    def _reset_both(self, flow: AdoptedFlow, why: Reason) -> None:
+        self._reset_client(flow)
+        self._report(flow, why)
+        self._abort(flow, why)
+
+    def _forget(self, flow: AdoptedFlow, _: object) -> None:
+        self._free(flow)
+
+    def _retract(self, flow: AdoptedFlow) -> None:
+        if flow.admitted:
+            flow.admitted = False
+            self.context.actions.append(Retract(flow.inbound))
+
+    def _free(self, flow: AdoptedFlow) -> None:
+        flow.state = Adopt.CLOSED
+        self._retract(flow)
+        self.timers.cancel(flow)
+        for key in self.flows.remove(flow):
+            self.context.actions.append(Remove(key))
+
+
+def _client_end(route: Route) -> tuple[bytes, int]:
+    """
+    @param route: of a response.
+    @return: the key of packets to the client, and the sequence number it expects.
+    """
+    assert route.rewriter is not None
+    splice = route.rewriter.splice
+    return splice.new, add(route.end, splice.seq)
