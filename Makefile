@@ -24,7 +24,7 @@ integration: $(BUILT)
 
 # A line for each claim: shown, or not and why.
 claims: $(BUILT)
-	$(PYTHON) -m tests --claims
+	$(PYTHON) -m tests.claims
 
 lint: $(READY)
 	$(PYTHON) -m ruff check

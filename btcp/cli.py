@@ -95,11 +95,14 @@ class Up(LabCommand):
     Bring a lab up and leave it standing.
     """
 
-    optFlags: ClassVar = [["no-daemons", "o", "Start the origins only."]]
+    optFlags: ClassVar = [
+        ["no-daemons", "o", "Start the origins only."],
+        ["tls", "t", "Encrypt and authenticate the control channel."],
+    ]
     optParameters: ClassVar = [["nodes", "n", "abc", "The nodes, a letter each."]]
 
     def run(self) -> int:
-        lab = Lab(self["prefix"], self["nodes"])
+        lab = Lab(self["prefix"], self["nodes"], tls=bool(self["tls"]))
         lab.up(daemons=not self["no-daemons"])
         print(status(lab))
         return 0

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from btcp.config import Config
 from btcp.control.commands import HandoffRefused
+from btcp.control.link import MISSED_HEARTBEATS
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
 from btcp.datapath.interface import Datapath
@@ -57,7 +58,13 @@ with a reset they believe, for the first may have had a number that was no more 
 log = Logger()
 
 
-def settings(config: Config, placement: Placement, secret: bytes, admits: bool) -> Settings:
+def settings(
+    config: Config,
+    placement: Placement,
+    silence: Callable[[str], float],
+    secret: bytes,
+    admits: bool,
+) -> Settings:
     """
     @return: what the core needs to know of the configuration.
     """
@@ -86,6 +93,8 @@ def settings(config: Config, placement: Placement, secret: bytes, admits: bool) 
         max_half_open=limits.half_open,
         max_request=limits.request,
         window_scale=config.window_scale,
+        silence=silence,
+        lease=MISSED_HEARTBEATS * config.control.heartbeat,
         admits=admits,
         secret=secret,
     )
@@ -129,7 +138,8 @@ class Node(MultiService):
         self._datapath = datapath
         policy = POLICIES[config.policy]()
         self._placement = Placement(config.partition, policy, config.node)
-        self.core = BottomTcp(settings(config, self._placement, secret, admits), capabilities)
+        known = settings(config, self._placement, self._silence, secret, admits)
+        self.core = BottomTcp(known, capabilities)
         self.peers = Peers(
             config,
             epoch=epoch,
@@ -289,6 +299,9 @@ class Node(MultiService):
     def _lose(self, node: str, restarted: bool = False) -> None:
         self._drop_replies(node)
         self.perform(self.core.peer_lost(node, self._clock(), restarted))
+
+    def _silence(self, node: str) -> float:
+        return self.peers.silence(node)
 
     def _drop_replies(self, node: str) -> None:
         for key in [key for key in self._replies if key[0] == node]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, ClassVar, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -102,6 +103,7 @@ class ControlProtocol(BoundedAMP):
     @ivar peer: who the other side is, once its Hello was accepted.
     @ivar dialed: the node that we dialed, L{None} if the other side did.
     @ivar rtt: smoothed round-trip time in seconds, L{None} before the first.
+    @ivar heard: when we asked the latest Ping that was answered.
     """
 
     def __init__(self, owner: LinkOwner, dialed: str | None = None) -> None:
@@ -109,6 +111,7 @@ class ControlProtocol(BoundedAMP):
         self.dialed = dialed
         self.peer: Identity | None = None
         self.rtt: float | None = None
+        self.heard = -inf
         self._owner = owner
         self._asking = 0
         self._pending = 0
@@ -135,6 +138,21 @@ class ControlProtocol(BoundedAMP):
 
         @raise HelloRefused: something says that it is not.
         """
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # see L{BoundedAMP}
+        """
+        The transport is gone.
+        """
+        if self.stage is Stage.GREETING:
+            self.unwelcome(reason.value)
+        super().connectionLost(reason)
+
+    def unwelcome(self, error: BaseException | None) -> None:
+        """
+        The other side ended what is not a link yet, and said nothing of why.
+        """
+        if self.dialed is not None:
+            self.complain("hung up before Hello; does it want TLS?", "control.hung-up")
 
     def ended(self, why: str) -> None:
         """
@@ -324,5 +342,6 @@ class ControlProtocol(BoundedAMP):
 
     def _alive(self, _: object, asked: float) -> None:
         self._silent_beats = 0
+        self.heard = asked
         sample = self.clock.seconds() - asked
         self.rtt = sample if self.rtt is None else self.rtt + (sample - self.rtt) / _SMOOTHING

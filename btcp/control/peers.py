@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from random import random
 from typing import Any, Protocol
 
@@ -369,6 +370,14 @@ class Peers(MultiService):
         if link.stage is Stage.UP:
             link.complain(f"Terminate: {failure.getErrorMessage()}", "control.terminate-error")
             peer.terminations.settle(batch)
+
+    def silence(self, node: str) -> float:
+        """
+        @return: seconds since we asked C{node} what it has answered: all it said
+            before it answered has arrived.  Infinite without a link.
+        """
+        link = self._peers[node].link
+        return inf if link is None else self.clock.seconds() - link.heard
 
     def states(self) -> dict[str, dict[str, object]]:
         """

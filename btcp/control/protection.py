@@ -14,8 +14,14 @@ from typing import Any, Protocol
 from twisted.application.internet import TimerService
 from twisted.application.service import Service
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import (
+    BufferingTLSTransport,
+    TLSMemoryBIOFactory,
+    TLSMemoryBIOProtocol,
+)
+from twisted.python.failure import Failure
 
 from btcp.config import Control
 from btcp.control.dialing import ControlFactory
@@ -137,11 +143,27 @@ class MutualTls(TimerService):
         return factory
 
 
+class _TlsTransport(BufferingTLSTransport):
+    """
+    Leaves no garbage behind.
+    """
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        As in L{BufferingTLSTransport}, but for asking OpenSSL whether the other side might
+        have had more to say.  It raises an exception then, whose traceback refers to itself
+        and to OpenSSL's 40 kB for this connection, until the garbage is collected.
+        """
+        self._lostTLSConnection = True
+        super().connectionLost(reason)
+
+
 class _TlsFactory(TLSMemoryBIOFactory):
     """
     @ivar look: called before each connection.
     """
 
+    protocol = _TlsTransport
     look: Callable[[], None]
 
     def buildProtocol(self, addr: Any) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]

@@ -11,11 +11,9 @@ from attrs import frozen
 from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from btcp.control.commands import HelloRefused
-from btcp.control.connection import Stage
 from btcp.control.link import GREETING_TIME, ControlProtocol
 from btcp.control.names import misnamed
 from btcp.control.trust import reason_of
@@ -38,16 +36,10 @@ _STRANGE = Flaw("wrong-authority", "its certificate is not signed by our authori
 
 # X509_V_ERR_* of OpenSSL's <openssl/x509_vfy.h>
 _FLAWS = {
-    2: _STRANGE,
-    7: _STRANGE,
-    9: Flaw("not-yet-valid", "its certificate is not yet valid"),
-    10: Flaw("expired", "its certificate has expired"),
-    18: _STRANGE,
-    19: _STRANGE,
-    20: _STRANGE,
-    21: _STRANGE,
+    **dict.fromkeys((2, 7, 18, 19, 20, 21, 30), _STRANGE),
+    9: Flaw("not-yet-valid", "its certificate, or its authority's, is not yet valid"),
+    10: Flaw("expired", "its certificate, or its authority's, has expired"),
     26: Flaw("wrong-purpose", "its certificate is not for both sides of a TLS connection"),
-    30: _STRANGE,
 }
 
 # OpenSSL's words about what cannot be a record's head, and about what is surely none.
@@ -108,15 +100,15 @@ class SecuredProtocol(ControlProtocol):
         if problem is not None:
             raise MisnamedPeer(problem)
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+    def unwelcome(self, error: BaseException | None) -> None:
         """
         Say why, if TLS is why.
         """
-        if self.stage is Stage.GREETING:
-            flaw = self._why(reason.value)
-            if flaw is not None:
-                self.complain(f"refused: {flaw.words}", f"{REFUSED}{flaw.name}")
-        super().connectionLost(reason)
+        flaw = self._why(error)
+        if flaw is not None:
+            self.complain(f"refused: {flaw.words}", f"{REFUSED}{flaw.name}")
+        else:
+            super().unwelcome(error)
 
     def _why(self, error: BaseException | None) -> Flaw | None:
         if self._flaw is not None:

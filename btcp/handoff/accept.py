@@ -17,6 +17,7 @@ from btcp.handoff.context import Context
 from btcp.handoff.flows import AcceptedFlow
 from btcp.handoff.fronttcp import FrontTcp
 from btcp.handoff.messages import Adopted, Reason, Terminate
+from btcp.handoff.reassembly import WINDOW
 from btcp.handoff.route import OPENING, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import ACCEPT, Accept, Arrival
@@ -24,11 +25,17 @@ from btcp.handoff.tables import AcceptedFlows, bound
 from btcp.handoff.timers import Timers
 from btcp.wire.options import SynOptions, locate
 from btcp.wire.segment import ACK, FIN, RST, SYN, Segment, flow_key, reversed_key
-from btcp.wire.seqnum import add, distance
+from btcp.wire.seqnum import add, distance, in_window
 
 _QUEUED = 64
 """Segments kept per flow while its handoff is under way; a window of full-sized
 ones is 24.  What does not fit was not acknowledged: the client sends it again."""
+
+
+_REACH = 1 << 20
+"""Octets that a client may be ahead of what we know of it while a handoff is under
+way, in both directions: the back-end speaks with it already.  Who is further off only
+guesses, and must not fill the queue or make us believe in a response."""
 
 
 class Local(Protocol):
@@ -77,6 +84,7 @@ class Acceptor:
         elif flow is None:
             self._listen(segment)
         else:
+            locate(segment)  # what cannot be rewritten is not kept for later either
             self.step(flow, _arrival(flow, segment), segment)
 
     def adopted(self, node: str, message: Adopted) -> None:
@@ -86,8 +94,13 @@ class Acceptor:
         flow = self.flows.by_number.get(message.id)
         if flow is None or flow.node != node:
             self._abandon_at(node, message.id)
-        elif flow.state is Accept.HANDING_OFF:
+        elif flow.state is not Accept.HANDING_OFF:
+            self.context.count("handoff.repeated-adoption")
+        elif len(message.address) == len(flow.client.address):
             self.step(flow, Arrival.ADOPTED, message)
+        else:  # of the other version of IP: nothing can be forwarded to it
+            self._abandon_at(node, message.id)
+            self.step(flow, Arrival.REFUSED, Reason.UNREACHABLE)
 
     def refused(self, node: str, number: int, reason: Reason) -> None:
         """
@@ -166,6 +179,9 @@ class Acceptor:
             acknowledged.
         """
         restart = not begun and _restartable(flow)
+        if why is Reason.LINK_LOST and flow.node is not None:
+            # If it is only out of sight, it has to know before it sees us again.
+            self._abandon_at(flow.node, flow.number)
         self.step(flow, Arrival.NODE_LOST if restart else Arrival.RESPONSE_LOST, why)
 
     # -- LISTEN, SYN-RECEIVED -------------------------------------------------
@@ -279,6 +295,15 @@ class Acceptor:
         self.context.count("accept.challenge")
         self._tcp.acknowledge(flow)
 
+    def _doubt_reset(self, flow: AcceptedFlow, segment: Segment) -> None:
+        """
+        RFC 5961, 3.2: only the very next number is believed.
+        """
+        if in_window(segment.seq, flow.received, WINDOW):
+            self._challenge(flow, segment)
+        else:
+            self.context.count("dropped.outside-window")
+
     def _forget(self, flow: AcceptedFlow, _: object) -> None:
         self._free(flow)
 
@@ -295,7 +320,9 @@ class Acceptor:
         self._try_next(flow, None)
 
     def _try_next(self, flow: AcceptedFlow, _: object) -> None:
-        self.flows.give(flow, None)
+        if flow.node is not None:
+            self._tcp.keep_time(flow)
+            self.flows.give(flow, None)
         if not flow.candidates:
             self.context.count("rejected.no-live-node")
             self.step(flow, Arrival.REJECTED, (503, "no node that holds this can answer now"))
@@ -304,7 +331,6 @@ class Acceptor:
         node = flow.candidates.popleft()
         self.flows.give(flow, node)
         self.timers.set(flow, context.now + context.settings.periods.handoff, context.now)
-        self._tcp.keep_time(flow)
         message = flow.handoff()
         context.count("handoff.local" if node == context.settings.node else "handoff.sent")
         context.to_back(node, message)
@@ -327,6 +353,11 @@ class Acceptor:
         self.context.to_back(node, message)
 
     def _queue(self, flow: AcceptedFlow, segment: Segment) -> None:
+        ahead = distance(flow.received, segment.seq)
+        answered = in_window(segment.ack, add(flow.iss, 1), _REACH)
+        if abs(ahead) > _REACH or not (answered or not segment.flags & ACK):
+            self.context.count("dropped.outside-window")
+            return
         # An ACK without data is news, though its number be old: it may have SACK blocks.
         news = not segment.size or distance(flow.received, segment.next) > 0
         flow.sacked |= locate(segment)[2] > 0
@@ -493,11 +524,13 @@ def _arrival(flow: AcceptedFlow, segment: Segment) -> Arrival:
     if flow.state is Accept.SYN_RECEIVED and flags & ACK and segment.ack != add(flow.iss, 1):
         return Arrival.BAD_ACK
     if flags & RST:
-        if flow.route is None and segment.seq != flow.received:
-            return Arrival.SEGMENT  # out of place: RFC 5961, 3; answered as such
-        return Arrival.RST
+        exact = segment.seq == add(flow.received, flow.client_fin)
+        # Of a flow that has a back-end, the back-end's TCP judges.
+        return Arrival.RST if exact or flow.route is not None else Arrival.STRAY_RST
     if flags & (SYN | ACK) == SYN:
         return Arrival.REPEATED_SYN if segment.seq == flow.irs else Arrival.SYN
+    if flow.state is Accept.SYN_RECEIVED and not flags & ACK:
+        return Arrival.BAD_ACK
     return Arrival.SEGMENT
 
 

@@ -170,7 +170,7 @@ class Adopter(Carrying):
                 self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
             elif flow.held or not (route.octets or flow.teardown.begun):
                 flow.held = held
-                self._punt(route, EVERYTHING if held or flow.teardown.begun else ENDING)
+                self._punt(route, EVERYTHING)
 
     def expire(self, flow: AdoptedFlow) -> None:
         """
@@ -338,7 +338,7 @@ class Adopter(Carrying):
                 )
             ),
             local=False,
-            punt=ENDING,
+            punt=ENDING if flow.peer == context.settings.node else EVERYTHING,
             ack=flow.request_end,
             end=add(flow.isn, 1),
             now=context.now,

@@ -58,14 +58,30 @@ class Carrying:
             # It had begun already when the datapath heard of it.
             flow.held = False
             self._punt(route, ENDING)
-        if route is None or flow.held:
+        if route is None or self._keeps(flow, segment):
             self.context.count("adopt.held")
             return
         teardown, begun = flow.teardown, flow.teardown.begun
         teardown.from_server(segment)
         route.take(segment, self.context.now)
         self.context.pass_on(segment, False)
+        if route.octets and not flow.teardown.begun:
+            self._punt(route, ENDING)
         self._after(flow, begun)
+
+    def _keeps(self, flow: AdoptedFlow, segment: Segment) -> bool:
+        """
+        Whether the client must not see this: it would begin a response, and the
+        front-end may have given us up and asked another node for it.
+        """
+        if flow.held:
+            return True
+        assert flow.to_client is not None
+        begins = not flow.to_client.octets and (segment.size or segment.flags & (FIN | RST))
+        settings = self.context.settings
+        if not begins or flow.peer == settings.node:
+            return False
+        return settings.silence(flow.peer) > settings.lease
 
     def _to_server(self, flow: AdoptedFlow, segment: Segment) -> None:
         """
@@ -173,7 +189,7 @@ class Carrying:
         self.context.to_front(flow.peer, message)
 
     def _end_by_server(self, flow: AdoptedFlow, segment: Segment) -> None:
-        held = flow.held
+        held = self._keeps(flow, segment)
         self._to_client(flow, segment)
         # Held, the client does not hear of it from us: so the front-end has to act.
         self._report(flow, Reason.LINK_LOST if held else Reason.RESET_BY_ORIGIN)

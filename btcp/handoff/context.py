@@ -58,6 +58,9 @@ class Settings:
     @ivar max_flows: bound of each half's table.
     @ivar max_half_open: bound on connections whose handshake is not complete.
     @ivar max_request: bound on the octets of a request's head.
+    @ivar silence: seconds since a peer was certainly there and knew that we are.
+    @ivar lease: a front-end that was silent for longer, in seconds, may have given
+        us up; in any shorter time it cannot have.
     @ivar admits: the datapath knows C{Admit}, so adoption needs no replay.
     @ivar window_scale: what every SYN/ACK promises.
     @ivar secret: 16 to 64 random octets; initial sequence numbers come from it.
@@ -72,6 +75,8 @@ class Settings:
     max_half_open: int = 16_384
     max_request: int = 16_384
     window_scale: int = 7
+    silence: Callable[[str], float] = lambda peer: 0.0
+    lease: float = inf
     admits: bool = False
     secret: bytes
 

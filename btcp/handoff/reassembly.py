@@ -16,14 +16,15 @@ SLACK = 128
 a larger scale the excess is dropped and sent again."""
 
 _PIECES = 64
-"""Bound on segments waiting for a gap to close; more are dropped and sent again."""
+"""Bound on segments waiting for a gap to close; more are dropped and sent again.  So
+are octets beyond a window's worth, which overlap others."""
 
 
 class RequestBuffer:
     """
     What the client sent from its initial sequence number on.
 
-    Where segments overlap, the octets that came first stay.
+    Where a segment overlaps what is in order already, the octets that came first stay.
 
     @ivar octets: in order, without a gap, from offset 0.
     """
@@ -45,11 +46,7 @@ class RequestBuffer:
             return None
         have = len(octets)
         if offset > have:
-            if len(self._early) >= _PIECES and offset not in self._early:
-                return None
-            if len(data) > len(self._early.get(offset, b"")):
-                self._early[offset] = bytes(data)
-            return b""
+            return b"" if self._keep(offset, data) else None
         octets += data[have - offset :]
         while self._early:
             first = min(self._early)
@@ -58,3 +55,18 @@ class RequestBuffer:
             piece = self._early.pop(first)
             octets += piece[len(octets) - first :]
         return bytes(octets[have:])
+
+    def _keep(self, offset: int, data: memoryview) -> bool:
+        """
+        @return: whether there was room.
+        """
+        early = self._early
+        known = len(early.get(offset, b""))
+        if len(data) <= known:
+            return True
+        if len(early) >= _PIECES and not known:
+            return False
+        if sum(map(len, early.values())) - known + len(data) > WINDOW + SLACK:
+            return False
+        early[offset] = bytes(data)
+        return True

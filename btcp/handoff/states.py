@@ -38,6 +38,7 @@ class Arrival(StrEnum):
     SEGMENT = "segment"
     BAD_ACK = "unacceptable ACK"
     RST = "RST"
+    STRAY_RST = "RST out of place"
     REQUEST = "request complete"
     REJECTED = "request rejected"
     ADOPTED = "Adopted"
@@ -108,6 +109,7 @@ ACCEPT: AcceptTable = {
         Arrival.REPEATED_SYN: (Accept.ESTABLISHED, "challenge"),
         Arrival.SEGMENT: (Accept.ESTABLISHED, "collect"),
         Arrival.RST: (Accept.CLOSED, "forget"),
+        Arrival.STRAY_RST: (Accept.ESTABLISHED, "doubt_reset"),
         Arrival.REQUEST: (Accept.HANDING_OFF, "hand_off"),
         Arrival.REJECTED: (Accept.ANSWERED, "answer"),
         Arrival.STOP: (Accept.CLOSED, "reset_client"),
@@ -118,6 +120,7 @@ ACCEPT: AcceptTable = {
         Arrival.REPEATED_SYN: (Accept.HANDING_OFF, "challenge"),
         Arrival.SEGMENT: (Accept.HANDING_OFF, "queue"),
         Arrival.RST: (Accept.CLOSED, "abandon"),
+        Arrival.STRAY_RST: (Accept.HANDING_OFF, "doubt_reset"),
         Arrival.REJECTED: (Accept.ANSWERED, "answer"),
         Arrival.ADOPTED: (Accept.FORWARDING, "splice"),
         Arrival.REFUSED: (Accept.HANDING_OFF, "try_next"),
@@ -143,6 +146,7 @@ ACCEPT: AcceptTable = {
         Arrival.REPEATED_SYN: (Accept.ANSWERED, "challenge"),
         Arrival.SEGMENT: (Accept.ANSWERED, "drain"),
         Arrival.RST: (Accept.CLOSED, "forget"),
+        Arrival.STRAY_RST: (Accept.ANSWERED, "doubt_reset"),
         Arrival.FINISHED: (Accept.CLOSED, "linger"),
         Arrival.STOP: (Accept.CLOSED, "reset_client"),
         Arrival.TIMEOUT: (Accept.ANSWERED, "repeat_answer"),

@@ -14,12 +14,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from attrs import define, field
 
 import btcp
+from btcp.control import authority
 from btcp.lab import origin, processes, topology
 from btcp.lab.capture import capture
 from btcp.lab.network import Network
@@ -54,11 +56,13 @@ class Lab:
     @ivar prefix: small letters and digits.
     @ivar nodes: the nodes' names, a letter of L{topology.NODES} each.
     @ivar config: top-level keys for every C{node.yaml}, see L{topology.node_yaml}.
+    @ivar tls: protect the control channel, with an authority of the lab's own.
     """
 
     prefix: str = field(default="btcp", validator=_valid)
     nodes: tuple[str, ...] = field(default="abc", converter=_names)
     config: Mapping[str, object] = field(factory=dict)
+    tls: bool = False
     _captures: Iterator[int] = field(factory=itertools.count, init=False)
 
     @classmethod
@@ -71,7 +75,8 @@ class Lab:
         hosts = cls(prefix).network.standing()
         if not hosts:
             raise LabError(f"no lab stands with prefix {prefix!r}: btcp lab up")
-        return cls(prefix, [host for host in hosts if host in topology.NODES])
+        nodes = [host for host in hosts if host in topology.NODES]
+        return cls(prefix, nodes, tls=cls(prefix).authority.exists())
 
     @property
     def network(self) -> Network:
@@ -86,6 +91,13 @@ class Lab:
         The lab's directory, gone when it is down.
         """
         return STATE / self.prefix
+
+    @property
+    def authority(self) -> Path:
+        """
+        What C{btcp ca init} made, if the lab has TLS.
+        """
+        return self.state / "authority"
 
     def home(self, node: str) -> Path:
         """
@@ -297,6 +309,11 @@ class Lab:
         for name in (*self.nodes, "commands", "captures"):
             (self.state / name).mkdir(parents=True)
         self.network.build()
+        if self.tls:
+            now = datetime.now(UTC)
+            authority.create(self.authority, authority.AUTHORITY_DAYS, now)
+            for node in self.nodes:
+                authority.issue(self.authority, node, authority.NODE_DAYS, now)
         content = self.state / "content"
         origin.write_content(content, self.nodes)
         for node in self.nodes:
@@ -312,11 +329,18 @@ class Lab:
         (home / "twistd.pid").unlink(missing_ok=True)
         (home / "btcp.sock").unlink(missing_ok=True)
         config = home / "node.yaml"
-        config.write_text(topology.node_yaml(node, home, self.nodes, self.config))
+        settings = self._protection(node) | dict(self.config)
+        config.write_text(topology.node_yaml(node, home, self.nodes, settings))
         twistd = [str(Path(sys.executable).with_name("twistd")), "--rundir", str(home)]
         files = ["--pidfile", str(home / "twistd.pid"), "--logfile", str(home / "twistd.log")]
         command = [*twistd, *files, "btcp", "-c", str(config), "--node", node]
         return self.popen(node, ["env", f"PYTHONPATH={_CODE}", *command])
+
+    def _protection(self, node: str) -> dict[str, object]:
+        if not self.tls:
+            return {}
+        files = {"certificate": "node.crt", "key": "node.key", "authority": "ca.crt"}
+        return {"control": {key: str(self.authority / node / name) for key, name in files.items()}}
 
     def _await_links(self, nodes: Sequence[str]) -> None:
         deadline = time.monotonic() + _DAEMON_PATIENCE

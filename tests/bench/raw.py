@@ -2,7 +2,8 @@
 """
 How fast the raw datapath is beside a direct connection; prints, asserts nothing.
 
-All of a cluster shares this one machine with its clients, so the figures are good for
+Two labs stand side by side: one where BTCP runs, and one where clients connect to the origins
+themselves.  All of a cluster shares this one machine with its clients, so the figures are good for
 comparing what was measured side by side in one run, and for nothing else.  The last line is a
 JSON object.
 """
@@ -34,7 +35,7 @@ _REST = 0.3
 _PAIRS = (("a", "b"), ("b", "c"), ("c", "a"))
 """Front-end, and the node that has the content."""
 
-_READ = re.compile(r"(\d+) requests in [\d.]+\w+, ([\d.]+)([KMG]?)B read")
+_READ = re.compile(r"(\d+) requests in ([\d.]+)s, ([\d.]+)([KMG]?)B read")
 
 _ERRORS = re.compile(r"Socket errors: .*|Non-2xx or 3xx responses: .*")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -42,6 +43,7 @@ _TICK = 1e6 / os.sysconf("SC_CLK_TCK")
 """Microseconds."""
 
 _MEGABYTE = 1e6
+_OBJECT = 10 << 20
 
 
 @frozen
@@ -113,62 +115,65 @@ class Counters:
 @define
 class Bench:
     """
-    Measurements in a standing lab.
+    Measurements in standing labs.
 
+    @ivar labs: by way, C{direct} and C{btcp}.
     @ivar runs: by work's key and way.
     """
 
-    lab: Lab
+    labs: dict[str, Lab]
     runs: dict[tuple[str, str], list[Measured]] = field(factory=dict)
 
     def round(self) -> None:
         """
-        Each work once, directly and by way of BTCP.
+        Each work once in each lab.
         """
         for work in WORKS:
-            for way in ("direct", "btcp"):
+            for way in self.labs:
                 self.runs.setdefault((work.key, way), []).append(self._measure(work, way))
                 time.sleep(_REST)
 
     def _measure(self, work: Work, way: str) -> Measured:
-        before, began = self._counters(), time.monotonic()
+        before = self._counters(way)
         running = [self._wrk(work, way, *pair) for pair in _PAIRS[: work.pairs]]
         said = [process.communicate()[0].decode() for process in running]
-        seconds, after = time.monotonic() - began, self._counters()
-        requests, octets = 0.0, 0.0
-        for text in said:
-            found = _READ.search(text)
+        after = self._counters(way)
+        finds = [_READ.search(text) for text in said]
+        errors = [error for text in said for error in _ERRORS.findall(text)]
+        requests = seconds = octets = 0.0
+        for found in finds:
             if found is None:
-                return Measured(0, 0, 0, 0, 0, 0, text.strip() or "wrk said nothing")
-            requests += int(found[1])
-            octets += float(found[2]) * _UNITS[found[3]]
-        if work.file == "10m":  # requests that did not end in time count as well
-            requests = octets / (10 << 20)
-        errors = "; ".join(error for text in said for error in _ERRORS.findall(text))
+                errors.append("wrk said nothing")
+                continue
+            seconds = max(seconds, float(found[2]))
+            # Objects that did not end in time count as well.
+            size = float(found[3]) * _UNITS[found[4]]
+            octets += size
+            requests += size / _OBJECT if work.file == "10m" else int(found[1])
         per = max(requests, 1e-9)
         return Measured(
-            rate=requests / min(seconds, _SECONDS + 1),
-            speed=octets / min(seconds, _SECONDS + 1),
+            rate=requests / max(seconds, 1e-9),
+            speed=octets / max(seconds, 1e-9),
             machine=(after.machine - before.machine) / per,
             front=(after.front - before.front) / per,
             back=(after.back - before.back) / per,
             share=(after.sent - before.sent) / max(octets, 1),
-            errors=errors,
+            errors="; ".join(errors),
         )
 
     def _wrk(self, work: Work, way: str, front: str, holder: str) -> subprocess.Popen[bytes]:
         path = f"/{holder}/{work.file}"
         target = url(holder, 4, path, ORIGIN_PORT) if way == "direct" else url(front, 4, path)
         load = [f"-c{work.connections}", "-t1", f"-d{_SECONDS}", "--timeout", "5"]
-        return self.lab.popen(CLIENT, ["wrk", *load, *work.options, target])
+        return self.labs[way].popen(CLIENT, ["wrk", *load, *work.options, target])
 
-    def _counters(self) -> Counters:
-        front, holder = _PAIRS[0]
-        shown = run(self.lab.command(front, ["ip", "-s", "-j", "link", "show", "eth0"]))
+    def _counters(self, way: str) -> Counters:
+        lab, (front, holder) = self.labs[way], _PAIRS[0]
+        shown = run(lab.command(front, ["ip", "-s", "-j", "link", "show", "eth0"]))
         return Counters(
             _machine(),
-            _process(self.lab.daemon_pid(front)),
-            _process(self.lab.daemon_pid(holder)),
+            _process(lab.daemon_pid(front)),
+            _process(lab.daemon_pid(holder)),
             json.loads(shown)[0]["stats64"]["tx"]["bytes"],
         )
 
@@ -184,8 +189,10 @@ def _machine() -> float:
 
 def _process(pid: int | None) -> float:
     """
-    Microseconds that a process has worked.
+    Microseconds that a process has worked, 0 if there is none.
     """
+    if pid is None:
+        return 0.0
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * _TICK
@@ -201,22 +208,22 @@ class Figure:
 
     @ivar key: what it is called in the JSON object, after the work's key and the way.
     @ivar of: gives the value of one run.
-    @ivar btcp_only: it means nothing for a direct connection.
+    @ivar only: of BTCP; it means nothing for a direct connection.
     """
 
     name: str
     key: str
     of: Callable[[Measured], float]
     form: str = "{:,.0f}"
-    btcp_only: bool = False
+    only: bool = False
 
 
 _RATE = Figure("requests/s", "per_s", lambda m: m.rate)
 _SPEED = Figure("MB/s", "mb_per_s", lambda m: m.speed / _MEGABYTE)
-_CPU = Figure("CPU of the machine, us/request", "cpu_us", lambda m: m.machine)
-_FRONT = Figure("CPU of the front-end's daemon, us/request", "front_us", lambda m: m.front, "{:,.0f}", True)
-_BACK = Figure("CPU of the back-end's daemon, us/request", "back_us", lambda m: m.back, "{:,.0f}", True)
-_SHARE = Figure("left the front-end, of what was delivered", "front_share", lambda m: m.share, "{:.2%}", True)
+_CPU = Figure("CPU of machine, us/request", "cpu_us", lambda m: m.machine)
+_FRONT = Figure("CPU of front-end's daemon", "front_us", lambda m: m.front, only=True)
+_BACK = Figure("CPU of back-end's daemon", "back_us", lambda m: m.back, only=True)
+_SHARE = Figure("bytes front-end sent/delivered", "front_share", lambda m: m.share, "{:.2%}", True)
 
 _FIGURES = {
     "new": (_RATE, _CPU),
@@ -246,7 +253,7 @@ def report(runs: dict[tuple[str, str], list[Measured]]) -> str:
         for figure in _FIGURES[work.key]:
             cells, medians = [], []
             for way, found in ways.items():
-                shown = not (figure.btcp_only and way == "direct")
+                shown = not (figure.only and way == "direct")
                 good = shown and not errors[way]
                 cells.append(_spread(figure, found) if good else errors[way] if shown else "-")
                 value = median(map(figure.of, found)) if good else None
@@ -273,20 +280,23 @@ def main() -> int:
     if which("wrk", path=ENVIRONMENT["PATH"]) is None:
         print("btcp: wrk is missing: apt-get install wrk", file=sys.stderr)
         return 1
-    lab = Lab("bench", config={"datapath": "raw"})
+    labs = {"direct": Lab("benchdirect"), "btcp": Lab("bench", config={"datapath": "raw"})}
+    bench = Bench(labs)
     try:
-        lab.up()
-        bench = Bench(lab)
+        for way, lab in labs.items():
+            lab.up(daemons=way == "btcp")
         for number in range(1, ROUNDS + 1):
             bench.round()
             print(f"round {number} of {ROUNDS}", file=sys.stderr)
-        print(f"{os.uname().release}, {os.cpu_count()} processors, median of {ROUNDS} (min - max)\n")
-        print(report(bench.runs))
     except LabError as error:
         print(f"btcp: {error}", file=sys.stderr)
         return 1
     finally:
-        lab.down()
+        for lab in labs.values():
+            lab.down()
+    print(f"Linux {os.uname().release}, {os.cpu_count()} processors")
+    print(f"the median of {ROUNDS} runs of {_SECONDS} s (the least - the most)\n")
+    print(report(bench.runs))
     return 0
 
 

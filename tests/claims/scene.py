@@ -146,7 +146,7 @@ def lossy() -> Scene:
 def _torn(lab: Lab, front: str, back: str, family: int) -> Connection:
     path = f"/{back}/10m"
     head = request(path, f"Range: bytes=0-{_MEGABYTE - 1}")
-    return _fetch(lab, front, back, family, head, lab.content(path)[:_MEGABYTE])
+    return fetch(lab, front, back, family, head, lab.content(path)[:_MEGABYTE])
 
 
 @cache
@@ -220,10 +220,16 @@ def _origin(lab: Lab, node: str, family: int) -> End:
 
 def _glance(lab: Lab, front: str, back: str, family: int) -> Connection:
     path = f"/{back}/{_SMALL}"
-    return _fetch(lab, front, back, family, request(path), lab.content(path))
+    return fetch(lab, front, back, family, request(path), lab.content(path))
 
 
-def _fetch(lab: Lab, front: str, back: str, family: int, head: bytes, content: bytes) -> Connection:
+def fetch(lab: Lab, front: str, back: str, family: int, head: bytes, content: bytes) -> Connection:
+    """
+    One request and its answer.
+
+    @param head: the request.
+    @param content: the body of the answer.
+    """
     with dial(lab, family, front) as connection:
         client = end(connection)
         _ask(connection, back, head, content)

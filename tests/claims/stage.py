@@ -19,6 +19,14 @@ from btcp.lab.cluster import Lab
 from btcp.lab.programs import missing
 from btcp.lab.topology import CLIENT, LISTEN_PORT
 
+IN_THE_OPEN: Mapping[str, object] = {
+    "datapath": "raw",
+    "adoption": "replay",
+    "control": {"insecure": True},
+}
+"""Everything is done where a capture sees it: by the method that the claims describe, and in
+plain words between the nodes."""
+
 PATIENCE = 20.0
 """Seconds for anything that a client waits for."""
 
@@ -37,10 +45,10 @@ class Stage:
 
     def __init__(self, prefix: str, config: Mapping[str, object] | None = None) -> None:
         """
-        @param config: as L{Lab.config}.
+        @param config: as L{Lab.config}; what it leaves out is L{IN_THE_OPEN}.
         """
         self._prefix = prefix
-        self._config = config or {}
+        self._config = {**IN_THE_OPEN, **(config or {})}
         self._lab: Lab | None = None
         self._problem: Exception | None = None
 

@@ -5,6 +5,7 @@ A TCP client whose every segment is as a test wants it.
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
 from collections.abc import Iterable, Sequence
@@ -18,13 +19,14 @@ from btcp.lab.cluster import Lab
 from btcp.lab.topology import CLIENT, LISTEN_PORT
 from tests.claims.stage import inside
 
-PORTS = range(20000, 30000)
-"""Those of the client's ports that its own TCP never chooses."""
+PORTS = range(25000, 30000)
+"""Those of the client's ports that its own TCP never has, not even in TIME-WAIT."""
 
 MODULUS = 1 << 32
 _PATIENCE = 10.0
+_port = itertools.cycle(PORTS)
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
-_OPTIONS = [("MSS", 1400), ("SAckOK", b""), ("NOP", None), ("WScale", 7)]
+OPTIONS: Sequence[tuple[Any, Any]] = [("MSS", 1400), ("SAckOK", b""), ("NOP", None), ("WScale", 7)]
 _GUARD = f"""
 table inet handmade {{
     chain output {{
@@ -54,7 +56,7 @@ class Client:
         """
         self._layer = IP if family == 4 else IPv6
         self._ends = lab.address(CLIENT, family), lab.address(host, family)
-        self._port = random.choice(PORTS)
+        self._port = next(_port)
         kind = socket.AF_INET if family == 4 else socket.AF_INET6
         self._out = inside(
             lab, CLIENT, lambda: socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -75,12 +77,20 @@ class Client:
         self._out.close()
         self._in.close()
 
+    def say_hello(self, flags: str = "S", options: Sequence[tuple[Any, Any]] = OPTIONS) -> Any:
+        """
+        Send the SYN.
+
+        @return: the TCP layer of the answer.
+        """
+        self._send(flags, self._first, 0, options=options)
+        return self._receive()
+
     def connect(self) -> None:
         """
         SYN, SYN/ACK, ACK.
         """
-        self._send("S", self._first, 0, options=_OPTIONS)
-        answer = self._receive()
+        answer = self.say_hello()
         assert str(answer.flags) == "SA", answer.summary()
         assert answer.ack == (self._first + 1) % MODULUS, answer.summary()
         self._next = (answer.seq + 1) % MODULUS
@@ -133,7 +143,7 @@ class Client:
         seq: int,
         ack: int,
         data: bytes = b"",
-        options: Sequence[tuple[str, Any]] = (),
+        options: Sequence[tuple[Any, Any]] = (),
     ) -> None:
         source, destination = self._ends
         tcp = TCP(sport=self._port, dport=LISTEN_PORT, seq=seq, ack=ack, flags=flags, window=512)

@@ -150,7 +150,7 @@ class Frames:
         # Built by hand: scapy would put the options in order.
         header = bytes(self._tcp(flags, dataofs=5 + len(area) // 4))
         version = self._version()
-        said = {"proto": 6} if version == 4 else {"nh": 6}
+        said: dict[str, Any] = {"proto": 6} if version == 4 else {"nh": 6}
         return self._ip(version, **said) / Raw(header[:20] + area)
 
     def syn_with_data(self) -> Packet:

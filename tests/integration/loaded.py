@@ -145,6 +145,12 @@ class Loaded:
             return False
         return True
 
+    def steps(self, name: str) -> int:
+        """
+        @return: how many instructions the verifier had to look at.
+        """
+        return self._object.steps(name)
+
     def nanoseconds(self, name: str, octets: bytes, repeat: int = 1_000_000) -> int:
         """
         @return: how long a program takes for a frame, on average.

@@ -29,35 +29,39 @@ RESETS = (
 _standing: dict[str, tuple[Lab, Mapping[str, object]]] = {}
 
 
-def _stand(config: Mapping[str, object]) -> Lab:
+def _stand(prefix: str, config: Mapping[str, object], tls: bool) -> Lab:
     """
     @return: a lab with this configuration.  The first module that wants another one takes it
         down; the end of the process takes the last one down.
     """
-    if PREFIX in _standing:
-        lab, its = _standing[PREFIX]
+    if prefix in _standing:
+        lab, its = _standing[prefix]
         if its is config:
             return lab
-        _take_down()
-    lab = Lab(PREFIX, config=config)
+    _take_down()
+    lab = Lab(prefix, config=config, tls=tls)
     lab.up()
-    _standing[PREFIX] = lab, config
+    _standing[prefix] = lab, config
     return lab
 
 
 @atexit.register
 def _take_down() -> None:
-    if PREFIX in _standing:
-        _standing.pop(PREFIX)[0].down()
+    while _standing:
+        _standing.popitem()[1][0].down()
 
 
 class ClusterTestCase(SynchronousTestCase):
     """
     @cvar config: top-level keys of the nodes' configuration; the tests that share the mapping
         share the lab.
+    @cvar prefix: of the lab.
+    @cvar tls: whether the control channel is protected.
     @ivar lab: stands, with a daemon on each node.
     """
 
+    prefix: ClassVar[str] = PREFIX
+    tls: ClassVar[bool] = False
     config: ClassVar[Mapping[str, object]]
     lab: Lab
 
@@ -65,7 +69,7 @@ class ClusterTestCase(SynchronousTestCase):
         lacks = missing()
         if lacks:
             raise SkipTest("; ".join(lacks))
-        self.lab = _stand(self.config)
+        self.lab = _stand(self.prefix, self.config, self.tls)
         down = [node for node in self.lab.nodes if self.lab.daemon_pid(node) is None]
         if down:
             self.lab.start_daemon(*down)

@@ -38,6 +38,7 @@ STRUCTURES = {
         abi.ADOPTION,
         "tsval tsecr mss own_scale client_scale scaling sack timestamps zero",
     ),
+    "amendment": (abi.AMENDMENT, "key punt"),
     "settings": (abi.SETTINGS, "tap"),
 }
 
@@ -194,7 +195,12 @@ class PackingTests(AbiTestCase):
         self.assertEqual(self.number(packed, rule, "rule.rewrites"), 1)
 
     def test_no_rule(self) -> None:
+        """
+        Then the key is the packet's own: the programs compare the client's end.
+        """
         packed = self._route(None)
+        key = abi.pack_key(flow_key(CLIENT, 1000, FRONT, 80))
+        self.assertEqual(self.value(packed, "route.rule", "rule.to"), key)
         self.assertEqual(self.number(packed, "route.rule", "rule.rewrites"), 0)
         self.assertEqual(self.number(packed, "route.rule", "rule.punt"), 0x07)
         self.assertEqual(self.number(packed, "route.rule", "rule.local"), 1)

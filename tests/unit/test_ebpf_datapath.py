@@ -367,7 +367,7 @@ class AdmissionTests(DatapathTestCase):
 class RawTests(DatapathTestCase):
     def test_all_comes_to_raw(self) -> None:
         route = self.route()
-        movements = [Install(route), PassPacket(b"", True), Remove(route.key)]
+        movements: list[Movement] = [Install(route), PassPacket(b"", True), Remove(route.key)]
         for each in movements:
             self.datapath.perform(each)
         self.assertEqual(self.raw.done, movements)

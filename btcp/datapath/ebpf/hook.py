@@ -36,6 +36,7 @@ class Hook:
     def __init__(self, library: Library, device_index: int) -> None:
         self._library = library
         self._index = device_index
+        self._attached = False
         self._ours = False
 
     def attach(self, direction: int, program: int) -> None:
@@ -47,6 +48,7 @@ class Hook:
             ours would be.
         """
         left = self._left(direction)
+        self._attached = True
         hook = self._hook(direction)
         try:
             self._library.call("bpf_tc_hook_create", byref(hook))
@@ -67,7 +69,7 @@ class Hook:
         """
         if not self._left(direction):
             return False
-        self._ours = True
+        self._ours |= not self._attached
         options = OptionsRecord(sizeof(OptionsRecord), 0, 0, 0, _HANDLE, _PRIORITY)
         try:
             self._library.call("bpf_tc_detach", byref(self._hook(direction)), byref(options))

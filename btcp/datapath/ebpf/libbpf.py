@@ -6,6 +6,7 @@ As much of libbpf 1.x as the datapath needs, with types and exceptions.
 from __future__ import annotations
 
 import os
+import sys
 from ctypes import (
     CDLL,
     POINTER,
@@ -33,6 +34,9 @@ _LIBRARY = "libbpf.so.1"
 
 _HEADROOM = 256
 """Octets by which a program might make a packet longer."""
+
+_VERIFIED = 216
+"""Where C{verified_insns} is in C{struct bpf_prog_info} (linux/bpf.h, Linux 5.16)."""
 
 
 class HookRecord(Structure):
@@ -97,6 +101,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(_TestRun))),
     "bpf_tc_hook_create": (c_int, (POINTER(HookRecord),)),
     "bpf_tc_hook_destroy": (c_int, (POINTER(HookRecord),)),
@@ -278,6 +283,17 @@ class Object:
         self._library.call("bpf_prog_test_run_opts", self.program(name), byref(run))
         left = b"" if output is None else output.raw[: run.data_size_out]
         return Run(run.retval, left, run.duration)
+
+    def steps(self, name: str) -> int:
+        """
+        @return: how many instructions of a program of the loaded object the verifier had to
+            look at; it gives up at a million.
+        """
+        info = create_string_buffer(_VERIFIED + 4)
+        size = c_uint32(len(info))
+        fd = self.program(name)
+        self._library.call("bpf_obj_get_info_by_fd", fd, addressof(info), byref(size))
+        return int.from_bytes(info.raw[_VERIFIED:], sys.byteorder)
 
     def _map(self, name: str) -> Any:
         return self._library.call("bpf_object__find_map_by_name", self._object, name.encode())

@@ -63,8 +63,12 @@ class Programs:
         """
         @raise DatapathError: if the host cannot.
         """
+        try:
+            index = if_nametoindex(self._device)
+        except OSError as problem:
+            raise DatapathError(f"device {self._device}: {problem}") from problem
         loaded = self.load()
-        self._hook = Hook(self._library, if_nametoindex(self._device))
+        self._hook = Hook(self._library, index)
         try:
             self._hook.attach(INGRESS, loaded.program("btcp_ingress"))
             self._hook.attach(EGRESS, loaded.program("btcp_egress"))

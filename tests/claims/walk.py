@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""
+Capture one handoff in a lab and explain it: C{python -m tests.claims.walk}, as root, writes
+C{docs/captures/handoff.pcapng} and C{docs/walk-of-a-handoff.md} anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from attrs import frozen
+from scapy.utils import PcapNgWriter
+
+from btcp.datapath.raw.datapath import TAP
+from btcp.lab.topology import CLIENT, CONTROL_PORT
+from tests.claims.channel import Said
+from tests.claims.evidence import Evidence
+from tests.claims.packets import MODULUS, Seen, of
+from tests.claims.scene import Scene, emptied, fetch, hardware_addresses
+from tests.claims.stage import Stage, request
+from tests.claims.tape import Place, recording
+
+_ROOT = Path(__file__).parents[2]
+_CAPTURE = _ROOT / "docs/captures/handoff.pcapng"
+_PAGE = _ROOT / "docs/walk-of-a-handoff.md"
+_TEMPLATE = Path(__file__).with_name("walk.md.in")
+_FRONT, _BACK = "a", "b"
+_PLACES = ((CLIENT, "eth0"), (_FRONT, "eth0"), (_BACK, "eth0"), (_BACK, TAP))
+
+
+@frozen
+class Step:
+    """
+    A packet at one of the places.
+
+    @ivar what: what happens there.
+    """
+
+    place: Place
+    packet: Seen
+    what: str
+
+
+class Walk:
+    """
+    @ivar steps: in order; the first is packet 1 of the capture.
+    """
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        found = [*self._carried(), *self._control()]
+        self.steps = sorted(found, key=lambda step: step.packet.time)
+
+    def _carried(self) -> Iterable[Step]:
+        """
+        The packets of the connection, wherever they were seen.
+        """
+        it = self.evidence.connection
+        for place in _PLACES:
+            for packet in of(self.evidence.scene.tape.at(*place), it.client):
+                yield Step(place, packet, self._what(place, packet))
+
+    def _control(self) -> Iterable[Step]:
+        """
+        The messages about it, as they left and came at the front-end.
+        """
+        place = _FRONT, "eth0"
+        channel = self.evidence.channel
+        end = self.evidence.end[0]
+        said = {
+            self.evidence.request: "**Handoff**: adopt this connection",
+            self.evidence.reply: "**Adopted**: it is mine",
+            end: "**Terminate**: it is over",
+            channel.answer(end): "answer to Terminate",
+        }
+        for each, what in said.items():
+            yield Step(place, self._segment(each), what)
+
+    def _segment(self, said: Said) -> Seen:
+        packets = self.evidence.scene.tape.at(_FRONT)
+        return next(
+            each for each in packets if each.time == said.time and CONTROL_PORT in _ports(each)
+        )
+
+    def _what(self, place: Place, packet: Seen) -> str:
+        it, addresses = self.evidence.connection, self.evidence.scene.addresses
+        roles: Mapping[tuple[str, str, str], str] = {
+            (CLIENT, it.client[0], it.at_front[0]): "the client sends",
+            (CLIENT, it.at_front[0], it.client[0]): "the client gets",
+            (_FRONT, it.client[0], it.at_front[0]): f"comes to {_FRONT}",
+            (_FRONT, it.at_front[0], it.client[0]): f"{_FRONT} says itself",
+            (_FRONT, it.client[0], it.at_back[0]): f"{_FRONT} forwards: ack − d, TSecr − t",
+            (_BACK, it.client[0], it.at_back[0]): f"comes to {_BACK}",
+            (_BACK, it.at_front[0], it.client[0]): f"{_BACK} says it in {_FRONT}'s name",
+        }
+        if place[1] != TAP:
+            return roles[place[0], packet.source[0], packet.destination[0]]
+        if packet.source == it.at_back:
+            return f"caught from {_BACK}'s TCP"
+        if packet.frame.dst == addresses[_BACK, TAP]:
+            return f"given to {_BACK}'s TCP"
+        return f"taken before {_BACK}'s TCP"
+
+    def table(self, of_interest: Callable[[Step], bool]) -> str:
+        """
+        Rows for some of the steps.
+        """
+        start = self.steps[0].packet.time
+        lines = [
+            "| # | ms | where | what | from → to | packet |",
+            "|---:|---:|---|---|---|---|",
+        ]
+        for number, step in enumerate(self.steps, 1):
+            if of_interest(step):
+                cells = [
+                    str(number),
+                    f"{(step.packet.time - start) * 1000:.3f}",
+                    " ".join(step.place),
+                    step.what,
+                    " → ".join(f"{end[0]}:{end[1]}" for end in step.packet.ends),
+                    _summary(step.packet),
+                ]
+                lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> None:
+        """
+        Write the capture: an interface for each place, a comment for each packet.
+        """
+        with PcapNgWriter(str(path)) as writer:
+            for step in self.steps:
+                frame = step.packet.frame.copy()
+                frame.time = step.packet.frame.time
+                frame.sniffed_on = " ".join(step.place)
+                frame.comments = [step.what.replace("*", "").encode()]
+                writer.write(frame)
+
+
+def _ports(packet: Seen) -> tuple[int, int]:
+    return packet.source[1], packet.destination[1]
+
+
+_FLAGS = {"S": "SYN", "A": "ACK", "P": "PSH", "F": "FIN", "R": "RST"}
+
+
+def _summary(packet: Seen) -> str:
+    if CONTROL_PORT in _ports(packet):
+        return f"{len(packet.payload)} octets of AMP"
+    names = ",".join(_FLAGS[letter] for letter in packet.flags if letter != "P")
+    words = [names, f"seq {packet.seq}"]
+    if "A" in packet.flags:
+        words.append(f"ack {packet.ack}")
+    if packet.payload:
+        words.append(f"{len(packet.payload)} octets")
+    if "Timestamp" in packet.options:
+        words.append("TS {} {}".format(*packet.timestamps))
+    return ", ".join(words)
+
+
+def capture(stage: Stage) -> Evidence:
+    """
+    Have one connection handed off.
+    """
+    lab = stage.lab()
+    lab.offload(False, checksums=False)
+    path = f"/{_BACK}/1k"
+    with recording(lab, _PLACES) as tape:
+        connection = fetch(lab, _FRONT, _BACK, 4, request(path), lab.content(path))
+        freed = emptied(lab)
+    return Evidence(Scene(lab, tape, [connection], [], hardware_addresses(lab), freed), connection)
+
+
+def page(walk: Walk) -> str:
+    """
+    The template, filled in with what was captured.
+    """
+    evidence = walk.evidence
+    it, order = evidence.connection, evidence.handoff
+    asked, replied = evidence.request.time, evidence.reply.time
+    closing = next(each.time for each in evidence.sent if "F" in each.flags)
+
+    def control(step: Step) -> bool:
+        return CONTROL_PORT in _ports(step.packet)
+
+    def replay(step: Step) -> bool:
+        mine = step.packet in evidence.injected + evidence.caught
+        return mine and step.packet.time < evidence.spoken[0].time + 1e-9
+
+    def middle(step: Step) -> bool:
+        later = step.packet.time > asked and not control(step) and not replay(step)
+        return later and step.packet.time < closing
+
+    spoken = next(each for each in evidence.spoken if each.payload)
+    got = next(each for each in evidence.received if each.payload)
+    last = evidence.later[0]
+    return _TEMPLATE.read_text().format(
+        client=it.client[0],
+        client_port=it.client[1],
+        front=it.at_front[0],
+        back=it.at_back[0],
+        packets=len(walk.steps),
+        opening=walk.table(lambda step: step.packet.time < asked and not control(step)),
+        request_message=walk.table(lambda step: control(step) and step.packet.time <= asked),
+        replay=walk.table(replay),
+        reply_message=walk.table(lambda step: control(step) and asked < step.packet.time <= replied),
+        middle=walk.table(middle),
+        closing=walk.table(
+            lambda step: step.packet.time >= closing and (not control(step) or True)
+        ),
+        order=order,
+        adopted=evidence.adopted,
+        reason=evidence.end[1].reason.value,
+        end=evidence.end[1],
+        iss=evidence.iss,
+        isn=evidence.isn,
+        delta=evidence.delta,
+        stamps=evidence.stamps,
+        shift=evidence.outward.shift,
+        promised=order.front_scale,
+        own=evidence.caught[0].options["WScale"],
+        spoken=spoken,
+        got=got,
+        got_stamp=got.timestamps[0],
+        spoken_stamp=spoken.timestamps[0],
+        last=last,
+        passed=evidence.forwarded[0],
+        last_echo=last.timestamps[1],
+        passed_echo=evidence.forwarded[0].timestamps[1],
+        request_line=order.request.splitlines()[0].decode(),
+        request_octets=len(order.request),
+        handoff_ms=(replied - asked) * 1000,
+        first_ms=(got.time - evidence.completing.time) * 1000,
+        modulus=MODULUS,
+    )
+
+
+def main() -> int:
+    """
+    @return: the exit status.
+    """
+    walk = Walk(capture(Stage("claimswalk")))
+    walk.save(_CAPTURE)
+    _PAGE.write_text(page(walk))
+    print(f"{len(walk.steps)} packets: {_CAPTURE.relative_to(_ROOT)}, {_PAGE.relative_to(_ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

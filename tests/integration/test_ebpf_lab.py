@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+"""
+Whole clusters whose kernels move the packets of spliced flows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+from collections.abc import Mapping
+from typing import ClassVar
+
+from btcp.lab.topology import CLIENT, ROUTER, url
+from tests.integration.standing import RESETS, ClusterTestCase
+
+_REPLAY: Mapping[str, object] = {"datapath": "ebpf", "adoption": "replay"}
+_COOKIE: Mapping[str, object] = {"datapath": "ebpf", "adoption": "cookie"}
+_RAW: Mapping[str, object] = {"datapath": "raw"}
+
+_LINGER = 2.0  # the default
+_SLACK = 3.0
+_DOWNLOADS = 40
+_PATIENCE = 110.0
+
+_FILTERS = "btcp_ingress", "btcp_egress"
+
+
+class EbpfTestCase(ClusterTestCase):
+    prefix: ClassVar[str] = "ebpf"
+    config: ClassVar[Mapping[str, object]] = _REPLAY
+
+    def fetch(self, front: str, path: str, family: int = 4, *options: str) -> bytes:
+        curl = ["curl", "-sS", "-m", "20", *options, url(front, family, path)]
+        done = self.lab.exec(CLIENT, curl)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return done.stdout
+
+    def assert_fetched(self, front: str, path: str, family: int = 4) -> None:
+        """
+        Every octet is right.
+        """
+        body, right = self.fetch(front, path, family), self.lab.content(path)
+        self.assertEqual(len(body), len(right))
+        self.assertEqual(_digest(body), _digest(right))
+
+    def filters(self, node: str) -> dict[str, str]:
+        """
+        What C{tc} says is attached to the node's device, by direction.
+        """
+        return {
+            direction: self._said(node, "tc", "filter", "show", "dev", "eth0", direction)
+            for direction in ("ingress", "egress")
+        }
+
+    def tables(self, node: str) -> str:
+        return self._said(node, "nft", "list", "tables")
+
+    def _said(self, node: str, *command: str) -> str:
+        done = self.lab.exec(node, list(command))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.decode()
+
+    def queueing(self, node: str) -> str:
+        """
+        The queueing disciplines of the node's device.
+        """
+        return self._said(node, "tc", "qdisc", "show", "dev", "eth0")
+
+    def assert_attached(self, node: str) -> None:
+        """
+        One program each way, and nothing of the raw datapath.
+        """
+        for name, shown in zip(_FILTERS, self.filters(node).values(), strict=True):
+            self.assertEqual(shown.count(" name btcp_"), 1, shown)
+            self.assertIn(f" name {name} ", shown)
+        self.assertEqual(self.tables(node), "")
+
+    def assert_detached(self, node: str) -> None:
+        """
+        Nothing is left, not even the hook.
+        """
+        self.assertEqual(self.filters(node), {"ingress": "", "egress": ""})
+        self.assertNotIn("clsact", self.queueing(node))
+
+
+def _digest(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
+
+
+class DownloadTests(EbpfTestCase):
+    def test_every_way(self) -> None:
+        """
+        Over both versions of IP, through each front-end, from each node.
+        """
+        for family in (4, 6):
+            for front in self.lab.nodes:
+                for holder in self.lab.nodes:
+                    self.assert_fetched(front, f"/{holder}/100k", family)
+        self.assert_sound()
+
+    def test_kernel_moves_the_packets(self) -> None:
+        """
+        Of a large answer nothing comes up but its beginning and its end, nor of what the
+        client has to say to it.
+        """
+        for family in (4, 6):
+            self._count(family)
+
+    def _count(self, family: int) -> None:
+        before = {node: self.counters(node) for node in "ab"}
+        self.assert_fetched("a", "/b/10m", family)
+        self.assert_tables_empty(_LINGER + _SLACK)
+        front, back = (self.counters(node) - before[node] for node in "ab")
+        self.assertGreater(front["ebpf.forwarded"], 20)
+        self.assertGreater(back["ebpf.sent"], (10 << 20) // 65536)
+        self.assertGreater(back["ebpf.admitted"], 20)
+        for counted in (front, back):
+            self.assertLess(counted["ebpf.punted"], 20, counted)
+            self.assertEqual((counted["ebpf.odd"], counted["ebpf.table-full"]), (0, 0))
+
+    def test_own_content(self) -> None:
+        """
+        The front-end is the back-end: its kernel rewrites both ways.
+        """
+        before = self.counters("c")
+        self.assert_fetched("c", "/c/10m")
+        moved = self.counters("c") - before
+        self.assertGreater(moved["ebpf.admitted"], 20)
+        self.assertGreater(moved["ebpf.sent"], (10 << 20) // 65536)
+        self.assertEqual(moved["ebpf.forwarded"], 0)
+
+    def test_kept_alive(self) -> None:
+        """
+        Later requests on a connection stay in the kernel.
+        """
+        requests = 50
+        target = url("a", 4, "/b/1k")
+        before = self.counters("a")
+        done = self.lab.exec(CLIENT, ["curl", "-sS", "-w", "%{num_connects}", *[target] * requests])
+        one = self.lab.content("/b/1k")
+        self.assertEqual(_digest(done.stdout), _digest(one + b"1" + (one + b"0") * (requests - 1)))
+        self.assertGreaterEqual((self.counters("a") - before)["ebpf.forwarded"], requests - 1)
+
+    def test_upload(self) -> None:
+        """
+        What the client sends is forwarded as super-packets are, and arrives as it was.
+        """
+        before = self.counters("a")
+        for family in (4, 6):
+            body = self.lab.state / "content" / "b" / "10m"
+            path = f"/b/upload/{family}"
+            self.fetch("a", path, family, "-T", str(body))
+            self.assertEqual(_digest(self.fetch("b", path)), _digest(body.read_bytes()))
+        self.assertGreater((self.counters("a") - before)["ebpf.forwarded"], 100)
+        self.assert_sound()
+
+    def test_devices_that_do_less(self) -> None:
+        """
+        Without super-packets and with complete checksums, and with what is between.
+        """
+        self.addCleanup(self.lab.offload, True)
+        for checksums in (True, False):
+            self.lab.offload(False, checksums)
+            for family in (4, 6):
+                self.assert_fetched("a", "/b/10m", family)
+                self.assert_fetched("a", "/a/10m", family)
+
+    def test_packet_too_big(self) -> None:
+        """
+        A router's word reaches the back-end, which then sends less at a time.
+        """
+        narrow, wide = "1400", "1500"
+        self.addCleanup(self._router_mtu, wide)
+        for family in (4, 6):
+            self._router_mtu(narrow)
+            before = {node: self.counters(node) for node in "ab"}
+            self.assert_fetched("a", "/b/100k", family)
+            front, back = (self.counters(node) - before[node] for node in "ab")
+            self.assertGreater(front["icmp.forwarded"], 0)
+            self.assertGreater(back["icmp.passed-up"], 0)
+            self._router_mtu(wide)
+            for node in "ab":
+                self.lab.exec(node, ["ip", f"-{family}", "route", "flush", "cache"])
+
+    def _router_mtu(self, octets: str) -> None:
+        # The client's own stays: the SYN is to promise more than the path can carry.
+        command = ["ip", "link", "set", "dev", CLIENT, "mtu", octets]
+        self.assertEqual(self.lab.exec(ROUTER, command).returncode, 0)
+
+    def test_octets_are_shown(self) -> None:
+        """
+        C{btcp flows} knows what the kernel has moved.
+        """
+        curl = ["curl", "-sS", "--limit-rate", "2M", url("a", 4, "/b/10m")]
+        process = self.lab.popen(CLIENT, curl, stdout=subprocess.DEVNULL)
+
+        def octets() -> int:
+            flows = self.lab.query("b", "flows")["flows"]
+            return int(flows[0]["octets"]) if flows else 0
+
+        self.await_that(lambda: octets() > 100_000, 5, octets)
+        self.assertIsNone(process.poll())
+        self.assertEqual(process.wait(20), 0)
+
+
+class LossTests(EbpfTestCase):
+    def test_40_downloads_with_losses(self) -> None:
+        """
+        40 at once of 10 MB each, over both versions of IP and through all front-ends, with
+        2 % of the packets lost each way: every octet right, no reset, nothing left behind.
+        """
+        self.lab.loss(2)
+        self.addCleanup(self.lab.loss, 0)
+        with self.lab.capture(CLIENT, RESETS) as resets:
+            running = [self._download(number) for number in range(_DOWNLOADS)]
+            said = [process.communicate(timeout=_PATIENCE)[1].decode() for process in running]
+        self.assertEqual([process.returncode for process in running], [0] * _DOWNLOADS, said)
+        read = subprocess.run(["tcpdump", "-nr", str(resets)], capture_output=True, check=True)
+        self.assertEqual(read.stdout, b"")
+        self.assert_tables_empty(_LINGER + _SLACK)
+        self.assert_sound()
+        for node in self.lab.nodes:
+            self.assertEqual(self.moved(node)["ebpf.odd"], 0)
+
+    def _download(self, number: int) -> subprocess.Popen[bytes]:
+        nodes = self.lab.nodes
+        front, holder = nodes[number % 3], nodes[number // 3 % 3]
+        target = url(front, 4 if number % 2 else 6, f"/{holder}/10m")
+        right = self.lab.state / "content" / holder / "10m"
+        # A back-end refuses a port that it has already from another front-end.
+        first = 20000 + 10000 * nodes.index(front)
+        curl = f"curl -sS -m {_PATIENCE:.0f} --local-port {first}-{first + 9999} '{target}'"
+        return self.lab.popen(CLIENT, ["bash", "-o", "pipefail", "-c", f"{curl} | cmp - '{right}'"])
+
+
+class CookieDownloadTests(DownloadTests):
+    """
+    The same with connections that have the front-end's own numbers.
+    """
+
+    config: ClassVar[Mapping[str, object]] = _COOKIE
+
+
+class CookieLossTests(LossTests):
+    config: ClassVar[Mapping[str, object]] = _COOKIE
+
+
+class LeftoverTests(EbpfTestCase):
+    """
+    What a datapath finds, and what it leaves.
+    """
+
+    def start(self, node: str, config: Mapping[str, object]) -> None:
+        self.lab.config = config
+        self.lab.start_daemon(node)
+
+    def kill(self, node: str) -> None:
+        self.lab.stop_daemon(node, signal.SIGKILL)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(setattr, self.lab, "config", self.config)
+
+    def tearDown(self) -> None:
+        for node in self.lab.nodes:
+            if self.lab.daemon_pid(node) is not None:
+                self.lab.stop_daemon(node)
+            self.assert_detached(node)
+            self.assertEqual(self.tables(node), "")
+
+    def test_stop(self) -> None:
+        """
+        Takes everything off, and does so again after the next start.
+        """
+        for _ in range(2):
+            self.assert_attached("a")
+            self.lab.stop_daemon("a")
+            self.assert_detached("a")
+            self.start("a", _REPLAY)
+
+    def test_crash(self) -> None:
+        """
+        After C{kill -9} the programs are there still, and keep the kernel from answering the
+        clients; the next start puts its own in their place; its stop leaves nothing.
+        """
+        self.kill("a")
+        self.assert_attached("a")
+        curl = ["curl", "-sS", "-m", "1", url("a", 4, "/a/1k")]
+        self.assertEqual(self.lab.exec(CLIENT, curl).returncode, 28, "was answered")
+        self.start("a", _REPLAY)
+        self.assert_attached("a")
+        self.assert_fetched("a", "/b/100k")
+
+    def test_raw_after_ebpf(self) -> None:
+        self.kill("a")
+        self.start("a", _RAW)
+        self.assert_detached("a")
+        self.assertIn("table netdev btcp", self.tables("a"))
+        self.assertIn("what a crash left", self.logged("a"))
+        self.assert_fetched("a", "/b/100k")
+
+    def test_ebpf_after_raw(self) -> None:
+        self.lab.stop_daemon("a")
+        self.start("a", _RAW)
+        self.kill("a")
+        self.start("a", _REPLAY)
+        self.assert_attached("a")
+        self.assert_fetched("a", "/b/100k")
+
+    def test_mixed_cluster(self) -> None:
+        """
+        Nodes need not move packets the same way.
+        """
+        ways = {"a": _RAW, "b": _REPLAY, "c": _COOKIE}
+        for node in ways:
+            self.lab.stop_daemon(node)
+        for node, config in ways.items():
+            self.start(node, config)
+        for family in (4, 6):
+            for front in ways:
+                for holder in ways:
+                    self.assert_fetched(front, f"/{holder}/100k", family)
+        self.assert_sound()

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""
+One node, and a test that plays everybody else: packet by packet, word by word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve, frozen
+
+from btcp.content.contract import RequestKey
+from btcp.datapath.memory import MemoryDatapath
+from btcp.handoff.actions import Action, Note, Reply, Send
+from btcp.handoff.bottom import BottomTcp
+from btcp.handoff.context import Settings
+from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
+from btcp.wire.build import compose
+from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
+from tests.simulation.cluster import CAPABILITIES, ORIGIN, PORT, packed
+
+_NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST", PSH: "PSH"}
+
+ADDRESSES = {
+    "a": (packed("192.0.2.11"), packed("2001:db8:2::11")),
+    "b": (packed("192.0.2.12"), packed("2001:db8:2::12")),
+    "c": (packed("192.0.2.13"), packed("2001:db8:2::13")),
+}
+CLIENTS = packed("198.51.100.7"), packed("2001:db8:100::7")
+
+Message = Handoff | Adopted | Refused | Terminate
+
+
+@frozen(kw_only=True)
+class Tcp:
+    """
+    What a segment means.  Tests take one as a template and change what differs.
+    """
+
+    key: bytes
+    seq: int = 0
+    ack: int = 0
+    flags: int = ACK
+    window: int = 0
+    options: bytes = b""
+    payload: bytes = b""
+
+    def pack(self) -> bytes:
+        """
+        @return: the packet.
+        """
+        return bytes(
+            compose(
+                self.key,
+                self.seq % 2**32,
+                self.ack % 2**32,
+                self.flags,
+                self.window,
+                self.options,
+                self.payload,
+            ).buffer
+        )
+
+    @classmethod
+    def read(cls, packet: bytes) -> Tcp:
+        """
+        @return: what the packet means; its checksum has to be right.
+        """
+        segment = Segment(bytearray(packet), 0, len(packet))
+        assert segment.intact(), f"a wrong checksum: {packet.hex()}"
+        return cls(
+            key=segment.key,
+            seq=segment.seq,
+            ack=segment.ack,
+            flags=segment.flags,
+            window=segment.window,
+            options=packet[segment.tcp + 20 : segment.data],
+            payload=bytes(segment.payload),
+        )
+
+    def but(self, **changes: Any) -> Tcp:
+        """
+        @return: the same, except for what is named.
+        """
+        return evolve(self, **changes)
+
+    def __str__(self) -> str:
+        names = "|".join(name for flag, name in _NAMES.items() if self.flags & flag)
+        return f"<{names} seq={self.seq} ack={self.ack} size={len(self.payload)}>"
+
+
+def place(key: RequestKey) -> list[str] | None:
+    """
+    C{/a/}, C{/b/}, C{/c/}: that node.  C{/r/}: b, then c.  C{/0/}: on nodes that are
+    not there.  Nothing else is anywhere.
+    """
+    places = {"a": ["a"], "b": ["b"], "c": ["c"], "r": ["b", "c"], "0": []}
+    return places.get(key.path[1:2])
+
+
+class Script:
+    """
+    Node a, of which the peers b and c are there.
+
+    @ivar now: seconds; a test moves it.
+    @ivar sent: what went to the network since the last step.
+    @ivar delivered: what the local TCP was given since the last step.
+    @ivar said: to which peer which message was sent since the last step.
+    @ivar passed: packets that are no TCP and went to the local host (C{True}) or the
+        network, since the last step.
+    @ivar notes: all that was to be put on record.
+    """
+
+    def __init__(self, capabilities: Capabilities = CAPABILITIES, **changes: Any) -> None:
+        """
+        @param changes: of the L{Settings}.
+        """
+        self.now = 1000.0
+        own = ADDRESSES["a"]
+        settings = Settings(
+            node="a",
+            listeners={address + PORT.to_bytes(2, "big"): "web" for address in own},
+            origins={("web", 4): (own[0], ORIGIN), ("web", 6): (own[1], ORIGIN)},
+            place=place,
+            secret=b"sixteen octets!!",
+        )
+        self.core = BottomTcp(evolve(settings, **changes), capabilities)
+        self.datapath = MemoryDatapath(lambda: self.now, self._transmit, self._deliver)
+        self.datapath.start(self.core, self)
+        self.notes: list[Note] = []
+        self._forget()
+        for peer in ("b", "c"):
+            self.perform(self.core.peer_up(peer, CAPABILITIES, self.now))
+
+    def _forget(self) -> None:
+        self.sent: list[Tcp] = []
+        self.delivered: list[Tcp] = []
+        self.said: list[tuple[str, Message]] = []
+        self.passed: list[tuple[bool, bytes]] = []
+
+    # -- what a test does -----------------------------------------------------
+
+    def take(self, packet: Tcp, *, spoiled: bool = False) -> list[Tcp]:
+        """
+        A packet comes, from the network or from the local TCP.
+
+        @param spoiled: its checksum is wrong.
+        @return: what is sent to the network.
+        """
+        self._forget()
+        octets = bytearray(packet.pack())
+        if spoiled:
+            octets[-1] ^= 0xFF
+        self.datapath.receive(octets)
+        return self.sent
+
+    def receive(self, packet: bytes) -> list[Tcp]:
+        """
+        As L{take}, of any octets.
+        """
+        self._forget()
+        self.datapath.receive(packet)
+        return self.sent
+
+    def hear(self, node: str, message: Message) -> list[Tcp]:
+        """
+        A peer says something.
+
+        @return: as L{take}.
+        """
+        self._forget()
+        if isinstance(message, Handoff):
+            self.perform(self.core.handoff(node, message, self.now))
+        elif isinstance(message, Terminate):
+            self.perform(self.core.terminate(node, [message], self.now)[1])
+        else:
+            self.perform(self.core.answer(node, message, self.now))
+        return self.sent
+
+    def wait(self, seconds: float) -> list[Tcp]:
+        """
+        Time passes; what is due is done when it is due.
+
+        @return: as L{take}.
+        """
+        self._forget()
+        end = self.now + seconds
+        while (due := self.core.deadline()) <= end:
+            self.now = max(due, self.now)
+            self.perform(self.core.tick(self.now))
+        self.now = end
+        return self.sent
+
+    def do(self, actions: list[Action]) -> list[Tcp]:
+        """
+        Anything else; C{actions} is what the core wants done then.
+
+        @return: as L{take}.
+        """
+        self._forget()
+        self.perform(actions)
+        return self.sent
+
+    def counted(self, name: str) -> int:
+        """
+        @return: a counter.
+        """
+        return self.core.counters[name]
+
+    @property
+    def empty(self) -> bool:
+        """
+        Nothing is remembered.
+        """
+        core = self.core
+        flows = len(core.acceptor.flows) + len(core.adopter.flows)
+        return not flows and not self.datapath.routes and core.deadline() == float("inf")
+
+    # -- what the core wants done ---------------------------------------------
+
+    def perform(self, actions: list[Action]) -> None:
+        """
+        See L{btcp.datapath.interface.Shell}.
+        """
+        for action in actions:
+            if isinstance(action, Note):
+                self.notes.append(action)
+            elif isinstance(action, Send | Reply):
+                self.said.append((action.node, action.message))
+            else:
+                self.datapath.perform(action)
+
+    def _transmit(self, packet: bytes) -> None:
+        self._out(packet, self.sent, local=False)
+
+    def _deliver(self, packet: bytes) -> None:
+        self._out(packet, self.delivered, local=True)
+
+    def _out(self, packet: bytes, to: list[Tcp], *, local: bool) -> None:
+        if packet[9 if packet[0] >> 4 == 4 else 6] == 6:
+            to.append(Tcp.read(packet))
+        else:
+            self.passed.append((local, packet))
