@@ -89,7 +89,7 @@ def _weigh(what: str, wanted: str, better: str, plain: str, probe: Callable[[], 
 
 class _Instead:
     """
-    A capture that first clears away what is left of the other kind.
+    A capture that clears away what is left of the other kind.
     """
 
     def __init__(self, capture: Capture, other: Capture) -> None:
@@ -97,8 +97,12 @@ class _Instead:
         self._other = other
 
     def set_up(self) -> None:
-        self._other.clear()
+        # In this order, so that clients are at no time left to the kernel's TCP.
         self._capture.set_up()
+        try:
+            self._other.clear()
+        except DatapathError as problem:
+            log.info("nothing is left of another datapath, for {why}", why=str(problem))
 
     def take_down(self) -> None:
         self._capture.take_down()

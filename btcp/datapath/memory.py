@@ -6,9 +6,19 @@ A datapath without a host: packets come by a method and leave by two callables.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from btcp.datapath.interface import Core, Movement, Shell
-from btcp.handoff.actions import Deliver, Install, PassPacket, Remove, Transmit
+from btcp.handoff.actions import (
+    Admit,
+    Deliver,
+    Install,
+    PassPacket,
+    Remove,
+    Retract,
+    Transmit,
+)
+from btcp.handoff.messages import Handoff
 from btcp.handoff.route import Route
 from btcp.wire.gso import split
 from btcp.wire.icmp import PacketTooBig
@@ -21,6 +31,22 @@ _LARGEST = 65_536 + 40
 """Octets: the largest super-packet."""
 
 
+class Admission(Protocol):
+    """
+    A local TCP that makes connections without a handshake.
+    """
+
+    def admit(self, key: bytes, order: Handoff) -> None:
+        """
+        See L{btcp.handoff.actions.Admit}.
+        """
+
+    def retract(self, key: bytes) -> None:
+        """
+        See L{btcp.handoff.actions.Retract}.
+        """
+
+
 class MemoryDatapath:
     """
     See L{btcp.datapath.interface.Datapath}.
@@ -28,15 +54,23 @@ class MemoryDatapath:
     @ivar routes: those installed, by their key.
     """
 
-    def __init__(self, clock: Callable[[], float], transmit: Output, deliver: Output) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        transmit: Output,
+        deliver: Output,
+        admission: Admission | None = None,
+    ) -> None:
         """
         @param clock: monotonic seconds.
         @param transmit: the network.
         @param deliver: the local TCP; must not answer before it returns.
+        @param admission: the local TCP, if the core is to use it so.
         """
         self._clock = clock
         self._transmit = transmit
         self._deliver = deliver
+        self._admission = admission
         self._buffer = bytearray(_LARGEST)
         self.routes: dict[bytes, Route] = {}
 
@@ -73,6 +107,14 @@ class MemoryDatapath:
             self.routes.pop(movement.key, None)
         elif isinstance(movement, PassPacket):
             self._pass_packet(movement)
+        elif self._admission is not None:
+            self._admit(self._admission, movement)
+
+    def _admit(self, admission: Admission, movement: Admit | Retract) -> None:
+        if isinstance(movement, Admit):
+            admission.admit(movement.key, movement.order)
+        else:
+            admission.retract(movement.key)
 
     # -- packets --------------------------------------------------------------
 
@@ -95,6 +137,13 @@ class MemoryDatapath:
             )
         except Malformed as problem:
             self._odd(bytes(packet), problem)
+
+    def bounced(self, packet: bytes) -> None:
+        """
+        A packet that was delivered, and not admitted.
+        """
+        segment = Segment(bytearray(packet), 0, len(packet))
+        self._shell.perform(self._core.bounced(segment, self._clock()))
 
     def _take(self, segment: Segment) -> None:
         now, route = self._clock(), self.routes.get(segment.key)

@@ -12,7 +12,7 @@ from btcp.handoff.actions import Admit, Install
 from btcp.handoff.carry import DOUBTFUL, Carrying
 from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
-from btcp.handoff.messages import Adopted, Handoff, Reason, Refused, Terminate
+from btcp.handoff.messages import Adopted, Handoff, Reason, Terminate
 from btcp.handoff.route import ENDING, EVERYTHING, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import Adopt, Progress
@@ -203,7 +203,7 @@ class Adopter(Carrying):
         exact = flow.to_client is not None and segment.seq == flow.to_client.ack
         if exact and segment.intact():
             return Progress.CLIENT_RST
-        if flow.state is not Adopt.CLOSED:  # the local TCP decides (RFC 5961, 3)
+        if flow.state in (Adopt.SPLICED, Adopt.CLOSING):  # the local TCP decides (RFC 5961, 3)
             flow.doubted, flow.tries = self.context.now, 0
             self.timers.set(flow, self.context.now + DOUBTFUL, self.context.now)
         return Progress.FROM_CLIENT
@@ -212,7 +212,7 @@ class Adopter(Carrying):
 
     def _adopt_again(self, flow: AdoptedFlow) -> None:
         self.context.count("adopt.repeated-handoff")
-        if flow.state in (Adopt.SPLICED, Adopt.CLOSING):
+        if flow.to_client is not None:  # else the answer is still to come
             self._reply(flow)
 
     def _begin(self, peer: str, order: Handoff, inbound: bytes, outbound: bytes) -> None:
@@ -312,10 +312,6 @@ class Adopter(Carrying):
     def _refuse_and_free(self, flow: AdoptedFlow, reason: Reason) -> None:
         self._refuse(flow.peer, flow.order.id, reason)
         self._free(flow)
-
-    def _refuse(self, peer: str, number: int, reason: Reason) -> None:
-        self.context.count(f"adopt.refused.{reason.value}")
-        self.context.to_front(peer, Refused(id=number, reason=reason))
 
     # -- SPLICED, CLOSING -----------------------------------------------------
 

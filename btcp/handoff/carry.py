@@ -8,7 +8,7 @@ from __future__ import annotations
 from btcp.handoff.actions import Install, Remove, Retract
 from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
-from btcp.handoff.messages import Reason, Terminate
+from btcp.handoff.messages import Reason, Refused, Terminate
 from btcp.handoff.replay import Replay
 from btcp.handoff.route import ENDING, EVERYTHING, Route
 from btcp.handoff.states import ADOPT, Adopt, Progress
@@ -170,6 +170,10 @@ class Carrying:
         """
         self.context.count("adopt.late-reset")
 
+    def _refuse(self, peer: str, number: int, reason: Reason) -> None:
+        self.context.count(f"adopt.refused.{reason.value}")
+        self.context.to_front(peer, Refused(id=number, reason=reason))
+
     def _report(self, flow: AdoptedFlow, reason: Reason) -> None:
         """
         Claim 20: tell the front-end that it is over.
@@ -212,6 +216,7 @@ class Carrying:
         else:  # how much of the request the local TCP took, nobody knows
             for seq in (add(flow.order.irs, 1), flow.request_end):
                 self._replay.reset(flow, seq)
+            self._refuse(flow.peer, flow.order.id, why)  # who asked, gets an answer
         self._free(flow)
 
     def _abort_both(self, flow: AdoptedFlow, why: Reason) -> None:
@@ -237,8 +242,17 @@ class Carrying:
         self._abort(flow, why)
 
     def _reset_client(self, flow: AdoptedFlow) -> None:
-        if flow.to_client is not None:
-            key, seq = _client_end(flow.to_client)
+        """
+        It believes no number but the one it expects: that after all that we sent,
+        or, if something of that was lost, after what it acknowledged.
+        """
+        if flow.to_client is None or flow.to_server is None:
+            return
+        key, end = _client_end(flow.to_client)
+        acked = flow.to_server.ack
+        if flow.to_server.rewriter is None:  # a front-end counted it as we do
+            acked = add(acked, flow.order.iss - flow.isn)
+        for seq in dict.fromkeys((acked, end)):
             self.context.transmit(key, seq, 0, RST)
 
     def _reset_both(self, flow: AdoptedFlow, why: Reason) -> None:

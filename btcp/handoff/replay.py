@@ -14,6 +14,9 @@ from btcp.wire.seqnum import add
 _DEFAULT_MSS = 536
 """RFC 9293, 3.7.1: of a TCP that names none."""
 
+_SMALLEST_MSS = 88
+"""Octets; Linux's TCP_MIN_MSS: a SYN/ACK that says less says nonsense."""
+
 
 class Replay:
     """
@@ -62,7 +65,9 @@ class Replay:
         The request at once: the local TCP is to have the front-end's own numbers.
         """
         order = flow.order
-        flow.isn, flow.scale, flow.mss = order.iss, order.front_scale, order.mss
+        flow.isn, flow.scale = order.iss, order.front_scale
+        # the client's MSS is what the local TCP sends; it takes what was promised
+        flow.mss = self._context.promise.mtu - (40 if len(flow.inbound) == 12 else 60)
         flow.tsecr = max(order.front_tsval, 0)
         self.request(flow, handshake=False)
 
@@ -78,7 +83,7 @@ class Replay:
         stamps = pack_timestamps(order.tsval, flow.tsecr) if order.front_tsval >= 0 else b""
         if handshake:
             self._context.deliver(flow.inbound, seq, ack, ACK, window, stamps)
-        size = flow.mss - len(stamps)
+        size = max(flow.mss, _SMALLEST_MSS) - len(stamps)
         for start in range(0, len(order.request), size):
             piece = order.request[start : start + size]
             flags = ACK | PSH if start + size >= len(order.request) else ACK

@@ -19,7 +19,7 @@ from tests.claims.packets import MODULUS, Seen
 from tests.claims.stage import End
 
 
-@frozen
+@frozen(eq=False)
 class Said:
     """
     One box.

@@ -223,16 +223,26 @@ def _glance(lab: Lab, front: str, back: str, family: int) -> Connection:
     return fetch(lab, front, back, family, request(path), lab.content(path))
 
 
-def fetch(lab: Lab, front: str, back: str, family: int, head: bytes, content: bytes) -> Connection:
+def fetch(
+    lab: Lab,
+    front: str,
+    back: str,
+    family: int,
+    head: bytes,
+    content: bytes,
+    pause: float = 0.0,
+) -> Connection:
     """
     One request and its answer.
 
     @param head: the request.
     @param content: the body of the answer.
+    @param pause: seconds from then until the client closes.
     """
     with dial(lab, family, front) as connection:
         client = end(connection)
         _ask(connection, back, head, content)
+        time.sleep(pause)
     return Connection(
         front=front,
         back=back,

@@ -17,9 +17,9 @@ from btcp.datapath.raw.datapath import TAP
 from btcp.lab.topology import CLIENT, CONTROL_PORT
 from tests.claims.channel import Said
 from tests.claims.evidence import Evidence
-from tests.claims.packets import MODULUS, Seen, of
+from tests.claims.packets import Seen, of
 from tests.claims.scene import Scene, emptied, fetch, hardware_addresses
-from tests.claims.stage import Stage, request
+from tests.claims.stage import End, Stage, request
 from tests.claims.tape import Place, recording
 
 _ROOT = Path(__file__).parents[2]
@@ -27,6 +27,10 @@ _CAPTURE = _ROOT / "docs/captures/handoff.pcapng"
 _PAGE = _ROOT / "docs/walk-of-a-handoff.md"
 _TEMPLATE = Path(__file__).with_name("walk.md.in")
 _FRONT, _BACK = "a", "b"
+_PAUSE = 0.05
+"""Seconds that the client waits before it closes, so that the page can tell one thing after
+another."""
+
 _PLACES = ((CLIENT, "eth0"), (_FRONT, "eth0"), (_BACK, "eth0"), (_BACK, TAP))
 
 
@@ -119,11 +123,16 @@ class Walk:
                     f"{(step.packet.time - start) * 1000:.3f}",
                     " ".join(step.place),
                     step.what,
-                    " → ".join(f"{end[0]}:{end[1]}" for end in step.packet.ends),
+                    " → ".join(map(self._name, step.packet.ends)),
                     _summary(step.packet),
                 ]
                 lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
+
+    def _name(self, end: End) -> str:
+        it = self.evidence.connection
+        names = {it.client: "client", it.at_front: f"{_FRONT}:80", it.at_back: f"{_BACK}:8080"}
+        return names.get(end) or {it.at_front[0]: _FRONT, it.at_back[0]: _BACK}[end[0]]
 
     def save(self, path: Path) -> None:
         """
@@ -167,7 +176,7 @@ def capture(stage: Stage) -> Evidence:
     lab.offload(False, checksums=False)
     path = f"/{_BACK}/1k"
     with recording(lab, _PLACES) as tape:
-        connection = fetch(lab, _FRONT, _BACK, 4, request(path), lab.content(path))
+        connection = fetch(lab, _FRONT, _BACK, 4, request(path), lab.content(path), _PAUSE)
         freed = emptied(lab)
     return Evidence(Scene(lab, tape, [connection], [], hardware_addresses(lab), freed), connection)
 
@@ -186,7 +195,7 @@ def page(walk: Walk) -> str:
 
     def replay(step: Step) -> bool:
         mine = step.packet in evidence.injected + evidence.caught
-        return mine and step.packet.time < evidence.spoken[0].time + 1e-9
+        return mine and step.packet.time <= evidence.spoken[0].time
 
     def middle(step: Step) -> bool:
         later = step.packet.time > asked and not control(step) and not replay(step)
@@ -204,12 +213,13 @@ def page(walk: Walk) -> str:
         opening=walk.table(lambda step: step.packet.time < asked and not control(step)),
         request_message=walk.table(lambda step: control(step) and step.packet.time <= asked),
         replay=walk.table(replay),
-        reply_message=walk.table(lambda step: control(step) and asked < step.packet.time <= replied),
-        middle=walk.table(middle),
-        closing=walk.table(
-            lambda step: step.packet.time >= closing and (not control(step) or True)
+        reply_message=walk.table(
+            lambda step: control(step) and asked < step.packet.time <= replied
         ),
+        middle=walk.table(middle),
+        closing=walk.table(lambda step: step.packet.time >= closing),
         order=order,
+        sack="yes" if order.sack else "no",
         adopted=evidence.adopted,
         reason=evidence.end[1].reason.value,
         end=evidence.end[1],
@@ -232,7 +242,6 @@ def page(walk: Walk) -> str:
         request_octets=len(order.request),
         handoff_ms=(replied - asked) * 1000,
         first_ms=(got.time - evidence.completing.time) * 1000,
-        modulus=MODULUS,
     )
 
 

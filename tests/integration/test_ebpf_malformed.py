@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -24,7 +25,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 
 from btcp.handoff.route import Route
 from btcp.wire.build import compose
-from btcp.wire.segment import ACK, Malformed
+from btcp.wire.segment import ACK, Malformed, flow_key
 from tests.integration.loaded import (
     DROP,
     ETHERNET,
@@ -56,8 +57,10 @@ def ethernet(kind: int | None = None) -> Any:
     """
     @return: a header with addresses, for which scapy would ask the network.
     """
-    known = Ether(src="02:00:00:00:00:07", dst="02:00:00:00:00:08")
-    return known if kind is None else Ether(src=known.src, dst=known.dst, type=kind)
+    made = Ether(src="02:00:00:00:00:07", dst="00:00:00:00:00:00")
+    if kind is not None:
+        made.type = kind
+    return made
 
 
 class NotOursTests(ProgramsTestCase):
@@ -110,6 +113,15 @@ class NotOursTests(ProgramsTestCase):
             octets = bytearray(frame(compose(flow.request, 5, 3000, ACK, 99, b"", b"x" * 40)))
             octets[ETHERNET] = lie
             self.assert_passes(octets)
+
+    def test_ipv4_addresses_in_ipv6(self) -> None:
+        """
+        They stand for IPv4 addresses in the tables, and for nothing on a wire.
+        """
+        mapped = [ip_address("::ffff:0.0.0.0").packed[:12] + each for each in (V4.client, V4.front)]
+        for source, destination in (mapped, [V6.client, mapped[1]], [mapped[0], V6.front]):
+            key = flow_key(source, V4.port, destination, 80)
+            self.assert_passes(frame(compose(key, 5, 3000, ACK, 99)))
 
     def test_short(self) -> None:
         """

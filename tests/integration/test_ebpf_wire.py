@@ -31,10 +31,10 @@ from tests.integration.program_case import (
     route_of,
     stamps,
 )
-from tests.integration.wire import NEAR, NEIGHBOUR, UP, Frame, Wire
+from tests.integration.wire import NEAR, NEIGHBOUR, OWN, UP, Frame, Wire
 from tests.vectors import splice
 
-ADDRESSES = "02:00:00:00:00:08", "02:00:00:00:00:07"
+ADDRESSES = OWN, "02:00:00:00:00:07"
 """Hardware addresses, destination first."""
 
 _PRIORITY, _HANDLE = 2940, 1
@@ -201,6 +201,20 @@ class FrameTests(WireTestCase):
         octets = ethernet(frame(segment))
         tagged = octets[:12] + b"\x81\x00" + tag.to_bytes(2, "big") + octets[12:]
         self.wire.send("far", Frame(tagged))
+
+    def test_others_frames(self) -> None:
+        """
+        What a switch shows us that is for another host's hardware address is that host's, be
+        the address one that we listen on as well.
+        """
+        for flow in BOTH:
+            route = flow.forward(**NUMBERS)
+            self.kernel.install(route.key, route)
+            for flags in (SYN, ACK):
+                octets = ethernet(frame(compose(flow.request, 5, 3000, flags, 99)))
+                self.wire.send("far", Frame(b"\x02\0\0\0\0\x77" + octets[6:]))
+        self.assertEqual((self.wire.receive("far"), self.wire.receive("daemon")), ([], []))
+        self.assertEqual(self.counted(self.kernel), {})
 
     def test_forwarded_once(self) -> None:
         """

@@ -24,6 +24,9 @@ UP = "upward"
 """Leads to the daemon."""
 
 _PAIRS = ((NEAR, "far"), (UP, "daemon"))
+OWN = "02:00:00:00:00:08"
+"""The hardware address of C{near}."""
+
 NEIGHBOUR = "02:00:00:00:00:99"
 """The hardware address of all neighbours."""
 
@@ -147,6 +150,7 @@ class Wire:
                 # Nobody is to say anything of his own on these wires.
                 _ip(f"link set dev {each} addrgenmode none")
                 _ip(f"link set dev {each} up")
+        _ip(f"link set dev {NEAR} address {OWN}")
         for address in addresses:
             at_once = "nodad" if ":" in address else ""
             _ip(f"address add {address} dev {NEAR} {at_once}")

@@ -52,6 +52,7 @@ class Plan:
     @ivar names: of the nodes; the first one has the number 11.
     @ivar origin: the origin's port.
     @ivar kernels: what the TCPs of the nodes are like; the last one for all others.
+    @ivar admits: kernels make connections without a handshake.
     @ivar place: as C{Settings.place}, with the nodes alive for a second argument.
     """
 
@@ -62,6 +63,7 @@ class Plan:
     window_scale: int = 7
     periods: Periods = Periods()
     max_request: int = 16_384
+    admits: bool = False
     place: Callable[[RequestKey, set[str]], list[str] | None]
 
 
@@ -91,7 +93,10 @@ class Node:
     def __attrs_post_init__(self) -> None:
         clock, network = self.cluster.clock, self.cluster.network
         self.kernel = Stack(self.name, clock, self.cluster.random, self._from_kernel)
-        self.datapath = MemoryDatapath(clock.seconds, network.send, self._to_kernel)
+        self.datapath = MemoryDatapath(
+            clock.seconds, network.send, self._to_kernel, self.kernel
+        )
+        self.kernel.bounce = self._bounced
         for address in self.addresses:
             network.hosts[address] = self._from_network
         self.start()
@@ -113,6 +118,7 @@ class Node:
                 periods=plan.periods,
                 window_scale=plan.window_scale,
                 max_request=plan.max_request,
+                admits=plan.admits,
                 secret=self.name.encode() * 16,
             ),
             plan.capabilities,
@@ -166,6 +172,9 @@ class Node:
     def _intercept(self, packet: bytes, gso_size: int) -> None:
         if not self.dead:
             self.datapath.receive(packet, partial=True, gso_size=gso_size)
+
+    def _bounced(self, packet: bytes) -> None:
+        self.cluster.clock.call_later(LOCAL_DELAY, lambda: self.datapath.bounced(packet))
 
     # -- what the core wants done ---------------------------------------------
 
@@ -301,6 +310,20 @@ class Cluster:
         for other in self.nodes:
             if other != name:
                 self.cut_link(name, other)
+
+    def restart(self, name: str) -> None:
+        """
+        A daemon dies and begins anew; its host and kernel go on.
+        """
+        node = self.nodes[name]
+        node.epoch += 1
+        node.datapath.stop()
+        node.start()
+        for peer in self.nodes.values():
+            if peer is not node:
+                peer.perform(peer.core.peer_lost(name, self.clock.now, restarted=True))
+                self._up(peer, node)
+                self._up(node, peer)
 
     # -- at the end -----------------------------------------------------------
 

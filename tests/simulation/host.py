@@ -10,6 +10,7 @@ from random import Random
 
 from attrs import define, field
 
+from btcp.handoff.messages import Handoff
 from btcp.wire.build import compose
 from btcp.wire.icmp import PacketTooBig
 from btcp.wire.segment import ACK, RST, SYN, Malformed, Segment, flow_key, reversed_key
@@ -41,6 +42,7 @@ class Stack:
     @ivar listening: by port.
     @ivar complaints: what peers did wrong.
     @ivar next_iss: what the next connection begins with; C{None} for a random number.
+    @ivar bounce: takes packets that were to be admitted, and are not.
     @ivar tolerated: see L{tests.simulation.tcp.Host}.
     """
 
@@ -53,6 +55,8 @@ class Stack:
     complaints: list[str] = field(factory=list)
     next_iss: int | None = None
     tolerated: int = 0
+    bounce: Callable[[bytes], None] = lambda packet: None
+    _admitted: dict[bytes, Handoff] = field(factory=dict)
     _ports: int = 40_000
 
     # -- what programs do -----------------------------------------------------
@@ -75,8 +79,11 @@ class Stack:
         connection.connect()
         return connection
 
-    def _make(self, key: bytes, can: Abilities, program: Program) -> Connection:
-        iss = self.random.getrandbits(32) if self.next_iss is None else self.next_iss
+    def _make(
+        self, key: bytes, can: Abilities, program: Program, iss: int | None = None
+    ) -> Connection:
+        if iss is None:
+            iss = self.random.getrandbits(32) if self.next_iss is None else self.next_iss
 
         def changed() -> None:
             program(connection)
@@ -84,6 +91,20 @@ class Stack:
         connection = Connection(self, key, can, iss, changed)
         self.connections[reversed_key(key)] = connection
         return connection
+
+    # -- what a datapath does -------------------------------------------------
+
+    def admit(self, key: bytes, order: Handoff) -> None:
+        """
+        See L{btcp.datapath.memory.Admission}.
+        """
+        self._admitted[key] = order
+
+    def retract(self, key: bytes) -> None:
+        """
+        See L{btcp.datapath.memory.Admission}.
+        """
+        del self._admitted[key]
 
     # -- what connections need ------------------------------------------------
 
@@ -122,6 +143,10 @@ class Stack:
             self.complain(f"a wrong checksum: {packet.hex()}")
             return
         connection = self.connections.get(segment.key)
+        order = self._admitted.get(segment.key)
+        if order is not None and (connection is None or connection.state is State.TIME_WAIT):
+            self._admit(segment, packet, order)
+            return
         fresh = segment.flags & (SYN | ACK | RST) == SYN
         if connection is not None and fresh and _is_over(connection, segment):
             self.remove(connection)
@@ -139,6 +164,16 @@ class Stack:
         if not listening.full:
             key = reversed_key(syn.key)
             self._make(key, listening.can, listening.start()).accept(syn)
+
+    def _admit(self, segment: Segment, packet: bytes, order: Handoff) -> None:
+        listening = self.listening.get(segment.destination_port)
+        if listening is None or segment.key in self.connections:
+            self.bounce(packet)
+        elif not listening.full:
+            key = reversed_key(segment.key)
+            connection = self._make(key, listening.can, listening.start(), order.iss)
+            connection.admit(order)
+            connection.receive(segment)
 
     def _reset(self, segment: Segment) -> None:
         key = reversed_key(segment.key)

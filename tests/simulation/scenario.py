@@ -47,6 +47,7 @@ class Scenario:
     @ivar wrap: all sequence numbers begin just before 2**32.
     @ivar nodes: how many.
     @ivar origin: the origin's port.
+    @ivar admits: kernels make connections without a handshake.
     """
 
     seed: int = 1
@@ -64,6 +65,7 @@ class Scenario:
     wrap: bool = False
     nodes: int = 2
     origin: int = ORIGIN
+    admits: bool = False
     window_scale: int = 7
     mtu_to_client: int = MTU
 
@@ -118,6 +120,7 @@ class Outcome:
             origin=scenario.origin,
             window_scale=scenario.window_scale,
             capabilities=scenario.capabilities(),
+            admits=scenario.admits,
         )
         self.cluster = Cluster(plan, self.clock, random, self.network)
         for node in self.cluster.nodes.values():
@@ -277,6 +280,7 @@ def draw(random: Random) -> Scenario:
         wrap=pick([False, True]),
         nodes=pick([2, 3]),
         origin=pick([ORIGIN, PORT]),
+        admits=pick([False, True]),
         window_scale=window_scale,
         mtu_to_client=pick([MTU, MTU, 1300]),
     )

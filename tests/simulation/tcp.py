@@ -13,6 +13,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from btcp.handoff.messages import Handoff
 from btcp.wire.build import compose
 from btcp.wire.options import SynOptions, timestamps
 from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
@@ -148,6 +149,23 @@ class Connection:
         self.state = State.SYN_RECEIVED
         self._agree(syn)
         self._send_syn()
+
+    def admit(self, order: Handoff) -> None:
+        """
+        Be open, with what was agreed in a handshake that another TCP did; what is
+        next to come is the client's first data.
+        """
+        self.state = State.OPEN
+        self.irs = order.irs
+        self.sack, self.stamps = order.sack, order.front_tsval >= 0
+        self.scale, self.peer_scale = order.front_scale, max(order.client_scale, 0)
+        self.peer_mss = order.mss
+        self.ts_recent = max(order.tsval, 0)
+        self.ts_offset += order.front_tsval - self.tsval()
+        self._first_tsval = self.tsval()
+        self._last_ack_sent = self._rcv_next
+        self._edge = self.can.window
+        self._cwnd = _CWND * order.mss
 
     def send(self, data: bytes) -> None:
         """

@@ -9,24 +9,25 @@ from __future__ import annotations
 import gc
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import AF_INET, SOCK_STREAM, socket
 from typing import Any
 from weakref import ref
 
-from attrs import evolve
+from attrs import evolve, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -63,21 +64,67 @@ from tests.unit.test_control_peers import (
     termination,
 )
 
+ROOT = Path(__file__).parents[2]
 SOON = 0.05
 
 
-def named(*names: x509.GeneralName, key: Any = None) -> x509.Certificate:
+def private(key: Any, encryption: KeySerializationEncryption | None = None) -> bytes:
     """
-    A certificate that nobody but itself signed, for these names.
+    A key as in a file.
     """
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.btcp.internal")])
+    form = encryption or NoEncryption()
+    octets: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, form)
+    return octets
+
+
+@frozen
+class Signer:
+    """
+    Somebody's certificate and key, to sign others with or to be shown.
+    """
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    def pem(self) -> bytes:
+        """
+        The certificate as in a file.
+        """
+        return self.certificate.public_bytes(Encoding.PEM)
+
+
+def signed(
+    *names: x509.GeneralName,
+    by: Signer | None = None,
+    purposes: Sequence[x509.ObjectIdentifier] = (),
+    is_authority: bool = False,
+) -> Signer:
+    """
+    A certificate for these names.
+
+    @param by: who signs; itself unless given.
+    @param purposes: what it is for; anything unless given.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"number {id(key)}")])
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1)
-    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    builder = x509.CertificateBuilder(subject_name=subject, public_key=key.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=30))
+    builder = builder.issuer_name(by.certificate.subject if by else subject)
+    builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(key, SHA256())
+    if purposes:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    return Signer(builder.sign(by.key if by else key, SHA256()), key)
+
+
+def named(*names: x509.GeneralName) -> x509.Certificate:
+    """
+    A certificate that nobody but itself signed.
+    """
+    return signed(*names).certificate
 
 
 class NameTests(SynchronousTestCase):
@@ -134,6 +181,14 @@ class TrustTestCase(TestCase):
         self.certificates = Certificates(Path(self.mktemp()))
         self.events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
 
+    def file(self, content: bytes) -> str:
+        """
+        The path of a file.
+        """
+        path = Path(self.mktemp())
+        path.write_bytes(content)
+        return str(path)
+
     def logged(self, level: LogLevel = LogLevel.warn) -> list[str]:
         """
         The lines that were logged at C{level} and above.
@@ -155,14 +210,6 @@ class LoadTests(TrustTestCase):
         self.assertIn(words, str(error))
         self.assertNotIn("\n", str(error))
 
-    def file(self, content: bytes) -> str:
-        """
-        The path of a file.
-        """
-        path = Path(self.mktemp())
-        path.write_bytes(content)
-        return str(path)
-
     def test_good(self) -> None:
         ends = Trust(self.certificates.good("a"), "a").ends
         self.assertTrue(timedelta(days=59) < ends - datetime.now(UTC) < timedelta(days=60))
@@ -181,8 +228,7 @@ class LoadTests(TrustTestCase):
 
     def test_encrypted_key(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        form = (Encoding.PEM, PrivateFormat.PKCS8)
-        path = self.file(key.private_bytes(*form, BestAvailableEncryption(b"secret")))
+        path = self.file(private(key, BestAvailableEncryption(b"secret")))
         self.refused(f"{path} is encrypted", key=path)
 
     def test_other_key(self) -> None:
@@ -209,9 +255,9 @@ class LoadTests(TrustTestCase):
         What OpenSSL itself will not have.
         """
         key = rsa.generate_private_key(65537, 1024)
-        made = named(x509.DNSName("a.btcp.internal"), key=key).public_bytes(Encoding.PEM)
-        form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        path, secret = self.file(made), self.file(key.private_bytes(*form))
+        self.patch(ec, "generate_private_key", lambda curve: key)
+        weak = signed(x509.DNSName("a.btcp.internal"))
+        path, secret = self.file(weak.pem()), self.file(private(key))
         words = f"{path}: OpenSSL says: ee key too small"
         self.refused(words, certificate=path, authority=path, key=secret)
 
@@ -348,7 +394,11 @@ class ProtectTests(TrustTestCase):
 class PairTestCase(TrustTestCase):
     """
     Two nodes and real TCP, on loopback.
+
+    @ivar heartbeat: seconds.
     """
+
+    heartbeat = SOON
 
     def setUp(self) -> None:
         super().setUp()
@@ -367,7 +417,7 @@ class PairTestCase(TrustTestCase):
         counters = self.counters[name]
         control = Control(files)
         self.peers[name] = Peers(
-            Config(name, self.nodes, ControlConfig(SOON)),
+            Config(name, self.nodes, ControlConfig(self.heartbeat)),
             epoch=1,
             capabilities=CAPABILITIES,
             owner=self.owners[name],
@@ -465,6 +515,20 @@ class LinkTests(PairTestCase):
             self.assertIsInstance((yield answered), Adopted)
 
     @inlineCallbacks
+    def test_chain(self) -> Any:
+        """
+        An authority that lets another one sign for it.
+        """
+        root = signed(is_authority=True)
+        between = signed(by=root, is_authority=True)
+        known = self.file(root.pem())
+        for name in "ba":
+            node = signed(x509.DNSName(f"{name}.btcp.internal"), by=between)
+            chain = self.file(node.pem() + between.pem())
+            self.start(name, Credentials(chain, self.file(private(node.key)), known))
+        yield self.until_linked()
+
+    @inlineCallbacks
     def test_last_words(self) -> Any:
         """
         What a node says when it stops arrives.
@@ -497,14 +561,19 @@ class LinkTests(PairTestCase):
     @inlineCallbacks
     def test_nothing_is_left(self) -> Any:
         """
-        A link that is gone is freed at once: the garbage collector seldom runs.
+        A link that is gone is freed at once, as the garbage collector seldom runs; if
+        nothing was asked on it at that moment, for AMP keeps what it was asked with.
         """
+        self.heartbeat = 60.0
         self.start_good("b")
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
         self.start_good("a")
         yield self.until_linked()
+        for name, other in ("ab", "ba"):
+            states = self.peers[name].states
+            yield self.until(lambda states=states, other=other: states()[other]["rtt"])  # type: ignore[misc]
         left: list[Any] = [ref(self.link(name)) for name in "ab"]
         left += [ref(self.link(name).transport.getHandle()) for name in "ab"]
         yield self.peers["a"].stopService()
@@ -553,6 +622,37 @@ class WrongPeerTests(PairTestCase):
             for peers in self.peers.values():
                 yield peers.stopService()
             self.setUp()
+
+    @inlineCallbacks
+    def test_purpose(self) -> Any:
+        """
+        A certificate for servers is not for dialing.
+        """
+        root = signed(is_authority=True)
+        name = x509.DNSName("a.btcp.internal")
+        a = signed(name, by=root, purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
+        b = signed(x509.DNSName("b.btcp.internal"), by=root)
+        for node, shown in (("b", b), ("a", a)):
+            key = self.file(private(shown.key))
+            self.start(node, Credentials(self.file(shown.pem()), key, self.file(root.pem())))
+        yield self.until(lambda: self.counters["b"]["control.refused-tls.wrong-purpose"])
+        self.assertEqual((self.owners["a"].said, self.owners["b"].said), ([], []))
+
+    @inlineCallbacks
+    def test_signed_by_a_node(self) -> Any:
+        """
+        A node is no authority; what has no counter of its own has a number in the log.
+        """
+        root = signed(is_authority=True)
+        known = self.file(root.pem())
+        c = signed(x509.DNSName("c.btcp.internal"), by=root)
+        for node, signer in (("b", root), ("a", c)):
+            shown = signed(x509.DNSName(f"{node}.btcp.internal"), by=signer)
+            chain = self.file(shown.pem() + c.pem())
+            self.start(node, Credentials(chain, self.file(private(shown.key)), known))
+        yield self.until(lambda: self.counters["b"]["control.refused-tls.bad-certificate"])
+        self.assert_logged("its certificate is bad: OpenSSL's verification error ")
+        self.assertEqual((self.owners["a"].said, self.owners["b"].said), ([], []))
 
     @inlineCallbacks
     def test_misnamed_dialer(self) -> Any:
@@ -763,3 +863,6 @@ class FlawTests(SynchronousTestCase):
     def test_kinds(self) -> None:
         known = {flaw.name for flaw in secured._FLAWS.values()} | {"wrong-name"}
         self.assertLessEqual(set(WRONG), known)
+        protocol = (ROOT / "docs" / "control-protocol.md").read_text()
+        for name in known:
+            self.assertIn(f"`refused-tls.{name}`", protocol)

@@ -26,6 +26,7 @@ from btcp.wire.options import SynOptions, pack_timestamps
 from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, flow_key, reversed_key
 from tests.simulation.cluster import CAPABILITIES, ORIGIN, PORT
 from tests.simulation.script import ADDRESSES, CLIENTS, Script, Tcp
+from tests.unit.test_wire_icmp import sent, told
 
 IN = flow_key(CLIENTS[0], 51515, ADDRESSES["a"][0], PORT)
 OUT = reversed_key(IN)
@@ -234,7 +235,7 @@ class ListenTests(FrontCase):
         self.assertTrue(self.script.empty)
 
     def test_wrong_checksum(self) -> None:
-        self.assertEqual(self.script.take(SYN_OF_CLIENT, spoiled=True), [])
+        self.assertEqual(self.script.take(SYN_OF_CLIENT.but(intact=False)), [])
         self.assertEqual(self.script.counted("dropped.bad-checksum"), 1)
         self.assertTrue(self.script.empty)
 
@@ -531,7 +532,7 @@ class EstablishedTests(FrontCase):
 
     def test_wrong_checksum(self) -> None:
         whole = self.client.but(payload=REQUEST)
-        self.assertEqual(self.script.take(whole, spoiled=True), [])
+        self.assertEqual(self.script.take(whole.but(intact=False)), [])
         self.assertIs(self.state(), Accept.ESTABLISHED)
 
     def test_timestamps(self) -> None:
@@ -679,7 +680,7 @@ class HandingOffTests(FrontCase):
         self.assertEqual(self.script.counted("answered.503"), 1)
 
     def test_wrong_checksum_is_not_queued(self) -> None:
-        self.script.take(self.after.but(payload=b"x"), spoiled=True)
+        self.script.take(self.after.but(payload=b"x", intact=False))
         self.assertEqual(self.adopted(), [])
 
     def test_adopted(self) -> None:
@@ -794,7 +795,7 @@ class HandingOffTests(FrontCase):
         self.adopted("b")
         self.script.now += 20
         self.script.do(self.script.core.peer_lost("b", self.script.now))
-        ((node, message),) = self.script.said
+        _, (node, message) = self.script.said
         assert isinstance(message, Handoff)
         self.assertEqual((node, message.front_tsval), ("c", (first + 20_000) % 2**32))
 
@@ -866,7 +867,7 @@ class ForwardingTests(FrontCase):
         self.assertIs(self.state(), Accept.CLOSED)
 
     def test_a_syn_with_a_wrong_checksum_is_not_kept(self) -> None:
-        self.script.take(SYN_OF_CLIENT.but(seq=IRS + 100_000), spoiled=True)
+        self.script.take(SYN_OF_CLIENT.but(seq=IRS + 100_000, intact=False))
         self.assertEqual(self.terminate(), [])
 
     def test_options_that_cannot_be_walked(self) -> None:
@@ -941,7 +942,9 @@ class ForwardingTests(FrontCase):
         first = self.script.core.acceptor.flows.by_number[self.number()].handoff()
         self.script.take(self.after)
         self.assertEqual(self.lose(), [])
-        self.assertEqual(self.script.said, [("c", first)])
+        # b is told as well, should it be out of sight only.
+        self.assertEqual(self.script.said[1:], [("c", first)])
+        self.assertEqual(self.abandoned(), [("b", Reason.ABANDONED)])
         self.assertEqual(self.script.datapath.routes, {})
         self.adopted("c", isn=5)
         (sent,) = self.script.take(self.after)
@@ -982,6 +985,18 @@ class ForwardingTests(FrontCase):
         reset = self.terminate(Reason.STOPPING, server_next=(self.iss + 500) % 2**32)
         self.assertEqual(reset, [Tcp(key=OUT, seq=self.iss + 1, flags=RST)])
         self.assertEqual(self.asked(), [])
+
+    def test_too_big_for_the_path(self) -> None:
+        """
+        A router's word about a packet of the response goes to who sent it.
+        """
+        quoted = sent("192.0.2.11", "198.51.100.7", PORT, (self.iss + 501) % 2**32)
+        self.script.receive(told(bytes(quoted)))
+        ((local, packet),) = self.script.passed
+        self.assertFalse(local)
+        inner = bytes(sent("192.0.2.12", "198.51.100.7", ORIGIN, ISN + 501))
+        self.assertEqual(packet[16:20], ADDRESSES["b"][0])
+        self.assertEqual(packet[28:56], inner[:28])
 
     def test_idle(self) -> None:
         """

@@ -259,6 +259,32 @@ class FailureTests(SynchronousTestCase):
         outcome.clock.call_later(1.1, lambda: self.assertTrue(outcome.connection.was_reset))
         self.run_with(outcome)
 
+    def test_daemon_of_the_front_end_restarts(self) -> None:
+        """
+        Whoever waits is told: at once if it goes on sending, and if it does not, by
+        the back-end, for the front-end cannot know.
+        """
+        for waits in (0.0, 0.5):
+            outcome = self.replicated(
+                requests=(Request(path="/r/", response=3_000_000),), server_waits=waits
+            )
+            outcome.clock.call_later(0.05, partial(outcome.cluster.restart, "a"))
+            outcome.run()
+            self.assertTrue(outcome.connection.was_reset)
+            self.assertEqual(outcome.complaints(), [])
+
+    def test_daemon_of_the_back_end_restarts_before_it_answers(self) -> None:
+        outcome = self.replicated(server_waits=0.5)
+        outcome.clock.call_later(0.05, partial(outcome.cluster.restart, "c"))
+        self.served_by(self.run_with(outcome), "b")
+
+    def test_daemon_of_the_back_end_restarts_while_it_answers(self) -> None:
+        requests = (Request(path="/r/", response=3_000_000),)
+        outcome = self.replicated(requests=requests)
+        outcome.clock.call_later(0.05, partial(outcome.cluster.restart, "c"))
+        self.run_with(outcome)
+        self.assertTrue(outcome.connection.was_reset)
+
     def test_link_is_down_for_a_moment(self) -> None:
         """
         An answer that was not begun waits for the link; one that was goes on.

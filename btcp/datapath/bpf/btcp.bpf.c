@@ -4,6 +4,7 @@
  * the daemon as it would without us.
  */
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 
 #include <bpf/bpf_endian.h>
@@ -263,6 +264,9 @@ int btcp_ingress(struct __sk_buff *skb)
 	struct btcp_rule rule;
 	int action;
 
+	/* A switch may show us other hosts' frames, and every node knows a shared address. */
+	if (skb->pkt_type != PACKET_HOST)
+		return PASS;
 	if (!parse(skb, &packet))
 		return is_too_big(skb) ? to_daemon() : PASS;
 	route = bpf_map_lookup_elem(&routes, &packet.key);

@@ -37,6 +37,14 @@ static __always_inline void map_ipv4(__be32 *to, __be32 address)
 	to[3] = address;
 }
 
+/* Never on a wire; it would be taken for the IPv4 address. */
+static __always_inline bool is_mapped(const struct in6_addr *address)
+{
+	const __be32 *words = address->s6_addr32;
+
+	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	if (bpf_skb_load_bytes(skb, packet->tcp, &packet->header, sizeof(packet->header)))
@@ -78,7 +86,8 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *packet)
 
 		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
 			return false;
-		if (ip.version != 6 || ip.nexthdr != IPPROTO_TCP)
+		if (ip.version != 6 || ip.nexthdr != IPPROTO_TCP || is_mapped(&ip.saddr) ||
+		    is_mapped(&ip.daddr))
 			return false;
 		packet->v6 = true;
 		packet->tcp = ETH_HLEN + sizeof(ip);

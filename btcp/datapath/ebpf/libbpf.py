@@ -23,7 +23,7 @@ from ctypes import (
     get_errno,
     sizeof,
 )
-from errno import ENOENT
+from errno import EINVAL, ENOENT
 from typing import Any
 
 from attrs import frozen
@@ -96,6 +96,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__find_map_by_name": (_POINTER, (_POINTER, c_char_p)),
     "bpf_program__fd": (c_int, (_POINTER,)),
     "bpf_map__fd": (c_int, (_POINTER,)),
+    "bpf_map__value_size": (c_uint32, (_POINTER,)),
     "bpf_map__set_max_entries": (c_int, (_POINTER, c_uint32)),
     "bpf_map__set_initial_value": (c_int, (_POINTER, c_void_p, c_size_t)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
@@ -237,12 +238,18 @@ class Object:
         """
         self._library.call("bpf_object__load", self._object)
 
-    def map(self, name: str, value_size: int) -> Map:
+    def map(self, name: str, value_size: int, copies: int = 1) -> Map:
         """
+        @param copies: of a value, one for each processor.
         @return: a map of the loaded object.
+        @raise OSError: if its values have another size; the kernel would write into memory
+            that is not meant for it.
         """
-        fd = self._library.call("bpf_map__fd", self._map(name))
-        return Map(self._library, fd, value_size)
+        found = self._map(name)
+        if self._library.call("bpf_map__value_size", found) != value_size:
+            raise OSError(EINVAL, "values have another size: the object is out of date", name)
+        fd = self._library.call("bpf_map__fd", found)
+        return Map(self._library, fd, value_size * copies)
 
     def program(self, name: str) -> int:
         """

@@ -41,6 +41,11 @@ def probe() -> None:
         raise DatapathError(f"the kernel refuses the tc programs: {problem.strerror}") from problem
 
 
+_ROUTES = 3
+"""For each flow: one as its front-end, two as its back-end.  So the table is never full: a
+back-end's flow without routes would not be seen by the daemon."""
+
+
 class Programs:
     """
     What brings packets to the daemon, and moves those of spliced flows without it.
@@ -158,13 +163,13 @@ class Programs:
         return found
 
     def _load(self) -> None:
-        self._object.resize("routes", 4 * self._flows)
+        self._object.resize("routes", _ROUTES * self._flows)
         self._object.resize("listeners", max(2 * len(self._listeners), 1))
         self._object.set_constants(abi.SETTINGS.pack(if_nametoindex(self._tap)))
         self._object.load()
         self._routes = self._object.map("routes", abi.ROUTE.size)
         processors = self._library.call("libbpf_num_possible_cpus")
-        self._counters = self._object.map("counters", abi.COUNTER.size * processors)
+        self._counters = self._object.map("counters", abi.COUNTER.size, processors)
         self._announce(self._object.map("listeners", 4))
 
     def _announce(self, listeners: Map) -> None:

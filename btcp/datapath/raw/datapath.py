@@ -189,10 +189,15 @@ class RawDatapath:
         """
         if problem.counter == "not-tcp":
             start = frame.packet_start(self._buffer, size)
+            packet = bytes(self._view[start:size])
             try:
-                message = PacketTooBig(bytes(self._view[start:size]))
+                message = PacketTooBig(packet)
             except Malformed as other:
                 problem = other
+                if other.counter == "not-tcp":  # about another protocol of this host's
+                    self._counters["icmp.passed-up"] += 1
+                    self.perform(PassPacket(packet, local=True))
+                    return
             else:
                 self._shell.perform(self._core.too_big(message, now))
                 return

@@ -31,6 +31,7 @@ table netdev {table} {{
     set fronts6 {{ type ipv6_addr; {fronts6} }}
     chain ingress {{
         type filter hook ingress device "{device}" priority -300; policy accept;
+        meta pkttype != host accept
         ip daddr . tcp dport @listeners4 fwd to "{tap}"
         ip6 daddr . tcp dport @listeners6 fwd to "{tap}"
         ip daddr . tcp dport @origins4 fwd to "{tap}"
