@@ -217,6 +217,10 @@ class Node(MultiService):
             self._timer = self._reactor.callLater(delay, self._tick)
 
     def _tick(self) -> None:
+        # What is there by now is read first: it may be what somebody waits for.
+        self._timer = self._reactor.callLater(0, self._expire)
+
+    def _expire(self) -> None:
         self._due = inf
         self.perform(self.core.tick(self._clock()))
         self._schedule()

@@ -48,7 +48,8 @@ def rows(table: Table) -> Iterator[str]:
     yield "|---|---|---|---|"
     for state, events in table.items():
         for event, (following, action) in events.items():
-            yield f"| {state.value} | {event.value} | {action.replace('_', ' ')} | {following.value} |"
+            done = action.replace("_", " ")
+            yield f"| {state.value} | {event.value} | {done} | {following.value} |"
 
 
 def section() -> str:

@@ -31,6 +31,10 @@ _QUEUED = 64
 """Segments kept per flow while its handoff is under way; a window of full-sized
 ones is 24.  What does not fit was not acknowledged: the client sends it again."""
 
+_LATE = 10
+"""Times the handoff's period that a node whose response the client has begun to see
+may take to say that it has the connection.  If it is gone, its link tells earlier."""
+
 
 _REACH = 1 << 20
 """Octets that a client may be ahead of what we know of it while a handoff is under
@@ -155,8 +159,16 @@ class Acceptor:
         """
         if self.flows.by_key.get(flow.key) is not flow:
             return
-        silent = flow.state is Accept.HANDING_OFF and flow.response_seen
-        self.step(flow, Arrival.RESPONSE_LOST if silent else Arrival.TIMEOUT, Reason.ABANDONED)
+        if flow.state is not Accept.HANDING_OFF or not flow.response_seen:
+            self.step(flow, Arrival.TIMEOUT, Reason.ABANDONED)
+        elif flow.tries < _LATE:
+            # The node has it and is late to say so; nobody else could go on.
+            flow.tries += 1
+            self.context.count("handoff.late")
+            now = self.context.now
+            self.timers.set(flow, now + self.context.settings.periods.handoff, now)
+        else:
+            self.step(flow, Arrival.RESPONSE_LOST, Reason.ABANDONED)
 
     def step(self, flow: AcceptedFlow, event: Arrival, detail: object) -> None:
         """
@@ -329,6 +341,7 @@ class Acceptor:
             return
         context = self.context
         node = flow.candidates.popleft()
+        flow.tries = 0
         self.flows.give(flow, node)
         self.timers.set(flow, context.now + context.settings.periods.handoff, context.now)
         message = flow.handoff()

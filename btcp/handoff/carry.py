@@ -134,8 +134,12 @@ class Carrying:
         """
         Have a datapath show us packets with these flags.
         """
-        if route is not None and route.punt != flags:
-            route.punt = flags
+        if route is None or route.punt == flags:
+            return
+        route.punt = flags
+        # In a flow of our own that the front-end's half has not joined yet, the
+        # client's packets have no route.
+        if route.rewriter is not None or route.key in self.flows.inbound:
             self.context.actions.append(Install(route))
 
     def _check_idle(self, flow: AdoptedFlow, _: None) -> None:

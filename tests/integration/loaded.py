@@ -132,6 +132,12 @@ class Loaded:
         moved = {name: count for name, count in counted.items() if count}
         return Outcome(ran.result, ran.packet, moved)
 
+    def repeated(self, name: str, octets: bytes, times: int) -> bytes:
+        """
+        @return: what a frame is after so many runs of a program.
+        """
+        return self._object.run(name, octets, repeat=times).packet
+
     def checksum_survives(self, name: str, octets: bytes) -> bool:
         """
         Whether what a device computed over the whole packet (CHECKSUM_COMPLETE) is still

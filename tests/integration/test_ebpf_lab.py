@@ -23,6 +23,17 @@ _SLACK = 3.0
 _DOWNLOADS = 40
 _PATIENCE = 110.0
 
+# A router's word that a UDP packet from one address to another was too big.
+_TOO_BIG = """
+import socket, struct, sys
+here, there = map(socket.inet_aton, sys.argv[1:])
+quoted = struct.pack("!BBHHHBBH4s4sHHHH", 69, 0, 28, 1, 0x4000, 64, 17, 0, here, there, 7, 7, 8, 0)
+message = struct.pack("!BBHHH", 3, 4, 0, 0, 1400) + quoted
+summed = sum(struct.unpack(f"!{len(message) // 2}H", message))
+message = message[:2] + struct.pack("!H", 0xFFFF - summed % 0xFFFF) + message[4:]
+socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).sendto(message, (sys.argv[1], 0))
+"""
+
 _FILTERS = "btcp_ingress", "btcp_egress"
 
 
@@ -187,6 +198,15 @@ class DownloadTests(EbpfTestCase):
         # The client's own stays: the SYN is to promise more than the path can carry.
         command = ["ip", "link", "set", "dev", CLIENT, "mtu", octets]
         self.assertEqual(self.lab.exec(ROUTER, command).returncode, 0)
+
+    def test_another_protocols_packet_too_big(self) -> None:
+        """
+        Is the kernel's to hear.
+        """
+        here, there = self.lab.address("a", 4), self.lab.address(CLIENT, 4)
+        self.python(_TOO_BIG, here, there, host=ROUTER)
+        self.await_that(lambda: self.moved("a")["icmp.passed-up"] > 0, 2, lambda: self.moved("a"))
+        self.assertEqual(self.moved("a")["dropped.not-tcp"], 0)
 
     def test_octets_are_shown(self) -> None:
         """

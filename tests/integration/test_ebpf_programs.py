@@ -7,7 +7,9 @@ what L{Route.take<btcp.handoff.route.Route.take>} does, or send the packet up as
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import SkipTest
 
@@ -20,6 +22,7 @@ from btcp.wire.build import compose
 from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
 from tests.integration.loaded import (
     DROP,
+    ETHERNET,
     IPV4,
     IPV6,
     PASS,
@@ -33,6 +36,7 @@ from tests.integration.program_case import (
     BOTH,
     LISTENERS,
     NUMBERS,
+    OTHER_4,
     STARTED,
     UNUSUAL,
     USUAL,
@@ -165,6 +169,25 @@ class EgressTests(ProgramsTestCase):
                     outcome = self.loaded.egress(octets)
                     self.assert_taken(outcome, octets, route, PASS, "sent")
 
+    def test_larger_than_a_length_can_say(self) -> None:
+        """
+        BIG TCP: a super-packet beyond 64 kB has no length in its IPv4 header, and one in a
+        header behind its IPv6 header.
+        """
+        for flow in BOTH:
+            route = flow.send(**NUMBERS)
+            self.loaded.install(route)
+            plain = frame(compose(route.key, 5, 3000, ACK, 99, stamps(), b"x" * 3000))
+            octets = _without_length(plain)
+            outcome = self.loaded.egress(octets, gso_size=1000)
+            segment = parsed(plain)
+            route.take(segment, STARTED)
+            self.assertEqual((outcome.verdict, outcome.counted), (PASS, {"sent": 1}))
+            right = _without_length(bytes(segment.buffer))
+            self.assertEqual(outcome.frame.hex(), right.hex())
+            self.assert_account(route)
+            self.assert_untouched(self.loaded.egress(octets), octets, PASS)
+
     def test_shifts(self) -> None:
         for shift in range(-14, 15):
             for window in (0, 1, 99, 0x4000, 0xFFFF):
@@ -207,6 +230,18 @@ class EgressTests(ProgramsTestCase):
             for key in (flow.answer, flow.forwarded, flow.request):
                 octets = frame(compose(key, 5, 3000, ACK, 99, b"", b"x"))
                 self.assert_untouched(self.loaded.egress(octets), octets, PASS)
+
+
+def _without_length(octets: bytes) -> bytes:
+    """
+    @return: a frame whose length is zero; in IPv6, with the header of RFC 2675.
+    """
+    at = ETHERNET
+    if octets[at] >> 4 == 4:
+        return octets[: at + 2] + bytes(2) + octets[at + 4 :]
+    ip, rest = octets[at : at + 40], octets[at + 40 :]
+    jumbo = b"\6\0\xc2\4" + len(rest).to_bytes(4, "big")
+    return octets[:at] + ip[:4] + bytes(3) + ip[7:] + jumbo + rest
 
 
 class AccountTests(ProgramsTestCase):
@@ -294,6 +329,43 @@ class AccountTests(ProgramsTestCase):
         for route in routes:
             octets = frame(compose(route.key, 5, 3000, ACK, 99))
             self.assertEqual(loaded.ingress(octets).counted, {"forwarded": 1})
+
+
+class ChurnTests(ProgramsTestCase):
+    """
+    Memory of the table changes hands, while packets pass.
+    """
+
+    SECONDS = 3.0
+
+    def test_no_other_flows_numbers(self) -> None:
+        """
+        Two routes in turn get the same memory.  One adds to the upper half of the sequence
+        number, the other to the lower: packets of the first one never get the other's.
+        """
+        mine, other = self._route(V4.request, 1 << 16), self._route(OTHER_4.request, 1)
+        octets = frame(compose(mine.key, 0, 0, ACK, 99))
+        with ThreadPoolExecutor(1) as passing:
+            until = time.monotonic() + self.SECONDS
+            found = passing.submit(self._pass, octets, until)
+            while not found.done():
+                for route in (other, mine):
+                    self.loaded.install(route)
+                    self.loaded.programs.remove(route.key)
+        self.assertEqual(found.result(), {b"\0\0"})
+
+    def _route(self, key: bytes, add: int) -> Route:
+        return route_of(key, Rewriter(Splice(old=key, new=key, seq=add)), punt=0)
+
+    def _pass(self, octets: bytes, until: float) -> set[bytes]:
+        """
+        @return: lower halves of sequence numbers.
+        """
+        at, found = ETHERNET + 20 + 6, set[bytes]()
+        while time.monotonic() < until:
+            left = self.loaded.repeated("btcp_ingress", octets, 100_000)
+            found.add(left[at : at + 2])
+        return found
 
 
 class ChecksumTests(ProgramsTestCase):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from struct import Struct
 from typing import Any, ClassVar
 from unittest import SkipTest
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.datapath.ebpf import abi, programs
 from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.interface import DatapathError
 from btcp.handoff.splice import Rewriter, Splice
@@ -73,7 +75,7 @@ class WireTestCase(SynchronousTestCase):
         self.wire = Wire(self.addresses, self.neighbours)
         self.addCleanup(self.wire.close)
 
-    def programs(self) -> Programs:
+    def attached(self) -> Programs:
         """
         @return: the programs, on the device.
         """
@@ -89,7 +91,7 @@ class WireTestCase(SynchronousTestCase):
 class FrameTests(WireTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.kernel = self.programs()
+        self.kernel = self.attached()
 
     def forward(self, flow: Flow, sent: Frame) -> Frame:
         """
@@ -238,7 +240,7 @@ class VectorTests(WireTestCase):
     neighbours: ClassVar[list[str]] = ["192.0.2.12", "2001:db8:2::c"]
 
     def test_vectors(self) -> None:
-        kernel = self.programs()
+        kernel = self.attached()
         count = 0
         for vector in json.loads(splice.FILE.read_text(encoding="ascii")):
             if vector["partial"]:
@@ -298,18 +300,18 @@ class NeighbourhoodTests(WireTestCase):
         return Programs(NEAR, UP, LISTENERS, 64)
 
     def test_comes_and_goes(self) -> None:
-        programs = self.unattached()
-        self.wire.do(programs.set_up)
+        kernel = self.unattached()
+        self.wire.do(kernel.set_up)
         self.assertEqual(self.filters("ingress"), [str(_PRIORITY)])
         self.assertEqual(self.filters("egress"), [str(_PRIORITY)])
-        self.wire.do(programs.take_down)
+        self.wire.do(kernel.take_down)
         self.assertFalse(self.has_hook())
 
     def test_others_hook_stays(self) -> None:
         self.add_hook()
-        programs = self.unattached()
-        self.wire.do(programs.set_up)
-        self.wire.do(programs.take_down)
+        kernel = self.unattached()
+        self.wire.do(kernel.set_up)
+        self.wire.do(kernel.take_down)
         self.assertTrue(self.has_hook())
         self.assertEqual(self.filters("ingress") + self.filters("egress"), [])
 
@@ -317,35 +319,35 @@ class NeighbourhoodTests(WireTestCase):
         """
         Though it was we who made the hook.
         """
-        programs = self.unattached()
-        self.wire.do(programs.set_up)
+        kernel = self.unattached()
+        self.wire.do(kernel.set_up)
         self.add_filter("egress", _LATER)
-        self.wire.do(programs.take_down)
+        self.wire.do(kernel.take_down)
         self.assertEqual((self.filters("ingress"), self.filters("egress")), ([], [str(_LATER)]))
 
     def test_others_filter_has_its_turn(self) -> None:
         """
         With all that we let pass, and with nothing that we forward.
         """
-        programs = self.programs()
+        kernel = self.attached()
         route = V4.forward()
-        programs.install(route.key, route)
+        kernel.install(route.key, route)
         self.add_filter("ingress", _LATER)
         for key in (V4.response, V4.request):
             octets = ethernet(frame(compose(key, 5, 3000, ACK, 99)))
             self.wire.send("far", Frame(octets))
         self.assertIn("dropped 1", self.wire.run(f"tc -s qdisc show dev {NEAR} clsact"))
         self.assertEqual(len(self.wire.receive("far")), 1)
-        self.assertEqual(self.counted(programs), {"forwarded": 1})
+        self.assertEqual(self.counted(kernel), {"forwarded": 1})
 
     def test_others_filter_has_its_turn_on_the_way_out(self) -> None:
-        programs = self.programs()
+        kernel = self.attached()
         route = V4.send()
-        programs.install(route.key, route)
+        kernel.install(route.key, route)
         self.add_filter("egress", _LATER)
         octets = ethernet(frame(compose(route.key, 5, 3000, ACK, 99)))
         self.assertRaises(OSError, self.wire.send, NEAR, Frame(octets))
-        self.assertEqual(self.counted(programs), {"sent": 1})
+        self.assertEqual(self.counted(kernel), {"sent": 1})
 
     def test_somebody_is_in_our_place(self) -> None:
         """
@@ -367,11 +369,11 @@ class NeighbourhoodTests(WireTestCase):
         What was left is replaced, not added to; and then the hook goes, too.
         """
         self.wire.do(self.unattached().set_up)
-        programs = self.unattached()
-        self.wire.do(programs.set_up)
+        kernel = self.unattached()
+        self.wire.do(kernel.set_up)
         self.assertEqual(self.filters("ingress"), [str(_PRIORITY)])
         self.assertEqual(self.filters("egress"), [str(_PRIORITY)])
-        self.wire.do(programs.take_down)
+        self.wire.do(kernel.take_down)
         self.assertFalse(self.has_hook())
 
     def test_clear_after_a_crash(self) -> None:
@@ -389,14 +391,14 @@ class NeighbourhoodTests(WireTestCase):
         """
         With it has all that was on it.
         """
-        programs = self.unattached()
-        self.wire.do(programs.set_up)
+        kernel = self.unattached()
+        self.wire.do(kernel.set_up)
         self.wire.run(f"ip link delete {NEAR}")
-        self.wire.do(programs.take_down)
+        self.wire.do(kernel.take_down)
 
     def test_no_such_device(self) -> None:
-        for programs in (Programs("nix", UP, LISTENERS, 8), Programs(NEAR, "nix", LISTENERS, 8)):
-            self.assertRaises(DatapathError, self.wire.do, programs.set_up)
+        for kernel in (Programs("nix", UP, LISTENERS, 8), Programs(NEAR, "nix", LISTENERS, 8)):
+            self.assertRaises(DatapathError, self.wire.do, kernel.set_up)
         self.assertFalse(self.has_hook())
 
     def test_many_listeners(self) -> None:
@@ -404,6 +406,41 @@ class NeighbourhoodTests(WireTestCase):
         There is room for as many as there are.
         """
         ends = [(bytes((203, 0, 113, last)), port) for last in range(64) for port in range(1, 40)]
-        programs = Programs(NEAR, UP, ends, 8)
-        self.wire.do(programs.set_up)
-        self.wire.do(programs.take_down)
+        kernel = Programs(NEAR, UP, ends, 8)
+        self.wire.do(kernel.set_up)
+        self.wire.do(kernel.take_down)
+
+
+class ProbeTests(SynchronousTestCase):
+    """
+    Whether the host can; it is asked in a network of its own.
+    """
+
+    def setUp(self) -> None:
+        lacks = lacking()
+        if lacks:
+            raise SkipTest("; ".join(lacks))
+
+    def _refused(self, reason: str) -> None:
+        self.assertIn(reason, str(self.assertRaises(DatapathError, programs.probe)))
+
+    def test_can(self) -> None:
+        hooks = ["tc", "qdisc", "show"]
+        before = subprocess.run(hooks, capture_output=True, check=True).stdout
+        programs.probe()
+        self.assertEqual(subprocess.run(hooks, capture_output=True, check=True).stdout, before)
+
+    def test_not_built(self) -> None:
+        self.patch(programs, "OBJECT", programs.OBJECT.with_name("nix"))
+        self._refused("nix is not built; run make")
+
+    def test_no_object(self) -> None:
+        self.patch(programs, "OBJECT", programs.OBJECT.with_name("abi.h"))
+        self._refused("abi.h cannot be read")
+
+    def test_built_from_other_sources(self) -> None:
+        """
+        The kernel would write values into memory that is too small for them.
+        """
+        self.patch(abi, "ROUTE", Struct("=8s"))
+        self._refused("the object is out of date")

@@ -48,7 +48,6 @@ _FRAME_COUNTERS = (
     "dropped.fragment",
     "dropped.not-too-big",
     "dropped.stray-rst",
-    "dropped.unacceptable-ack",
     "reset.no-such-flow",
     "accept.bad-handshake-ack",
     "accept.handshake-timeout",

@@ -741,9 +741,11 @@ class HandingOffTests(FrontCase):
     def test_silence_after_a_response(self) -> None:
         """
         The client acknowledges what only the silent one can have sent: nobody else
-        may answer.
+        may answer, so it may take its time to say that it has the connection.
         """
         self.script.take(self.after.but(ack=self.iss + 1001))
+        for _ in range(10):
+            self.assertEqual(self.script.wait(Periods().handoff), [])
         (reset,) = self.script.wait(Periods().handoff)
         self.assertEqual(reset, Tcp(key=OUT, seq=self.iss + 1001, flags=RST))
         self.assertEqual(self.abandoned(), [("b", Reason.ABANDONED)])

@@ -7,6 +7,7 @@ mixed up, nobody complains, and in the end nobody remembers anything.
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -133,12 +134,16 @@ class EndTests(SynchronousTestCase):
         """
         Whoever closed first, and so holds TIME-WAIT, a client may come again.
         """
-        for origin in (ORIGIN, PORT):
-            for closes in (0, 1):
-                for path in ("/a/", "/b/"):
-                    self._many(Scenario(origin=origin, server_closes=closes), path)
+        for origin, closes, admits, path in product(
+            (ORIGIN, PORT), (0, 1), (False, True), ("/a/", "/b/")
+        ):
+            scenario = Scenario(origin=origin, server_closes=closes, admits=admits)
+            self.comes_again(scenario, path)
 
-    def _many(self, scenario: Scenario, path: str) -> None:
+    def comes_again(self, scenario: Scenario, path: str) -> None:
+        """
+        Ten times, by the same port.
+        """
         run = Outcome(scenario)
         for seed in range(10):
             browser = Browser([Request(path=path, seed=seed)])
@@ -183,16 +188,18 @@ class FailureTests(SynchronousTestCase):
         return Outcome(evolve(scenario, **changes))
 
     def test_no_listener(self) -> None:
-        outcome = self.replicated()
-        outcome.cluster.nodes["c"].kernel.listening.clear()
-        self.served_by(self.run_with(outcome), "b")
+        for admits in (False, True):
+            outcome = self.replicated(admits=admits)
+            outcome.cluster.nodes["c"].kernel.listening.clear()
+            self.served_by(self.run_with(outcome), "b")
 
     def test_accept_queue_full(self) -> None:
-        outcome = self.replicated()
-        outcome.cluster.nodes["c"].kernel.listening[ORIGIN].full = True
-        self.served_by(self.run_with(outcome), "b")
-        counters = outcome.cluster.nodes["a"].core.counters
-        self.assertEqual(counters["handoff.refused.accept-queue-full"], 1)
+        for admits in (False, True):
+            outcome = self.replicated(admits=admits)
+            outcome.cluster.nodes["c"].kernel.listening[ORIGIN].full = True
+            self.served_by(self.run_with(outcome), "b")
+            counters = outcome.cluster.nodes["a"].core.counters
+            self.assertEqual(counters["handoff.refused.accept-queue-full"], 1)
 
     def test_options_not_kept(self) -> None:
         """

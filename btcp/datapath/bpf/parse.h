@@ -17,7 +17,7 @@
 
 #define IP_FRAGMENT 0x3fff	/* more fragments, or not the first */
 #define VLAN_ID 0x0fff
-#define MAX_HEADERS (ETH_HLEN + 60 + 60)
+#define JUMBO 0xc2
 
 struct packet {
 	struct btcp_key key;
@@ -55,6 +55,26 @@ static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *pack
 	return packet->header.doff >= 5 && packet->data <= packet->end && packet->end <= skb->len;
 }
 
+/*
+ * Where an IP packet ends.  A super-packet beyond 64 kB has no length in its header (BIG
+ * TCP), but nor has it padding.
+ */
+static __always_inline __u32 end_of(const struct __sk_buff *skb, __u32 start, __be16 length)
+{
+	return !length && skb->gso_size ? skb->len : start + bpf_ntohs(length);
+}
+
+/* In IPv6 it has the header of RFC 2675 instead, until the device segments it. */
+static __always_inline bool skip_jumbo(struct __sk_buff *skb, struct packet *packet)
+{
+	__u8 header[4]; /* next, length, option, its length; the jumbo length follows */
+
+	if (!skb->gso_size || bpf_skb_load_bytes(skb, packet->tcp, header, sizeof(header)))
+		return false;
+	packet->tcp += 8;
+	return header[0] == IPPROTO_TCP && !header[1] && header[2] == JUMBO && header[3] == 4;
+}
+
 /* Of a VLAN that has a device of its own, or none: such a frame only passes through here. */
 static __always_inline bool is_of_vlan(const struct __sk_buff *skb)
 {
@@ -76,7 +96,7 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *packet)
 			return false;
 		packet->v6 = false;
 		packet->tcp = ETH_HLEN + ip.ihl * 4;
-		packet->end = ETH_HLEN + bpf_ntohs(ip.tot_len);
+		packet->end = end_of(skb, ETH_HLEN, ip.tot_len);
 		map_ipv4(packet->key.source, ip.saddr);
 		map_ipv4(packet->key.destination, ip.daddr);
 		return parse_tcp(skb, packet);
@@ -86,12 +106,14 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *packet)
 
 		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
 			return false;
-		if (ip.version != 6 || ip.nexthdr != IPPROTO_TCP || is_mapped(&ip.saddr) ||
-		    is_mapped(&ip.daddr))
+		if (ip.version != 6 || is_mapped(&ip.saddr) || is_mapped(&ip.daddr))
 			return false;
 		packet->v6 = true;
 		packet->tcp = ETH_HLEN + sizeof(ip);
-		packet->end = packet->tcp + bpf_ntohs(ip.payload_len);
+		packet->end = end_of(skb, packet->tcp, ip.payload_len);
+		if (ip.nexthdr != IPPROTO_TCP &&
+		    (ip.nexthdr != IPPROTO_HOPOPTS || ip.payload_len || !skip_jumbo(skb, packet)))
+			return false;
 		__builtin_memcpy(packet->key.source, &ip.saddr, 16);
 		__builtin_memcpy(packet->key.destination, &ip.daddr, 16);
 		return parse_tcp(skb, packet);

@@ -5,7 +5,10 @@ The tc programs of one device, from loading to unloading.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import CDLL, get_errno
 from pathlib import Path
 from socket import if_nametoindex
 
@@ -19,26 +22,29 @@ from btcp.handoff.route import Route
 
 log = Logger()
 
+_NEW_NETWORK = 0x40000000  # linux/sched.h: CLONE_NEWNET
+
 OBJECT = Path(__file__).parent.parent / "bpf" / "btcp.bpf.o"
 
 
 def probe() -> None:
     """
-    Load the programs, and forget them again.
+    Load and attach the programs in a network of their own, and forget them again.
 
     @raise DatapathError: says what this host lacks.
     """
-    library = Library()
     if not OBJECT.exists():
         raise DatapathError(f"{OBJECT} is not built; run make")
-    try:
-        tried = Object(library, str(OBJECT))
-        try:
-            tried.load()
-        finally:
-            tried.close()
-    except OSError as problem:
-        raise DatapathError(f"the kernel refuses the tc programs: {problem.strerror}") from problem
+    with ThreadPoolExecutor(1) as elsewhere:  # a network is a thread's
+        elsewhere.submit(_try).result()
+
+
+def _try() -> None:
+    if CDLL(None, use_errno=True).unshare(_NEW_NETWORK):
+        raise DatapathError(f"no network to try the tc programs in: {os.strerror(get_errno())}")
+    tried = Programs("lo", "lo", [], 1)
+    tried.set_up()
+    tried.take_down()
 
 
 _ROUTES = 3
