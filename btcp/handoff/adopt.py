@@ -18,7 +18,7 @@ from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import Adopt, Progress
 from btcp.handoff.timers import Timers
 from btcp.wire.segment import ACK, RST, SYN, Segment, flow_key, reversed_key
-from btcp.wire.seqnum import add, at_or_before
+from btcp.wire.seqnum import add
 
 _RETRY = 0.2
 """Seconds before a replayed segment is given to the local TCP again, doubling; it
@@ -192,7 +192,8 @@ class Adopter(Carrying):
         if flow.state in (Adopt.ADMITTING, Adopt.REQUEST_DELIVERED):
             if flags & SYN:
                 return Progress.SYN_ACK
-            taken = at_or_before(flow.request_end, segment.ack)
+            # It was given no more than the request, so no more is an older connection's.
+            taken = flow.request_end == segment.ack
             return Progress.TAKEN if taken else Progress.PARTIAL
         return Progress.FROM_SERVER
 

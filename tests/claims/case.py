@@ -50,23 +50,39 @@ class ClaimTestCase(SynchronousTestCase):
         node = LOCAL[which]
         return (Evidence(scene(), each) for each in scene().between(node, node))
 
-    def assert_moved(self, before: list[Seen], change: Change, after: Counter[bytes]) -> None:
+    def assert_moved(self, before: list[Seen], after: list[Seen], change: Change) -> None:
         """
-        Of each packet came one that is as it should be.
+        Of each packet came one, changed just so.
         """
-        left = after.copy()
+        left = Counter(each.octets for each in after)
         for each in before:
             octets = each.after(change)
-            self.assertGreater(left[octets], 0, f"nothing came of {each} by {change}")
+            if not left[octets]:
+                self.fail(f"nothing came of {each} by {change}")
             left[octets] -= 1
+
+    def assert_come(self, after: list[Seen], before: list[Seen], change: Change) -> None:
+        """
+        Each packet came of another one, changed just so.
+        """
+        left = Counter(each.after(change) for each in before)
+        for each in after:
+            if not left[each.octets]:
+                self.fail(f"{each} came of nothing by {change}")
+            left[each.octets] -= 1
+
+    def assert_intact(self, packets: list[Seen]) -> None:
+        """
+        All checksums are right.
+        """
+        self.assertEqual([str(each) for each in packets if not each.intact()], [])
 
     def check_replay(self, evidence: Evidence, request: bytes) -> None:
         """
         The back-end's TCP was given SYN, ACK and request as from the client.
         """
         it, original = evidence.connection, evidence.arrived[0]
-        syn, ack, *rest = evidence.injected
-        syn_ack = evidence.caught[0]
+        syn, ack, syn_ack = evidence.syn, evidence.ack, evidence.caught[0]
         self.assertEqual((syn.flags, syn_ack.flags, ack.flags), ("S", "SA", "A"))
         # The client's SYN but for its destination, which is the back-end's own address, and
         # the client's clock, which has gone on.
@@ -78,8 +94,9 @@ class ClaimTestCase(SynchronousTestCase):
         self.assertEqual(syn_ack.ack, (syn.seq + 1) % MODULUS)
         self.assertEqual((ack.source, ack.destination), (it.client, it.at_back))
         self.assertEqual((ack.seq, ack.ack), (syn_ack.ack, (syn_ack.seq + 1) % MODULUS))
-        self.assertTrue(syn.intact() and ack.intact())
-        self.assertEqual(b"".join(each.payload for each in rest)[: len(request)], request)
+        self.assert_intact(evidence.replayed)
+        pieces = {each.seq: each.payload for each in evidence.replayed if each.payload}
+        self.assertEqual(b"".join(pieces.values()), request)
         # And it believed: this is a connection like any other.
         sockets = evidence.talk.sockets[it.back]
         established = [line for line in sockets.splitlines() if line.startswith("ESTAB")]

@@ -5,7 +5,6 @@ What the tape has on one connection, by the roles that the claims speak of.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -170,6 +169,27 @@ class Evidence:
         return [each for each in passed if each.frame.dst == own]
 
     @cached_property
+    def syn(self) -> Seen:
+        """
+        The SYN that the back-end's TCP was given.
+        """
+        return next(each for each in self.injected if each.flags == "S")
+
+    @cached_property
+    def ack(self) -> Seen:
+        """
+        The ACK that completed the handshake with the back-end's TCP.
+        """
+        return next(each for each in self.injected if each.flags == "A" and not each.payload)
+
+    @cached_property
+    def replayed(self) -> list[Seen]:
+        """
+        What the back-end's TCP was given until it had the request.
+        """
+        return [each for each in self.injected if each.time <= self.spoken[0].time]
+
+    @cached_property
     def caught(self) -> list[Seen]:
         """
         From the back-end's TCP.
@@ -292,20 +312,6 @@ class Evidence:
             tsval=self.stamps,
             shift=self.caught[0].options["WScale"] - promised,
         )
-
-
-def expected(packets: Iterable[Seen], change: Change) -> Counter[bytes]:
-    """
-    @return: what should have become of packets.
-    """
-    return Counter(each.after(change) for each in packets)
-
-
-def octets(packets: Iterable[Seen]) -> Counter[bytes]:
-    """
-    @return: the packets as they are.
-    """
-    return Counter(each.octets for each in packets)
 
 
 def data(packets: Iterable[Seen]) -> int:

@@ -20,7 +20,7 @@ class ReplayTests(ClaimTestCase):
         self.show(self.handed_off(1), self.check)
 
     def check(self, evidence: Evidence) -> str:
-        it, (syn, ack) = evidence.connection, evidence.injected[:2]
+        it, syn, ack = evidence.connection, evidence.syn, evidence.ack
         syn_ack = evidence.caught[0]
         self.check_replay(evidence, evidence.handoff.request)
         # The SYN/ACK of the back-end's TCP never left the host, and no SYN came in.

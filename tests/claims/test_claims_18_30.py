@@ -5,11 +5,9 @@ Claims 18 and 30: the front-end forwards the client's packets, readdressed and r
 
 from __future__ import annotations
 
-from collections import Counter
-
 from tests.claims.case import ClaimTestCase
-from tests.claims.evidence import Evidence, data, expected, octets
-from tests.claims.packets import MODULUS, Seen, between
+from tests.claims.evidence import Evidence, data
+from tests.claims.packets import MODULUS, Change, Seen, between
 from tests.claims.scene import Scene, lossy, scene
 
 
@@ -22,12 +20,13 @@ class ForwardTests(ClaimTestCase):
 
     def check(self, evidence: Evidence) -> str:
         self.assert_translated(evidence)
-        self.assertTrue(all(each.intact() for each in evidence.forwarded))
+        self.assert_intact(evidence.forwarded)
         # The very same packets arrive at the back-end, and go to its TCP.
         it = evidence.connection
-        sent, passed = octets(evidence.forwarded), scene().tape.at(it.back)
-        self.assertEqual(octets(between(passed, it.client, it.at_back)), sent)
-        self.assertEqual(sent - octets(evidence.injected), Counter())
+        passed = between(scene().tape.at(it.back), it.client, it.at_back)
+        self.assert_moved(evidence.forwarded, passed, Change())
+        self.assertEqual(len(passed), len(evidence.forwarded))
+        self.assert_moved(passed, evidence.injected, Change())
         edges, lost = self.check_sack(self.losing(evidence))
         return (
             f"{len(evidence.forwarded)} packets with {data(evidence.forwarded)} octets of "
@@ -41,9 +40,8 @@ class ForwardTests(ClaimTestCase):
         Each packet after the request was forwarded with just the right changes, once; only
         repetitions of the request, which the back-end acknowledges, were not.
         """
-        should, did = expected(evidence.later, evidence.inward), octets(evidence.forwarded)
-        self.assertEqual(did - should, Counter())
-        self.assert_moved(evidence.fresh, evidence.inward, did)
+        self.assert_come(evidence.forwarded, evidence.later, evidence.inward)
+        self.assert_moved(evidence.fresh, evidence.forwarded, evidence.inward)
 
     def losing(self, evidence: Evidence) -> Evidence:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from btcp.lab.topology import ROUTER
 from tests.claims.case import ClaimTestCase
-from tests.claims.evidence import Evidence, data, expected, octets
+from tests.claims.evidence import Evidence, data
 from tests.claims.packets import ARRIVAL, MODULUS
 from tests.claims.scene import scene
 
@@ -33,8 +33,9 @@ class AnswerTests(ClaimTestCase):
         )
 
     def check_translated(self, evidence: Evidence) -> None:
-        self.assertEqual(octets(evidence.answered), expected(evidence.spoken, evidence.outward))
-        self.assertTrue(all(each.intact() for each in evidence.answered))
+        self.assert_moved(evidence.spoken, evidence.answered, evidence.outward)
+        self.assertEqual(len(evidence.answered), len(evidence.spoken))
+        self.assert_intact(evidence.answered)
 
     def check_straight(self, evidence: Evidence) -> None:
         it, addresses = evidence.connection, scene().addresses
@@ -44,7 +45,8 @@ class AnswerTests(ClaimTestCase):
         self.assertEqual(data(evidence.replied), 0)
         # All that the client received was sent by these two, and all arrived.
         sent = [*evidence.replied, *evidence.answered]
-        self.assertEqual(expected(sent, ARRIVAL), octets(evidence.received))
+        self.assert_moved(sent, evidence.received, ARRIVAL)
+        self.assertEqual(len(evidence.received), len(sent))
 
     def check_client(self, evidence: Evidence) -> None:
         """

@@ -185,64 +185,62 @@ def page(walk: Walk) -> str:
     """
     The template, filled in with what was captured.
     """
+    return _TEMPLATE.read_text().format(
+        packets=len(walk.steps), **_tables(walk), **_numbers(walk.evidence)
+    )
+
+
+def _tables(walk: Walk) -> dict[str, str]:
+    """
+    The steps, in the sections of the page.
+    """
     evidence = walk.evidence
-    it, order = evidence.connection, evidence.handoff
     asked, replied = evidence.request.time, evidence.reply.time
     closing = next(each.time for each in evidence.sent if "F" in each.flags)
+    replayed = [*evidence.replayed, evidence.caught[0], evidence.spoken[0]]
 
-    def control(step: Step) -> bool:
-        return CONTROL_PORT in _ports(step.packet)
+    def section(step: Step) -> str:
+        time, control = step.packet.time, CONTROL_PORT in _ports(step.packet)
+        if control and time <= replied:
+            return "request_message" if time <= asked else "reply_message"
+        if step.packet in replayed:
+            return "replay"
+        if time >= closing:
+            return "closing"
+        return "opening" if time <= asked else "middle"
 
-    def replay(step: Step) -> bool:
-        mine = step.packet in evidence.injected + evidence.caught
-        return mine and step.packet.time <= evidence.spoken[0].time
+    names = ("opening", "request_message", "replay", "reply_message", "middle", "closing")
+    return {name: walk.table(lambda step, name=name: section(step) == name) for name in names}
 
-    def middle(step: Step) -> bool:
-        later = step.packet.time > asked and not control(step) and not replay(step)
-        return later and step.packet.time < closing
 
+def _numbers(evidence: Evidence) -> dict[str, object]:
+    it, order = evidence.connection, evidence.handoff
     spoken = next(each for each in evidence.spoken if each.payload)
     got = next(each for each in evidence.received if each.payload)
-    last = evidence.later[0]
-    return _TEMPLATE.read_text().format(
-        client=it.client[0],
-        client_port=it.client[1],
-        front=it.at_front[0],
-        back=it.at_back[0],
-        packets=len(walk.steps),
-        opening=walk.table(lambda step: step.packet.time < asked and not control(step)),
-        request_message=walk.table(lambda step: control(step) and step.packet.time <= asked),
-        replay=walk.table(replay),
-        reply_message=walk.table(
-            lambda step: control(step) and asked < step.packet.time <= replied
-        ),
-        middle=walk.table(middle),
-        closing=walk.table(lambda step: step.packet.time >= closing),
-        order=order,
-        sack="yes" if order.sack else "no",
-        adopted=evidence.adopted,
-        reason=evidence.end[1].reason.value,
-        end=evidence.end[1],
-        iss=evidence.iss,
-        isn=evidence.isn,
-        delta=evidence.delta,
-        stamps=evidence.stamps,
-        shift=evidence.outward.shift,
-        promised=order.front_scale,
-        own=evidence.caught[0].options["WScale"],
-        spoken=spoken,
-        got=got,
-        got_stamp=got.timestamps[0],
-        spoken_stamp=spoken.timestamps[0],
-        last=last,
-        passed=evidence.forwarded[0],
-        last_echo=last.timestamps[1],
-        passed_echo=evidence.forwarded[0].timestamps[1],
-        request_line=order.request.splitlines()[0].decode(),
-        request_octets=len(order.request),
-        handoff_ms=(replied - asked) * 1000,
-        first_ms=(got.time - evidence.completing.time) * 1000,
-    )
+    return {
+        "client": it.client,
+        "front": it.at_front[0],
+        "back": it.at_back[0],
+        "order": order,
+        "sack": "yes" if order.sack else "no",
+        "adopted": evidence.adopted,
+        "end": evidence.end[1],
+        "reason": evidence.end[1].reason.value,
+        "iss": evidence.iss,
+        "isn": evidence.isn,
+        "delta": evidence.delta,
+        "stamps": evidence.stamps,
+        "promised": order.front_scale,
+        "own": evidence.caught[0].options["WScale"],
+        "spoken": spoken,
+        "got": got,
+        "last": evidence.later[0],
+        "passed": evidence.forwarded[0],
+        "request_line": order.request.splitlines()[0].decode(),
+        "request_octets": len(order.request),
+        "handoff_ms": (evidence.reply.time - evidence.request.time) * 1000,
+        "first_ms": (got.time - evidence.completing.time) * 1000,
+    }
 
 
 def main() -> int:

@@ -31,7 +31,29 @@ quoted = struct.pack("!BBHHHBBH4s4sHHHH", 69, 0, 28, 1, 0x4000, 64, 17, 0, here,
 message = struct.pack("!BBHHH", 3, 4, 0, 0, 1400) + quoted
 summed = sum(struct.unpack(f"!{len(message) // 2}H", message))
 message = message[:2] + struct.pack("!H", 0xFFFF - summed % 0xFFFF) + message[4:]
-socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).sendto(message, (sys.argv[1], 0))
+sending = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+sending.sendto(message, (sys.argv[1], 0))
+"""
+
+# From each of so many ports, connects straight to an origin, and says nothing; then asks a
+# front-end for something of the same node's, and says what came.
+_SAME_PORT = """
+import socket, sys
+origin, front, path, count = sys.argv[1:]
+def connection(to, port):
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.settimeout(5)
+    made.bind(("", port))
+    made.connect(to)
+    return made
+for port in range(40000, 40000 + int(count)):
+    old, new = connection((origin, 8080), port), connection((front, 80), port)
+    new.sendall(f"GET {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n".encode())
+    answer = b""
+    while piece := new.recv(65536):
+        answer += piece
+    print(len(answer.partition(b"\\r\\n\\r\\n")[2]))
 """
 
 _FILTERS = "btcp_ingress", "btcp_egress"
@@ -207,6 +229,16 @@ class DownloadTests(EbpfTestCase):
         self.python(_TOO_BIG, here, there, host=ROUTER)
         self.await_that(lambda: self.moved("a")["icmp.passed-up"] > 0, 2, lambda: self.moved("a"))
         self.assertEqual(self.moved("a")["dropped.not-tcp"], 0)
+
+    def test_port_in_use_at_the_origin(self) -> None:
+        """
+        The back-end's TCP has a connection with the same ends already: the older one gives
+        way, and never is taken for the new one.
+        """
+        count = 12
+        origin, front = self.lab.address("b", 4), self.lab.address("a", 4)
+        said = self.python(_SAME_PORT, origin, front, "/b/1k", count)
+        self.assertEqual(said.split(), ["1024"] * count)
 
     def test_octets_are_shown(self) -> None:
         """

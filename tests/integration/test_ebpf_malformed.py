@@ -23,6 +23,8 @@ from scapy.layers.inet6 import (
 )
 from scapy.layers.l2 import Dot1Q, Ether
 
+from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf.adoption import Adoption
 from btcp.handoff.route import Route
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, Malformed, flow_key
@@ -290,6 +292,41 @@ class FuzzTests(ProgramsTestCase):
         octets = header + data.draw(st.binary(min_size=40, max_size=200))
         self._fuzz(octets, self.loaded.ingress)
         self._fuzz(octets, self.loaded.egress)
+
+
+class AdoptFuzzTests(ProgramsTestCase):
+    """
+    The program that admits requests changes no frame.  Without a listener it sends back what it
+    was told of, and lets all else pass.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.program = Adoption().load()
+        self.addCleanup(self.program.close)
+        adoptions = self.program.map("adoptions", abi.ADOPTION.size)
+        for flow in BOTH:
+            adoptions.update(abi.pack_key(flow.forwarded), bytes(abi.ADOPTION.size))
+
+    def _fuzz(self, octets: bytes) -> None:
+        ran = self.program.run("btcp_adopt", octets)
+        verdict = REDIRECT if self._is_ours(octets) else 0
+        self.assertEqual((ran.result, ran.packet), (verdict, octets))
+
+    def _is_ours(self, octets: bytes) -> bool:
+        try:
+            segment = parsed(octets)
+        except Malformed:
+            return False
+        kind = {4: IPV4, 6: IPV6}[segment.version]
+        return octets[:14] == kind and segment.key in (V4.forwarded, V6.forwarded)
+
+    @settings(max_examples=1000, deadline=None)
+    @given(frames())
+    @example(frame(compose(V4.forwarded, 1, 2, ACK, 3)))
+    @example(frame(compose(V6.forwarded, 1, 2, ACK, 3)))
+    def test_adopt(self, octets: bytes) -> None:
+        self._fuzz(octets)
 
 
 def _canonical(octets: bytes) -> bytes:

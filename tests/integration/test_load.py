@@ -64,6 +64,15 @@ class LoadTestCase(ClusterTestCase):
 
     config: ClassVar[Mapping[str, object]] = _CONFIG
 
+    def sysctl(self, host: str, name: str, value: str) -> None:
+        """
+        Set it until the test is over.
+        """
+        old = self.lab.exec(host, ["sysctl", "-n", name]).stdout.decode().strip()
+        self.addCleanup(self.lab.exec, host, ["sysctl", "-q", f"{name}={old}"])
+        done = self.lab.exec(host, ["sysctl", "-q", f"{name}={value}"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+
 
 class DownloadTests(LoadTestCase):
     def test_200_downloads_with_losses(self) -> None:
@@ -99,13 +108,7 @@ class PortReuseTests(LoadTestCase):
     """
 
     def _ports(self, count: int) -> None:
-        self._sysctl("net.ipv4.ip_local_port_range", f"20000 {20000 + count - 1}")
-
-    def _sysctl(self, name: str, value: str) -> None:
-        old = self.lab.exec(CLIENT, ["sysctl", "-n", name]).stdout.decode().strip()
-        self.addCleanup(self.lab.exec, CLIENT, ["sysctl", "-q", f"{name}={old}"])
-        done = self.lab.exec(CLIENT, ["sysctl", "-q", f"{name}={value}"])
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.sysctl(CLIENT, "net.ipv4.ip_local_port_range", f"20000 {20000 + count - 1}")
 
     def _connect(self, closer: str, count: int, family: int = 4, fronts: str = "a") -> None:
         addresses = ",".join(self.lab.address(front, family) for front in fronts)
@@ -135,7 +138,7 @@ class PortReuseTests(LoadTestCase):
         The client's TCP holds the ports in TIME-WAIT and takes them again for a SYN.
         """
         self._ports(500)
-        self._sysctl("net.ipv4.tcp_tw_reuse", "1")
+        self.sysctl(CLIENT, "net.ipv4.tcp_tw_reuse", "1")
         self._connect("client", 2000)
         self._connect("client", 500, family=6)
         self._memory()

@@ -56,6 +56,7 @@ class Stack:
     next_iss: int | None = None
     tolerated: int = 0
     bounce: Callable[[bytes], None] = lambda packet: None
+    _ever: set[bytes] = field(factory=set)
     _admitted: dict[bytes, Handoff] = field(factory=dict)
     _ports: int = 40_000
 
@@ -90,6 +91,7 @@ class Stack:
 
         connection = Connection(self, key, can, iss, changed)
         self.connections[reversed_key(key)] = connection
+        self._ever.add(reversed_key(key))
         return connection
 
     # -- what a datapath does -------------------------------------------------
@@ -189,9 +191,9 @@ class Stack:
             self.complain(f"{problem}: {packet.hex()}")
             return
         connection = self.connections.get(told.client_key)
-        if connection is None:
-            self.complain("an ICMP message about a connection that is not here")
-        else:
+        if told.client_key not in self._ever:
+            self.complain("an ICMP message about a connection that never was here")
+        elif connection is not None:
             connection.path_is_narrow(int.from_bytes(packet[_MTU[packet[0] >> 4]], "big"))
 
 

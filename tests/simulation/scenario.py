@@ -266,6 +266,7 @@ def draw(random: Random) -> Scenario:
         )
         for _ in range(pick([1, 1, 2, 3]))
     )
+    written = sum(len(request.pack()) for request in requests)
     return Scenario(
         seed=random.getrandbits(32),
         version=pick([4, 6]),
@@ -274,7 +275,7 @@ def draw(random: Random) -> Scenario:
         # what a front-end with that scale may promise, kernels have to keep
         kernel=_abilities(random, [65_535, 200_000] + [33_000] * (window_scale < 14)),
         requests=requests,
-        pieces=pick([0, 0, 1000, 100]) or (pick([0, 1]) if len(requests[0].pack()) < 500 else 0),
+        pieces=pick([0, 0, 1000, 100, 1 if written < 1000 else 0]),
         half_close=pick([False, True]),
         server_closes=pick([0, len(requests)]),
         wrap=pick([False, True]),

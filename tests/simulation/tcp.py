@@ -124,6 +124,7 @@ class Connection:
         self._last_ack_sent = 0
         self._edge = 0  # of our window, in octets of the incoming stream
         self._newest = (0, 0)  # SND.WL2, SND.WL1, as stream positions
+        self._promised = 0  # the edge of the peer's window then
         self._cwnd = _CWND * 536
         self._recover = 0
         self._duplicates = 0
@@ -401,7 +402,7 @@ class Connection:
     def _open(self, segment: Segment) -> None:
         scale = 0 if segment.flags & SYN else self.peer_scale
         self.state = State.OPEN
-        self.out.limit = segment.window << scale
+        self.out.limit = self._promised = segment.window << scale
         self._tries = 0
         self._stop_timer()
 
@@ -540,12 +541,10 @@ class Connection:
         limit = acked + (segment.window << self.peer_scale)
         newest = self._newest
         if acked >= newest[0] and position >= newest[1]:
-            if limit < self.out.limit - self.host.tolerated:
-                self.host.complain(f"the window moved back by {self.out.limit - limit}")
-            self._newest = (acked, position)
-            self.out.limit = limit
-        elif acked >= newest[0]:
-            self.out.limit = max(self.out.limit, limit)
+            if limit < self._promised - self.host.tolerated:
+                self.host.complain(f"the window moved back by {self._promised - limit}")
+            self._newest, self._promised = (acked, position), limit
+        self.out.limit = max(self.out.limit, limit)
 
     def path_is_narrow(self, mtu: int) -> None:
         """

@@ -36,7 +36,7 @@ STRUCTURES = {
     "route": (abi.ROUTE, "rule account"),
     "adoption": (
         abi.ADOPTION,
-        "tsval tsecr mss own_scale client_scale scaling sack timestamps zero",
+        "tsval tsecr mss own_scale client_scale scaling sack timestamps taken",
     ),
     "amendment": (abi.AMENDMENT, "key punt"),
     "settings": (abi.SETTINGS, "tap"),
@@ -239,5 +239,5 @@ class PackingTests(AbiTestCase):
             for field in STRUCTURES["adoption"][1].split()
         }
         expected = {"tsval": 0x01020304, "tsecr": 0x05060708, "mss": 1460, "own_scale": 7}
-        expected |= {"client_scale": 9, "scaling": 1, "sack": 1, "timestamps": 1, "zero": 0}
+        expected |= {"client_scale": 9, "scaling": 1, "sack": 1, "timestamps": 1, "taken": 0}
         self.assertEqual(found, expected)

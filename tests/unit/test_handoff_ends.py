@@ -5,6 +5,8 @@ Nodes that stop, front-ends that start anew, and what is left over of a connecti
 
 from __future__ import annotations
 
+from math import inf
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -136,6 +138,54 @@ class RestartTests(EndsTestCase):
         outcome.clock.run(1.5)
         cluster.mend_link("a", "c")
         back.perform(back.core.peer_lost("a", outcome.clock.now, restarted=True))
+        self.assert_answered(outcome)
+
+
+class LeaseTests(EndsTestCase):
+    """
+    A back-end that has not heard from the front-end for too long may have been given up.
+    """
+
+    def prove(self, outcome: Outcome, silence: float) -> None:
+        """
+        How long the back-end has heard nothing.
+        """
+        context = outcome.cluster.nodes["c"].core.context
+        context.settings = evolve(context.settings, silence=lambda peer: silence, lease=3.0)
+
+    def test_no_response_begins(self) -> None:
+        """
+        Until the link is proven; then the origin's TCP has only to send it again.
+        """
+        outcome = self.begin(evolve(_BASE, server_waits=0.5), 0.1)
+        self.prove(outcome, 3.1)
+        outcome.clock.run(1.0)
+        self.assertEqual(outcome.connection.received, b"")
+        self.assertGreater(outcome.cluster.nodes["c"].core.counters["adopt.held"], 0)
+        self.prove(outcome, 2.9)
+        self.assert_answered(outcome)
+
+    def test_no_reset_either(self) -> None:
+        """
+        The front-end hears of it instead, and asks another node.
+        """
+        scenario = evolve(_BASE, server_waits=0.5, server_resets=True)
+        outcome = self.begin(scenario, 0.1)
+        self.prove(outcome, 3.1)
+        outcome.clock.run(0.6)
+        self.assertFalse(outcome.connection.was_reset)
+        self.assertEqual(outcome.cluster.nodes["a"].core.counters["handoff.moved-on"], 1)
+
+    def test_what_was_begun_goes_on(self) -> None:
+        outcome = self.begin(evolve(_BASE, requests=_LARGE), 0.02)
+        self.assertGreater(len(outcome.connection.received), 0)
+        self.prove(outcome, 100.0)
+        self.assert_answered(outcome)
+
+    def test_own_front_end_needs_no_proof(self) -> None:
+        outcome = self.begin(evolve(_BASE, requests=(Request(path="/a/"),)), 0.0)
+        context = outcome.cluster.nodes["a"].core.context
+        context.settings = evolve(context.settings, silence=lambda peer: inf, lease=3.0)
         self.assert_answered(outcome)
 
 

@@ -71,7 +71,7 @@ struct btcp_adoption {
 	__u8 scaling;
 	__u8 sack;
 	__u8 timestamps;
-	__u8 zero;
+	__u8 taken;	/* by the kernel's program: the connection is made */
 };
 
 struct btcp_settings {

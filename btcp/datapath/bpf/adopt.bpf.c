@@ -85,10 +85,9 @@ static __always_inline bool adopt(struct __sk_buff *skb, struct bpf_sock *listen
 SEC("tc")
 int btcp_adopt(struct __sk_buff *skb)
 {
-	const struct btcp_adoption *adoption;
+	struct btcp_adoption *adoption;
 	struct packet packet = {};
 	struct bpf_sock *socket;
-	bool taken = false;
 
 	if (!parse(skb, &packet))
 		return TC_ACT_OK;
@@ -97,13 +96,12 @@ int btcp_adopt(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	socket = local_socket(skb, &packet);
 	if (socket) {
-		if (socket->state == BPF_TCP_LISTEN)
-			taken = adopt(skb, socket, adoption);
-		else /* what follows the packet that was adopted; but not an older connection */
-			taken = socket->state != BPF_TCP_TIME_WAIT;
+		/* Any other is what the first packet made; or, before that, an older connection. */
+		if (socket->state == BPF_TCP_LISTEN && adopt(skb, socket, adoption))
+			adoption->taken = 1;
 		bpf_sk_release(socket);
 	}
-	if (taken)
+	if (adoption->taken)
 		return TC_ACT_OK;
 	/* Back to the daemon, which knows it by its source address and tries a replay. */
 	return bpf_redirect(skb->ifindex, 0);
