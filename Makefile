@@ -31,9 +31,9 @@ lint: $(READY)
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 
-# How fast the raw datapath is; prints, asserts nothing.
+# How fast each datapath is beside a direct connection; prints, asserts nothing.
 bench: $(BUILT)
-	$(PYTHON) -m tests.bench.raw
+	$(PYTHON) -m tests.bench.datapaths
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .ruff_cache _trial_temp*

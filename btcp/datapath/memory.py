@@ -162,6 +162,10 @@ class MemoryDatapath:
                 message = PacketTooBig(packet)
             except Malformed as other:
                 problem = other
+                if other.counter == "not-tcp":  # about another protocol of this host's
+                    self._core.counters["icmp.passed-up"] += 1
+                    self._deliver(packet)
+                    return
             else:
                 self._shell.perform(self._core.too_big(message, self._clock()))
                 return

@@ -7,7 +7,8 @@ C{docs/captures/handoff.pcapng} and C{docs/walk-of-a-handoff.md} anew.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -107,26 +108,26 @@ class Walk:
             return f"given to {_BACK}'s TCP"
         return f"taken before {_BACK}'s TCP"
 
-    def table(self, of_interest: Callable[[Step], bool]) -> str:
+    def table(self, numbers: Iterable[int]) -> str:
         """
-        Rows for some of the steps.
+        Rows for some of the steps, which count from 1.
         """
         start = self.steps[0].packet.time
         lines = [
             "| # | ms | where | what | from → to | packet |",
             "|---:|---:|---|---|---|---|",
         ]
-        for number, step in enumerate(self.steps, 1):
-            if of_interest(step):
-                cells = [
-                    str(number),
-                    f"{(step.packet.time - start) * 1000:.3f}",
-                    " ".join(step.place),
-                    step.what,
-                    " → ".join(map(self._name, step.packet.ends)),
-                    _summary(step.packet),
-                ]
-                lines.append(f"| {' | '.join(cells)} |")
+        for number in numbers:
+            step = self.steps[number - 1]
+            cells = [
+                str(number),
+                f"{(step.packet.time - start) * 1000:.3f}",
+                " ".join(step.place),
+                step.what,
+                " → ".join(map(self._name, step.packet.ends)),
+                _summary(step.packet),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 
     def _name(self, end: End) -> str:
@@ -209,8 +210,10 @@ def _tables(walk: Walk) -> dict[str, str]:
             return "closing"
         return "opening" if time <= asked else "middle"
 
-    names = ("opening", "request_message", "replay", "reply_message", "middle", "closing")
-    return {name: walk.table(lambda step, name=name: section(step) == name) for name in names}
+    sections: dict[str, list[int]] = defaultdict(list)
+    for number, step in enumerate(walk.steps, 1):
+        sections[section(step)].append(number)
+    return {name: walk.table(numbers) for name, numbers in sections.items()}
 
 
 def _numbers(evidence: Evidence) -> dict[str, object]:

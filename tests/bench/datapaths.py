@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-How fast the raw datapath is beside a direct connection; prints, asserts nothing.
+How fast each datapath is beside a direct connection; prints, asserts nothing.
 
-Two labs stand side by side: one where BTCP runs, and one where clients connect to the origins
+Labs stand side by side: one for each mode of BTCP, and one where clients connect to the origins
 themselves.  All of a cluster shares this one machine with its clients, so the figures are good for
 comparing what was measured side by side in one run, and for nothing else.  The last line is a
 JSON object.
@@ -31,6 +31,14 @@ ROUNDS = 5
 _SECONDS = 2
 _REST = 0.3
 """Seconds between two measurements, for connections to end."""
+
+DIRECT = "direct"
+MODES = {
+    "raw+replay": {"datapath": "raw"},
+    "ebpf+replay": {"datapath": "ebpf", "adoption": "replay"},
+    "ebpf+cookie": {"datapath": "ebpf", "adoption": "cookie"},
+}
+"""What the nodes' configuration says in each mode."""
 
 _PAIRS = (("a", "b"), ("b", "c"), ("c", "a"))
 """Front-end, and the node that has the content."""
@@ -117,7 +125,7 @@ class Bench:
     """
     Measurements in standing labs.
 
-    @ivar labs: by way, C{direct} and C{btcp}.
+    @ivar labs: by way, L{DIRECT} or one of L{MODES}.
     @ivar runs: by work's key and way.
     """
 
@@ -163,7 +171,7 @@ class Bench:
 
     def _wrk(self, work: Work, way: str, front: str, holder: str) -> subprocess.Popen[bytes]:
         path = f"/{holder}/{work.file}"
-        target = url(holder, 4, path, ORIGIN_PORT) if way == "direct" else url(front, 4, path)
+        target = url(holder, 4, path, ORIGIN_PORT) if way == DIRECT else url(front, 4, path)
         load = [f"-c{work.connections}", "-t1", f"-d{_SECONDS}", "--timeout", "5"]
         return self.labs[way].popen(CLIENT, ["wrk", *load, *work.options, target])
 
@@ -244,26 +252,40 @@ def report(runs: dict[tuple[str, str], list[Measured]]) -> str:
     """
     @return: a table for people, and below it one line for programs.
     """
-    rows: list[tuple[object, ...]] = [("", "direct", "BTCP", "BTCP / direct")]
-    flat: dict[str, float | str | None] = {}
+    ways = tuple(dict.fromkeys(way for _, way in runs))
+    rows: list[tuple[object, ...]] = [("", *ways)]
+    flat: dict[str, float | str] = {}
     for work in WORKS:
-        rows.append((work.name.upper(), "", "", ""))
-        ways = {way: runs[work.key, way] for way in ("direct", "btcp")}
-        errors = {way: _complaint(found) for way, found in ways.items()}
+        rows.append((work.name.upper(), *("" for _ in ways)))
         for figure in _FIGURES[work.key]:
-            cells, medians = [], []
-            for way, found in ways.items():
-                shown = not (figure.only and way == "direct")
-                good = shown and not errors[way]
-                cells.append(_spread(figure, found) if good else errors[way] if shown else "-")
-                value = median(map(figure.of, found)) if good else None
-                medians.append(value)
-                if shown:
-                    flat[f"{work.key}_{way}_{figure.key}"] = value and round(value, 4)
-            direct, btcp = medians
-            rows.append((figure.name, *cells, f"{btcp / direct:.2f}" if btcp and direct else ""))
-        flat |= {f"{work.key}_{way}_errors": error for way, error in errors.items() if error}
+            found = {way: _value(figure, way, runs[work.key, way]) for way in ways}
+            cells = (_cell(figure, way, runs[work.key, way], found) for way in ways)
+            rows.append((figure.name, *cells))
+            named = {f"{work.key}.{way}.{figure.key}": value for way, value in found.items()}
+            flat |= {name: round(value, 4) for name, value in named.items() if value is not None}
+        for way in ways:
+            if error := _complaint(runs[work.key, way]):
+                flat[f"{work.key}.{way}.errors"] = error
     return f"{table(rows)}\n\n{json.dumps(flat)}"
+
+
+def _value(figure: Figure, way: str, runs: Sequence[Measured]) -> float | None:
+    """
+    @return: the median, C{None} if there is none to show.
+    """
+    if _complaint(runs) or (figure.only and way == DIRECT):
+        return None
+    return median(map(figure.of, runs))
+
+
+def _cell(
+    figure: Figure, way: str, runs: Sequence[Measured], found: dict[str, float | None]
+) -> str:
+    value, direct = found[way], found[DIRECT]
+    if value is None:
+        return _complaint(runs) or "-"
+    ratio = f"  {value / direct:.2f}" if direct and way != DIRECT else ""
+    return _spread(figure, runs) + ratio
 
 
 def _complaint(runs: Sequence[Measured]) -> str:
@@ -280,11 +302,13 @@ def main() -> int:
     if which("wrk", path=ENVIRONMENT["PATH"]) is None:
         print("btcp: wrk is missing: apt-get install wrk", file=sys.stderr)
         return 1
-    labs = {"direct": Lab("benchdirect"), "btcp": Lab("bench", config={"datapath": "raw"})}
+    labs = {DIRECT: Lab("benchdirect")}
+    for number, (mode, config) in enumerate(MODES.items()):
+        labs[mode] = Lab(f"bench{number}", config=config)
     bench = Bench(labs)
     try:
         for way, lab in labs.items():
-            lab.up(daemons=way == "btcp")
+            lab.up(daemons=way != DIRECT)
         for number in range(1, ROUNDS + 1):
             bench.round()
             print(f"round {number} of {ROUNDS}", file=sys.stderr)
@@ -295,7 +319,7 @@ def main() -> int:
         for lab in labs.values():
             lab.down()
     print(f"Linux {os.uname().release}, {os.cpu_count()} processors")
-    print(f"the median of {ROUNDS} runs of {_SECONDS} s (the least - the most)\n")
+    print(f"median of {ROUNDS} runs of {_SECONDS} s (least - most), and its ratio to direct\n")
     print(report(bench.runs))
     return 0
 
