@@ -10,7 +10,8 @@ from attrs import evolve
 from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.actions import Admit, Retract
 from btcp.handoff.messages import Handoff
-from tests.unit.datapath_contract import IN, NOW, PACKET, DatapathContract, FakeCore
+from tests.unit import datapath_contract as contract
+from tests.unit.datapath_contract import IN, NOW, PACKET, FakeCore
 from tests.unit.test_handoff_adopt import ORDER
 
 
@@ -35,7 +36,7 @@ class FakeAdmission:
         del self.orders[key]
 
 
-class MemoryTests(DatapathContract):
+class MemoryTests(contract.DatapathContract):
     """
     With lists for the network and for the local TCP.
     """
@@ -54,13 +55,13 @@ class MemoryTests(DatapathContract):
 
     def come(self, packet: bytes, *, partial: bool = False, gso_size: int = 0) -> None:
         """
-        See L{DatapathContract.come}.
+        See L{contract.DatapathCase.come}.
         """
         self.datapath.receive(packet, partial=partial, gso_size=gso_size)
 
     def transmitted(self) -> list[bytes]:
         """
-        See L{DatapathContract.transmitted}.
+        See L{contract.DatapathCase.transmitted}.
         """
         taken = self._transmitted[:]
         self._transmitted.clear()
@@ -68,7 +69,7 @@ class MemoryTests(DatapathContract):
 
     def delivered(self) -> list[bytes]:
         """
-        See L{DatapathContract.delivered}.
+        See L{contract.DatapathCase.delivered}.
         """
         taken = self._delivered[:]
         self._delivered.clear()

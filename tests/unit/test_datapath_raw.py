@@ -21,6 +21,7 @@ from btcp.handoff.actions import Deliver, Transmit
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, flow_key
 from tests.simulation.script import ADDRESSES, CLIENTS, Tcp
+from tests.unit import datapath_contract as contract
 from tests.unit.datapath_contract import (
     FROM_ORIGIN,
     IN,
@@ -28,8 +29,6 @@ from tests.unit.datapath_contract import (
     PACKET,
     TO_B,
     TO_CLIENT,
-    DatapathCase,
-    DatapathContract,
     FakeCore,
 )
 from tests.unit.test_datapath_raw_frame import VLAN
@@ -145,7 +144,7 @@ class FakeCapture:
         """
 
 
-class RawCase(DatapathCase):
+class RawCase(contract.DatapathCase):
     """
     A datapath, and what is around it.
     """
@@ -174,7 +173,7 @@ class RawCase(DatapathCase):
 
     def come(self, packet: bytes, *, partial: bool = False, gso_size: int = 0) -> None:
         """
-        See L{DatapathCase.come}.
+        See L{contract.DatapathCase.come}.
         """
         self.frame(packet, ROUTER, partial=partial, gso_size=gso_size)
 
@@ -197,7 +196,7 @@ class RawCase(DatapathCase):
 
     def transmitted(self) -> list[bytes]:
         """
-        See L{DatapathCase.transmitted}.
+        See L{contract.DatapathCase.transmitted}.
         """
         taken = [packet for packet, _ in self.wire.packets]
         self.wire.packets.clear()
@@ -205,7 +204,7 @@ class RawCase(DatapathCase):
 
     def delivered(self) -> list[bytes]:
         """
-        See L{DatapathCase.delivered}.
+        See L{contract.DatapathCase.delivered}.
         """
         return [octets[24:] for octets in self.frames()]
 
@@ -221,7 +220,7 @@ class RawCase(DatapathCase):
                 return found
 
 
-class RawTests(RawCase, DatapathContract):
+class RawTests(RawCase, contract.DatapathContract):
     """
     As every datapath.
     """

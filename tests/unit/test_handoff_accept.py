@@ -966,6 +966,16 @@ class ForwardingTests(FrontCase):
         self.assertEqual(self.asked(), [])
         self.assertTrue(self.script.empty)
 
+    def test_node_lost_after_a_part_of_its_answer_came(self) -> None:
+        """
+        The first octets are lost, but later ones are there.
+        """
+        self.replicated()
+        edges = (self.iss + 1000).to_bytes(4, "big") + (self.iss + 2000).to_bytes(4, "big")
+        self.script.take(self.after.but(options=b"\1\1\5\n" + edges))
+        self.assertEqual(self.lose(), [Tcp(key=OUT, seq=self.iss + 1, flags=RST)])
+        self.assertEqual(self.asked(), [])
+
     def test_node_lost_after_more_than_the_request(self) -> None:
         """
         What followed the request is known to nobody else.
@@ -1119,6 +1129,10 @@ class AnsweredTests(FrontCase):
             self.assertGreater(count * 1000 + ack.window, edge)
             edge = count * 1000 + ack.window
         self.assertGreater(edge, WINDOW)
+
+    def test_what_follows_a_gap_is_not_acknowledged(self) -> None:
+        (ack,) = self.script.take(self.after.but(seq=self.after.seq + 1, payload=b"x"))
+        self.assertEqual(ack.ack, self.after.seq % 2**32)
 
     def test_client_keeps_its_side_open(self) -> None:
         """

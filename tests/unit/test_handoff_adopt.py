@@ -520,6 +520,14 @@ class SplicedTests(BackCase):
         self.reported(Reason.RESET_BY_CLIENT, END, ISS + 101)
         self.assertTrue(self.script.empty)
 
+    def test_reset_with_a_wrong_checksum(self) -> None:
+        """
+        The local TCP will not believe it either.
+        """
+        self.script.take(RST_OF_CLIENT.but(intact=False))
+        self.assertIs(self.state(), Adopt.SPLICED)
+        self.assertEqual(self.script.said, [])
+
     def test_doubtful_reset_of_the_client(self) -> None:
         """
         The local TCP judges; if nothing more is heard, it is asked; and if it stays
@@ -787,6 +795,16 @@ class ClosingTests(BackCase):
         self.script.take(CLIENT.but(seq=END + 1, ack=ISN + 2))
         self.over()
 
+    def test_another_fin(self) -> None:
+        """
+        The first one is the one that counts.
+        """
+        self.script.take(self.client_fin)
+        self.script.take(self.client_fin.but(seq=END + 100))
+        self.script.take(self.server_fin.but(ack=END + 1))
+        self.script.take(CLIENT.but(seq=END + 1, ack=ISN + 2))
+        self.over()
+
     def test_ack_of_more_than_there_is(self) -> None:
         """
         Does not end it.
@@ -859,6 +877,26 @@ class ClosedTests(BackCase):
         (syn,) = self.script.delivered
         self.assertEqual((syn.flags, syn.seq), (SYN, IRS + 9))
         self.assertIs(self.state(), Adopt.REPLAYING)
+
+    def test_client_connects_to_this_node(self) -> None:
+        """
+        Where the origin has the listener's port, it looks like a late packet.
+        """
+        own = ADDRESSES["a"]
+        self.begin(origins={("web", 4): (own[0], PORT), ("web", 6): (own[1], PORT)})
+        to = flow_key(CLIENTS[0], 51515, own[0], PORT)
+        back = reversed_key(to)
+        self.order()
+        self.script.take(SYN_ACK.but(key=back))
+        self.script.take(SERVER.but(key=back))
+        self.script.take(CLIENT.but(key=to, flags=FIN | ACK))
+        self.script.take(SERVER.but(key=back, flags=FIN | ACK, ack=END + 1))
+        self.script.take(self.last.but(key=to))
+        self.assertIs(self.state(), Adopt.CLOSED)
+        (syn_ack,) = self.script.take(SYN_OF_CLIENT.but(key=to, seq=IRS + 100_000))
+        self.assertEqual((syn_ack.key, syn_ack.flags), (back, SYN | ACK))
+        self.assertEqual(len(self.script.core.adopter.flows), 0)
+        self.assertEqual(self.script.datapath.routes, {})
 
     def test_a_while_later(self) -> None:
         self.script.wait(Periods().linger)

@@ -132,6 +132,21 @@ class LocalTests(LocalCase):
         self.script.wait(Periods().linger)
         self.assertTrue(self.script.empty)
 
+    def test_server_closes_at_once(self) -> None:
+        """
+        With the acknowledgment of the request already.
+        """
+        syn_ack = self.server.but(seq=ISN, ack=(IRS + 1) % 2**32, flags=SYN | ACK)
+        self.script.take(syn_ack)
+        sent = self.script.take(self.server.but(flags=FIN | ACK))
+        self.assertEqual(sent, [self.response.but(flags=FIN | ACK)])
+        self.script.take(self.client.but(flags=FIN | ACK, ack=self.iss + 2))
+        self.assertEqual(self.script.delivered, [self.inner.but(flags=FIN | ACK, ack=ISN + 2)])
+        self.script.take(self.server.but(seq=ISN + 2, ack=END + 1))
+        self.assertEqual(self.states(), (Accept.CLOSED, Adopt.CLOSED))
+        self.script.wait(Periods().linger)
+        self.assertTrue(self.script.empty)
+
     def test_reset_by_client(self) -> None:
         self.adopt()
         self.script.take(self.client.but(flags=RST, ack=0))

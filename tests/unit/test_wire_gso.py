@@ -63,9 +63,10 @@ class SplitTests(SynchronousTestCase):
 
     def test_what_fits_is_one_packet(self) -> None:
         for gso_size in (0, 250, 300):
-            (only,) = pieces(super_packet(FOUR, DATA, gso_size))
-            self.assertEqual(only.payload, DATA)
-            self.assertTrue(only.intact())
+            for data in (DATA, b""):
+                (only,) = pieces(super_packet(FOUR, data, gso_size))
+                self.assertEqual(only.payload, data)
+                self.assertTrue(only.intact())
 
     def test_a_whole_checksum_is_left_alone(self) -> None:
         made = compose(FOUR, 1, 2, ACK, 3, payload=b"x")
