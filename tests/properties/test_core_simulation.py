@@ -20,7 +20,7 @@ class SimulationProperties(SynchronousTestCase):
     Clients, kernels and networks of all kinds.
     """
 
-    @settings(max_examples=40)
+    @settings(max_examples=100)
     @given(st.randoms(use_true_random=False))
     def test_everything_arrives(self, random: Random) -> None:
         scenario = draw(random)

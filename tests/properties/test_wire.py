@@ -15,6 +15,7 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.utils import checksum as scapy_checksum
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.datapath.raw import frame
 from btcp.wire import checksum
 from btcp.wire.build import compose
 from btcp.wire.gso import split
@@ -280,6 +281,20 @@ class ReadingProperties(SynchronousTestCase):
             self.assertEqual(problem.counter, "bad-tcp-options")
         else:
             self.assertLessEqual(offered.scale, 14)
+
+    @given(octets(), st.binary(max_size=24), st.integers(0, 100))
+    def test_any_frame(self, packet: bytearray, header: bytes, less: int) -> None:
+        """
+        As a TAP device could give it.
+        """
+        for ethertype in (b"\x08\0", b"\x86\xdd", b"\x81\0\0\0\x08\0", b""):
+            buffer = bytearray(header.ljust(22, b"\0")[:22] + ethertype) + packet
+            try:
+                segment = frame.parse(buffer, max(len(buffer) - less, 0))
+            except Malformed as problem:
+                self.assertTrue(problem.counter)
+            else:
+                self.whatever_it_says(segment)
 
     @given(octets(), st.integers(0, 2**32 - 1), st.data())
     def test_any_octets_about_packets(

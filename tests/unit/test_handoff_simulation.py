@@ -20,7 +20,7 @@ from tests.simulation.network import Faults
 from tests.simulation.scenario import Outcome, Scenario, draw
 from tests.simulation.tcp import Abilities
 
-SEEDS = 150
+SEEDS = 250
 LOSSY = Faults(loss=0.05, doubling=0.05, late=0.1)
 
 
@@ -35,6 +35,22 @@ class SeededTests(SynchronousTestCase):
             seed: said for seed in range(SEEDS) if (said := draw(Random(seed)).run().failures())
         }
         self.assertEqual(failures, {})
+
+    def test_resets(self) -> None:
+        """
+        By either side, at any time; where none is lost, everybody hears of it.
+        """
+        for seed in range(SEEDS // 3):
+            random = Random(seed)
+            scenario = evolve(
+                draw(random),
+                faults=random.choice([Faults(), Faults(late=0.2), Faults(doubling=0.2)]),
+                half_close=False,
+                client_resets=random.choice([-1, 0, 1, 500, 10_000]),
+                server_waits=random.choice([0.0, 0.01, 0.5]),
+            )
+            scenario = evolve(scenario, server_resets=scenario.client_resets < 0)
+            self.assertEqual(scenario.run().complaints(), [], seed)
 
     def test_large_responses(self) -> None:
         """
