@@ -31,6 +31,9 @@ _QUEUED = 64
 """Segments kept per flow while its handoff is under way; a window of full-sized
 ones is 24.  What does not fit was not acknowledged: the client sends it again."""
 
+_QUEUED_OCTETS = 1 << 17
+"""And octets, for a segment may be a super-packet."""
+
 _LATE = 10
 """Times the handoff's period that a node whose response the client has begun to see
 may take to say that it has the connection.  If it is gone, its link tells earlier."""
@@ -378,7 +381,7 @@ class Acceptor:
             flow.client_ack, news = segment.ack, True
         if not news:  # it was sent again because we do not acknowledge it
             self.context.count("accept.repeated-request")
-        elif len(flow.queue) >= _QUEUED:
+        elif len(flow.queue) >= _QUEUED or sum(s.size for s in flow.queue) >= _QUEUED_OCTETS:
             self.context.count("dropped.handoff-queue-full")
         else:
             flow.queue.append(segment.copy())

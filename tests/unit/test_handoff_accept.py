@@ -651,6 +651,14 @@ class HandingOffTests(FrontCase):
         self.assertEqual(len(self.adopted()), 64)
         self.assertEqual(self.script.counted("dropped.handoff-queue-full"), 36)
 
+    def test_octets_in_the_queue_are_bounded(self) -> None:
+        """
+        Whatever a device makes of them on their way in.
+        """
+        for n in range(20):
+            self.script.take(self.after.but(seq=self.after.seq + n, payload=bytes(30_000)))
+        self.assertEqual(len(self.adopted()), 5)
+
     def test_options_that_cannot_be_walked_are_not_queued(self) -> None:
         """
         Nothing that could fail is left for the moment when the answer comes.
