@@ -11,8 +11,8 @@ from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.actions import Admit, Retract
 from btcp.handoff.messages import Handoff
 from tests.unit import datapath_contract as contract
+from tests.unit.back_case import ORDER
 from tests.unit.datapath_contract import IN, NOW, PACKET, FakeCore
-from tests.unit.test_handoff_adopt import ORDER
 
 
 class FakeAdmission:
