@@ -14,7 +14,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,7 +23,7 @@ from btcp.control.commands import HandoffRefused
 from btcp.control.link import MISSED_HEARTBEATS
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
-from btcp.datapath.interface import Datapath
+from btcp.datapath.interface import Datapath, Promise
 from btcp.handoff.actions import (
     Action,
     Admit,
@@ -55,6 +55,10 @@ FAREWELL = 0.1
 """Seconds after the end of all flows in which what clients still send is answered:
 with a reset they believe, for the first may have had a number that was no more right."""
 
+ABSENCE = 5.0
+"""Seconds that clients are still answered for a daemon that does nothing: it may be at work,
+or be started again; if it is not, a client had better hear nothing."""
+
 log = Logger()
 
 
@@ -64,6 +68,7 @@ def settings(
     silence: Callable[[str], float],
     secret: bytes,
     admits: bool,
+    reports: bool,
 ) -> Settings:
     """
     @return: what the core needs to know of the configuration.
@@ -96,6 +101,7 @@ def settings(
         silence=silence,
         lease=MISSED_HEARTBEATS * config.control.heartbeat,
         admits=admits,
+        reports=reports,
         secret=secret,
     )
 
@@ -120,6 +126,7 @@ class Node(MultiService):
         secret: bytes,
         *,
         admits: bool = False,
+        reports: bool = False,
     ) -> None:
         """
         @param reactor: keeps the timer and the control channel.
@@ -129,6 +136,7 @@ class Node(MultiService):
         @param epoch: greater than at every earlier start of this node.
         @param secret: 16 to 64 random octets.
         @param admits: the datapath knows C{Admit}.
+        @param reports: it follows FINs and reports them.
         @raise TrustError: if the node's certificates cannot be used.
         """
         super().__init__()
@@ -138,7 +146,7 @@ class Node(MultiService):
         self._datapath = datapath
         policy = POLICIES[config.policy]()
         self._placement = Placement(config.partition, policy, config.node)
-        known = settings(config, self._placement, self._silence, secret, admits)
+        known = settings(config, self._placement, self._silence, secret, admits, reports)
         self.core = BottomTcp(known, capabilities)
         self.peers = Peers(
             config,
@@ -155,6 +163,8 @@ class Node(MultiService):
         self._replies: dict[tuple[str, int], list[Deferred[Adopted]]] = {}
         self._timer: IDelayedCall | None = None
         self._due = inf
+        self._upkeep = LoopingCall(self._renew)
+        self._upkeep.clock = reactor
         self._do: dict[type[Action], Callable[[Any], None]] = {
             Transmit: datapath.perform,
             Deliver: datapath.perform,
@@ -180,6 +190,7 @@ class Node(MultiService):
         except BaseException:
             self._datapath.stop()
             raise
+        self._upkeep.start(self._config.control.heartbeat / 2)
 
     def stopService(self) -> Any:
         """
@@ -187,6 +198,8 @@ class Node(MultiService):
 
         @return: fires when all is done.
         """
+        self._upkeep.stop()
+        self._datapath.renew(None, {})
         self.perform(self.core.stop(self._clock()))
         undone = deferLater(self._reactor, FAREWELL, self._undo)
         return gatherResults([undone, maybeDeferred(super().stopService)])
@@ -224,6 +237,15 @@ class Node(MultiService):
         self._due = inf
         self.perform(self.core.tick(self._clock()))
         self._schedule()
+
+    def _renew(self) -> None:
+        """
+        Tell the datapath what it may do for a while without us.
+        """
+        now, settings = self._clock(), self.core.context.settings
+        promise = Promise(self.core.context.promise, settings.window_scale, now + ABSENCE)
+        leases = {node: now - self._silence(node) + settings.lease for node in self._epochs}
+        self._datapath.renew(promise, leases)
 
     def _send(self, action: Send) -> None:
         node, message = action.node, action.message
@@ -284,6 +306,7 @@ class Node(MultiService):
         self._epochs[node] = epoch
         self._placement.live.add(node)
         self.perform(self.core.peer_up(node, capabilities, self._clock()))
+        self._renew()
 
     def peer_down(self, node: str) -> None:
         """
@@ -291,6 +314,7 @@ class Node(MultiService):
         """
         self._placement.live.discard(node)
         self._drop_replies(node)
+        self._renew()
         self.perform(self.core.peer_down(node, self._clock()))
         grace = self._config.timeouts.link_grace
         self._grace[node] = self._reactor.callLater(grace, self._grace_over, node)

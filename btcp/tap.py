@@ -99,6 +99,7 @@ def node_service(reactor: Any, config: Config) -> IService:
         epoch,
         os.urandom(32),
         admits=choice.admits,
+        reports=choice.ebpf,
     )
     Path(config.run).mkdir(mode=0o755, parents=True, exist_ok=True)
     service = MultiService()

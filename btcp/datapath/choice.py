@@ -65,8 +65,9 @@ def make(
     kernel = Programs(device, TAP, listeners, flows)
     if not choice.ebpf:
         return RawDatapath(reactor, time.monotonic, device, _Instead(guard, kernel))
-    raw = RawDatapath(reactor, time.monotonic, device, _Instead(kernel, guard))
-    return EbpfDatapath(raw, kernel, Adoption() if choice.admits else None)
+    clock = time.monotonic
+    raw = RawDatapath(reactor, clock, device, _Instead(kernel, guard), vouches=True)
+    return EbpfDatapath(reactor, clock, raw, kernel, Adoption() if choice.admits else None)
 
 
 def _weigh(what: str, wanted: str, better: str, plain: str, probe: Callable[[], None]) -> bool:

@@ -6,7 +6,10 @@ What the node, the core and a datapath ask of each other.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Protocol
+
+from attrs import frozen
 
 from btcp.handoff.actions import (
     Action,
@@ -18,6 +21,8 @@ from btcp.handoff.actions import (
     Retract,
     Transmit,
 )
+from btcp.handoff.messages import Capabilities
+from btcp.handoff.route import Reported
 from btcp.wire.icmp import PacketTooBig
 from btcp.wire.segment import Segment
 
@@ -25,6 +30,21 @@ End = tuple[bytes, int]
 """Packed address, and port."""
 
 Movement = Transmit | Deliver | PassPacket | Install | Remove | Admit | Retract
+
+
+@frozen(slots=True)
+class Promise:
+    """
+    What clients may be told without asking the core.
+
+    @ivar capabilities: what every node of the cluster can keep.
+    @ivar window_scale: see L{btcp.handoff.context.Settings}.
+    @ivar until: monotonic seconds; thereafter nobody may be there to keep it.
+    """
+
+    capabilities: Capabilities
+    window_scale: int
+    until: float
 
 
 class Core(Protocol):
@@ -44,6 +64,18 @@ class Core(Protocol):
     def bounced(self, segment: Segment, now: float) -> list[Action]:
         """
         A packet that was delivered, and not admitted.
+        """
+
+    def established(self, segment: Segment, beginning: bool, now: float) -> list[Action]:
+        """
+        A packet of a connection that the datapath established, by a L{Promise}.
+
+        @param beginning: it has the very first octets.
+        """
+
+    def reported(self, reports: Iterable[Reported], now: float) -> list[Action]:
+        """
+        What the datapath saw of flows whose packets it moves by itself.
         """
 
     def too_big(self, message: PacketTooBig, now: float) -> list[Action]:
@@ -108,6 +140,16 @@ class Datapath(Protocol):
     def perform(self, movement: Movement) -> None:
         """
         Do one of the core's actions.
+        """
+
+    def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
+        """
+        To be called every now and then, and when anything in it changed.
+
+        @param promise: what clients may be told; C{None} for nothing.
+        @param leases: until when, in monotonic seconds, each front-end certainly
+            waits for responses of ours; see L{Route.lease
+            <btcp.handoff.route.Route.lease>}.
         """
 
     def refresh(self) -> None:

@@ -5,10 +5,10 @@ A datapath without a host: packets come by a method and leave by two callables.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from btcp.datapath.interface import Core, Movement, Shell
+from btcp.datapath.interface import Core, Movement, Promise, Shell
 from btcp.handoff.actions import (
     Admit,
     Deliver,
@@ -87,6 +87,11 @@ class MemoryDatapath:
         See L{btcp.datapath.interface.Datapath.stop}.
         """
         self.routes.clear()
+
+    def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.renew}: the core decides everything.
+        """
 
     def refresh(self) -> None:
         """

@@ -14,6 +14,7 @@ from btcp.content.http import HttpReader
 from btcp.handoff.actions import Install, Remove
 from btcp.handoff.answering import Answering
 from btcp.handoff.context import Context
+from btcp.handoff.cookie import Established
 from btcp.handoff.flows import AcceptedFlow
 from btcp.handoff.fronttcp import FrontTcp
 from btcp.handoff.messages import Adopted, Reason, Terminate
@@ -93,6 +94,25 @@ class Acceptor:
         else:
             locate(segment)  # what cannot be rewritten is not kept for later either
             self.step(flow, _arrival(flow, segment), segment)
+
+    def established(self, segment: Segment, beginning: bool) -> None:
+        """
+        A packet of a connection that the datapath established.
+
+        @param beginning: it has the very first octets.
+        """
+        flow = self.flows.by_key.get(segment.key)
+        over = flow is not None and flow.state is Accept.CLOSED and beginning
+        if flow is not None and not (over and segment.seq != add(flow.irs, 1)):
+            self.receive(segment)
+        elif not beginning:  # it has overtaken those, and will be sent again
+            self.context.count("dropped.overtook-beginning")
+        elif not segment.intact():
+            self.context.count("dropped.bad-checksum")
+        else:
+            if flow is not None:
+                self._free(flow)
+            self._resume(segment)
 
     def adopted(self, node: str, message: Adopted) -> None:
         """
@@ -182,8 +202,6 @@ class Acceptor:
             self.context.count(f"accept.unexpected.{event.value.replace(' ', '-')}")
             return
         following, action = transition
-        if flow.route is not None:
-            flow.route.refresh()
         if following is not flow.state:
             self.flows.move(flow, following)
         action(flow, detail)
@@ -234,12 +252,35 @@ class Acceptor:
             reader=HttpReader(context.settings.max_request),
             started=context.now,
         )
-        flow.client_ack = add(flow.iss, 1)
         self._tcp.open(flow)
         self.flows.add(flow)
         context.count("accept.syn")
         self.timers.set(flow, context.now + context.settings.periods.handshake, context.now)
         self._repeat_syn_ack(flow, segment)
+
+    def _resume(self, segment: Segment) -> None:
+        context, cookie = self.context, Established.read(segment)
+        if self._stopping or len(self.flows) >= context.settings.max_flows:
+            context.count("dropped.flow-table-full")
+            self._tcp.reset(segment)
+            return
+        self._last_number += 1
+        flow = AcceptedFlow(
+            number=self._last_number,
+            key=segment.key,
+            back=reversed_key(segment.key),
+            listener=context.settings.listeners[_local_end(segment)],
+            irs=cookie.irs,
+            iss=cookie.iss,
+            window=cookie.window,
+            offered=cookie.offered,
+            reader=HttpReader(context.settings.max_request),
+            started=context.now,
+            state=Accept.ESTABLISHED,
+        )
+        self._tcp.resume(flow, cookie.front_tsval)
+        self.flows.add(flow)
+        self._establish(flow, segment)
 
     def _repeat_syn_ack(self, flow: AcceptedFlow, _: Segment) -> None:
         self._tcp.syn_ack(flow)
@@ -457,6 +498,8 @@ class Acceptor:
     def _reset_client(self, flow: AcceptedFlow, why: Reason) -> None:
         if why not in (Reason.LINK_LOST, Reason.STOPPING) and flow.node is not None:
             self._abandon_at(flow.node, flow.number, why)
+        if flow.route is not None:
+            flow.route.refresh()
         ack = flow.route.ack if flow.route is not None else flow.client_ack
         self.context.transmit(flow.back, ack, 0, RST)
         self._finish(flow, why)
@@ -489,6 +532,7 @@ class Acceptor:
 
     def _check_idle(self, flow: AcceptedFlow, _: None) -> None:
         assert flow.route is not None
+        flow.route.refresh()
         now, idle = self.context.now, self.context.settings.periods.established
         if flow.route.used + idle > now:
             self.timers.set(flow, flow.route.used + idle, now)

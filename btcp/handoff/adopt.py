@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from btcp.handoff.actions import Admit, Install
+from btcp.handoff.actions import Admit, Install, Remove
 from btcp.handoff.carry import DOUBTFUL, Carrying
 from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
 from btcp.handoff.messages import Adopted, Handoff, Reason, Terminate
-from btcp.handoff.route import ENDING, EVERYTHING, Route
+from btcp.handoff.route import EVERYTHING, Report, Reported, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import Adopt, Progress
 from btcp.handoff.timers import Timers
@@ -82,6 +82,23 @@ class Adopter(Carrying):
         """
         self.step(flow, self._from_client(flow, segment), segment)
 
+    def reported(self, report: Reported) -> None:
+        """
+        The datapath saw something of a flow whose packets it moves by itself.
+        """
+        flow = self.flows.outbound.get(report.key)
+        if flow is None or not flow.follows:
+            self.context.count("adopt.late-report")
+        elif report.what is Report.TAKEN:
+            if not flow.taken:
+                self.step(flow, Progress.TAKEN, None)
+        elif report.what is Report.FIN:
+            if flow.state is Adopt.SPLICED:
+                self.step(flow, Progress.FIN, None)
+        elif flow.state is not Adopt.CLOSED:
+            self._settle(flow, report)
+            self.step(flow, Progress.BOTH_CLOSED, None)
+
     def from_own_front(self, number: int, segment: Segment) -> None:
         """
         As L{from_client}, for flow C{number} of which this node is the front-end.
@@ -114,7 +131,7 @@ class Adopter(Carrying):
         """
         flow = self.flows.by_order.get((self.context.settings.node, number))
         if flow is not None:
-            route.punt = flow.to_server.punt if flow.to_server is not None else ENDING
+            route.punt = flow.to_server.punt if flow.to_server is not None else flow.ending
             flow.to_server = route
 
     def terminate(self, peer: str, message: Terminate) -> bool:
@@ -166,7 +183,7 @@ class Adopter(Carrying):
         for flow in self.flows.of(peer):
             flow.refresh()
             route = flow.to_client
-            if route is None:
+            if route is None or not flow.taken:
                 self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
             elif flow.held or not (route.octets or flow.teardown.begun):
                 flow.held = held
@@ -201,7 +218,7 @@ class Adopter(Carrying):
         if not segment.flags & RST:
             return Progress.FROM_CLIENT
         flow.refresh()
-        exact = flow.to_client is not None and segment.seq == flow.to_client.ack
+        exact = flow.taken and flow.to_client is not None and segment.seq == flow.to_client.ack
         if exact and segment.intact():
             return Progress.CLIENT_RST
         if flow.state in (Adopt.SPLICED, Adopt.CLOSING):  # the local TCP decides (RFC 5961, 3)
@@ -213,26 +230,39 @@ class Adopter(Carrying):
 
     def _adopt_again(self, flow: AdoptedFlow) -> None:
         self.context.count("adopt.repeated-handoff")
-        if flow.to_client is not None:  # else the answer is still to come
+        if flow.taken:  # else the answer is still to come
             self._reply(flow)
 
     def _begin(self, peer: str, order: Handoff, inbound: bytes, outbound: bytes) -> None:
         flow = AdoptedFlow(
             peer=peer, order=order, inbound=inbound, outbound=outbound, started=self.context.now
         )
+        settings = self.context.settings
+        # For a flow of our own, the client's packets have numbers of their own.
+        flow.follows = settings.reports and peer != settings.node
         self.flows.add(flow)
-        # Until there is a splice, all that the local TCP says is for us.
-        claim = Route(outbound, None, local=False, punt=EVERYTHING, now=self.context.now)
-        self.context.actions.append(Install(claim))
         self.context.count("adopt.begun")
-        if self.context.settings.admits and self._replay.can_admit(flow):
+        if settings.admits and self._replay.can_admit(flow):
             flow.state = Adopt.ADMITTING
             flow.admitted = True
+            self._replay.expect(flow)
+            if flow.follows:
+                self._install(flow, awaits=flow.request_end)
+            else:
+                self._claim(flow)
             self.context.actions.append(Admit(inbound, order))
-            self._replay.admit(flow)
+            self._replay.request(flow, handshake=False)
         else:
+            self._claim(flow)
             self._replay.syn(flow)
         self._retry_later(flow)
+
+    def _claim(self, flow: AdoptedFlow) -> None:
+        """
+        Until there is a splice, all that the local TCP says is for us.
+        """
+        claim = Route(flow.outbound, None, local=False, punt=EVERYTHING, now=self.context.now)
+        self.context.actions.append(Install(claim))
 
     # -- ADMITTING ------------------------------------------------------------
 
@@ -243,6 +273,10 @@ class Adopter(Carrying):
         """
         self.context.count("adopt.not-admitted")
         self._retract(flow)
+        if flow.to_client is not None:
+            flow.to_client = flow.to_server = None
+            self.context.actions.append(Remove(flow.inbound))
+            self._claim(flow)
         flow.tries = 0
         self._replay.syn(flow)
         self._retry_later(flow)
@@ -316,9 +350,31 @@ class Adopter(Carrying):
 
     # -- SPLICED, CLOSING -----------------------------------------------------
 
-    def _splice(self, flow: AdoptedFlow, segment: Segment) -> None:
-        context, order = self.context, flow.order
+    def _splice(self, flow: AdoptedFlow, segment: Segment | None) -> None:
+        """
+        @param segment: that shows it, unless the datapath says so.
+        """
+        context = self.context
         self._retract(flow)
+        flow.taken = True
+        if flow.to_client is None:
+            self._install(flow)
+        else:
+            flow.to_client.awaits = None
+        context.count("adopt.done")
+        self.timers.set(flow, context.now + context.settings.periods.established, context.now)
+        self._reply(flow)
+        if segment is not None:
+            self.step(flow, Progress.FROM_SERVER, segment)
+
+    def _install(self, flow: AdoptedFlow, awaits: int | None = None) -> None:
+        """
+        Have the datapath move the flow's packets.
+
+        @param awaits: the local TCP has still to acknowledge this.
+        """
+        context, order = self.context, flow.order
+        own = flow.peer == context.settings.node
         front = flow_key(
             order.front.address, order.front.port, order.client.address, order.client.port
         )
@@ -335,27 +391,28 @@ class Adopter(Carrying):
                 )
             ),
             local=False,
-            punt=ENDING if flow.peer == context.settings.node else EVERYTHING,
+            # Nobody else sees to it that the response may begin.
+            punt=flow.ending if own or flow.follows else EVERYTHING,
             ack=flow.request_end,
             end=add(flow.isn, 1),
             now=context.now,
+            follows=flow.follows,
+            awaits=awaits,
+            lease=flow.peer if flow.follows else None,
         )
         context.actions.append(Install(flow.to_client))
         flow.to_server = Route(
             flow.inbound,
             None,
             local=True,
-            punt=ENDING,
+            punt=flow.ending,
             ack=add(flow.isn, 1),
             end=flow.request_end,
             now=context.now,
+            follows=flow.follows,
         )
         if flow.inbound in self.flows.inbound:
             context.actions.append(Install(flow.to_server))
-        context.count("adopt.done")
-        self.timers.set(flow, context.now + context.settings.periods.established, context.now)
-        self._reply(flow)
-        self.step(flow, Progress.FROM_SERVER, segment)
 
     def _reply(self, flow: AdoptedFlow) -> None:
         address, port = flow.inbound[len(flow.order.client.address) : -4], flow.inbound[-2:]

@@ -19,7 +19,7 @@ from btcp.handoff.adopt import Adopter
 from btcp.handoff.context import Context, Settings
 from btcp.handoff.flows import AcceptedFlow, AdoptedFlow
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
-from btcp.handoff.route import Route
+from btcp.handoff.route import Reported, Route
 from btcp.handoff.states import Adopt
 from btcp.handoff.timers import Timers
 from btcp.wire.icmp import PacketTooBig
@@ -68,6 +68,31 @@ class BottomTcp:
         """
         actions = self.context.begin(now)
         self.adopter.bounced(segment)
+        self._settle()
+        return actions
+
+    def established(self, segment: Segment, beginning: bool, now: float) -> list[Action]:
+        """
+        A packet of a connection that the datapath established; see
+        L{btcp.handoff.cookie}.
+
+        @param beginning: it has the very first octets.
+        """
+        actions = self.context.begin(now)
+        try:
+            self.acceptor.established(segment, beginning)
+        except Malformed as problem:
+            self.context.count(f"dropped.{problem.counter}")
+        self._settle()
+        return actions
+
+    def reported(self, reports: Iterable[Reported], now: float) -> list[Action]:
+        """
+        What the datapath saw of flows whose packets it moves by itself.
+        """
+        actions = self.context.begin(now)
+        for report in reports:
+            self.adopter.reported(report)
         self._settle()
         return actions
 

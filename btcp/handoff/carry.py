@@ -10,7 +10,7 @@ from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
 from btcp.handoff.messages import Reason, Refused, Terminate
 from btcp.handoff.replay import Replay
-from btcp.handoff.route import ENDING, EVERYTHING, Route
+from btcp.handoff.route import EVERYTHING, Reported, Route
 from btcp.handoff.states import ADOPT, Adopt, Progress
 from btcp.handoff.tables import AdoptedFlows, bound
 from btcp.handoff.timers import Timers
@@ -20,6 +20,10 @@ from btcp.wire.seqnum import add, distance
 _WINDOW = 1 << 16
 """A FIN or RST is believed if its sequence number lies this far at most beyond
 what the local TCP acknowledged."""
+
+TRAIL = 0.5
+"""Seconds by which we linger longer than a front-end, which begins when it hears of the end:
+what it still forwards must not meet a TCP that has forgotten the connection."""
 
 DOUBTFUL = 1.0
 """Seconds without a packet, after a RST that the local TCP may or may not have
@@ -57,7 +61,9 @@ class Carrying:
         if flow.held and route is not None and route.octets:
             # It had begun already when the datapath heard of it.
             flow.held = False
-            self._punt(route, ENDING)
+            self._punt(route, flow.ending)
+        if flow.follows and route is not None:
+            self._take_over(flow, segment)
         if route is None or self._keeps(flow, segment):
             self.context.count("adopt.held")
             return
@@ -66,7 +72,7 @@ class Carrying:
         route.take(segment, self.context.now)
         self.context.pass_on(segment, False)
         if route.octets and not flow.teardown.begun:
-            self._punt(route, ENDING)
+            self._punt(route, flow.ending)
         self._after(flow, begun)
 
     def _keeps(self, flow: AdoptedFlow, segment: Segment) -> bool:
@@ -94,6 +100,8 @@ class Carrying:
         if route is None:
             self.context.count("adopt.unexpected.segment")
             return
+        if flow.follows:
+            self._take_over(flow, segment)
         teardown, begun = flow.teardown, flow.teardown.begun
         if self._plausible(flow, segment):
             teardown.from_client(segment)
@@ -101,6 +109,30 @@ class Carrying:
             route.take(segment, self.context.now)
         self.context.pass_on(segment, True)
         self._after(flow, begun)
+
+    def _take_over(self, flow: AdoptedFlow, segment: Segment) -> None:
+        """
+        The datapath leaves a packet to us; if it is one that ends a connection, it has to
+        leave all that follow to us as well.
+        """
+        flow.refresh()
+        if segment.flags & FIN and flow.state is not Adopt.CLOSED:
+            flow.follows = False
+            self._settle(flow)
+            self._watch_closing(flow, None)
+
+    def _settle(self, flow: AdoptedFlow, report: Reported | None = None) -> None:
+        """
+        Have in the flow what the datapath knows of it.
+        """
+        assert flow.to_client is not None and flow.to_server is not None
+        if report is not None:
+            # In the kernel it is told once and for all; nobody has to ask there again.
+            flow.to_client.kept_elsewhere = flow.to_server.kept_elsewhere = None
+            flow.to_client.fin = flow.to_client.end = report.server_fin
+            flow.to_server.fin = flow.to_client.ack = report.client_fin
+            flow.to_client.octets = report.octets
+        flow.teardown.merge(flow.to_client, flow.to_server)
 
     def _plausible(self, flow: AdoptedFlow, segment: Segment) -> bool:
         """
@@ -123,10 +155,12 @@ class Carrying:
 
     def _watch_closing(self, flow: AdoptedFlow, _: None) -> None:
         """
-        From the first FIN on, each acknowledgment may be the last: see them all.
+        From the first FIN on, each acknowledgment may be the last: see them all, unless
+        the datapath does.
         """
-        for route in (flow.to_client, flow.to_server):
-            self._punt(route, EVERYTHING)
+        if not flow.follows:
+            for route in (flow.to_client, flow.to_server):
+                self._punt(route, EVERYTHING)
         now = self.context.now
         self.timers.set(flow, now + self.context.settings.periods.half_closed, now)
 
@@ -146,7 +180,12 @@ class Carrying:
         flow.refresh()
         assert flow.to_client is not None and flow.to_server is not None
         periods, now = self.context.settings.periods, self.context.now
-        closing = flow.state is Adopt.CLOSING
+        if flow.follows:
+            self._settle(flow)
+        if flow.teardown.over:
+            self.step(flow, Progress.BOTH_CLOSED, None)
+            return
+        closing = flow.teardown.begun
         idle = periods.half_closed if closing else periods.established
         used = max(flow.to_client.used, flow.to_server.used)
         if used <= flow.doubted and not flow.tries:
@@ -164,7 +203,7 @@ class Carrying:
     def _terminate(self, flow: AdoptedFlow, _: None) -> None:
         self._report(flow, Reason.CLOSED)
         now = self.context.now
-        self.timers.set(flow, now + self.context.settings.periods.linger, now)
+        self.timers.set(flow, now + self.context.settings.periods.linger + TRAIL, now)
 
     def _drop_reset(self, flow: AdoptedFlow, _: Segment) -> None:
         """
@@ -214,9 +253,8 @@ class Carrying:
         """
         flow.refresh()
         self.context.count(f"adopt.aborted.{why.value}")
-        expected = flow.to_client.ack if flow.to_client is not None else None
-        if expected is not None:
-            self._replay.reset(flow, expected)
+        if flow.taken and flow.to_client is not None:
+            self._replay.reset(flow, flow.to_client.ack)
         else:  # how much of the request the local TCP took, nobody knows
             for seq in (add(flow.order.irs, 1), flow.request_end):
                 self._replay.reset(flow, seq)
@@ -228,7 +266,7 @@ class Carrying:
         The front-end is gone; nobody but us can tell the client.
         """
         flow.refresh()
-        route = flow.to_client
+        route = flow.to_client if flow.taken else None
         if route is not None and route.octets:
             self._reset_client(flow)
         elif route is not None:

@@ -62,6 +62,7 @@ class Settings:
     @ivar lease: a front-end that was silent for longer, in seconds, may have given
         us up; in any shorter time it cannot have.
     @ivar admits: the datapath knows C{Admit}, so adoption needs no replay.
+    @ivar reports: the datapath follows FINs by itself and reports them.
     @ivar window_scale: what every SYN/ACK promises.
     @ivar secret: 16 to 64 random octets; initial sequence numbers come from it.
     """
@@ -78,6 +79,7 @@ class Settings:
     silence: Callable[[str], float] = lambda peer: 0.0
     lease: float = inf
     admits: bool = False
+    reports: bool = False
     secret: bytes
 
 
@@ -190,7 +192,12 @@ class Context:
         (RFC 7323, 5.3), and telling nobody how long this host is up.
         """
         digest = blake2b(key[:-4], digest_size=4, key=self.settings.secret).digest()
-        ticks = int(self.now * _TICKS_PER_SECOND)
-        return (int.from_bytes(digest, "big") + ticks) & 0xFFFFFFFF
+        return (int.from_bytes(digest, "big") + self.ticks()) & 0xFFFFFFFF
+
+    def ticks(self) -> int:
+        """
+        The clock of our timestamps.
+        """
+        return int(self.now * _TICKS_PER_SECOND)
 
 

@@ -14,7 +14,7 @@ from attrs import Factory, define
 from btcp.content.contract import ContentReader, RequestKey
 from btcp.handoff.messages import Endpoint, Handoff
 from btcp.handoff.reassembly import RequestBuffer
-from btcp.handoff.route import Route
+from btcp.handoff.route import BREAKING, ENDING, Route
 from btcp.handoff.states import Accept, Adopt
 from btcp.handoff.teardown import Teardown
 from btcp.handoff.timers import Look
@@ -54,6 +54,8 @@ class AcceptedFlow:
     @ivar started: when the SYN came.
     @ivar tsval: the client's latest, C{-1} without timestamps.
     @ivar front_tsval: the largest we sent, C{-1} without timestamps.
+    @ivar clock: what our TSvals are ahead of L{Context.ticks
+        <btcp.handoff.context.Context.ticks>}.
     @ivar acked: how many octets of the request we acknowledged.
     @ivar edge: the right edge of the window we promised.
     @ivar node: which back-end has the connection or is asked to take it.
@@ -82,6 +84,7 @@ class AcceptedFlow:
     state: Accept = Accept.SYN_RECEIVED
     tsval: int = -1
     front_tsval: int = -1
+    clock: int = 0
     acked: int = 0
     edge: int = 0
     request: RequestBuffer = Factory(RequestBuffer)
@@ -200,6 +203,8 @@ class AdoptedFlow:
     @ivar held: the link to the front-end is down and no response was begun.
     @ivar doubted: when the client sent a RST that the local TCP may not have
         believed; -1 for never.
+    @ivar taken: the local TCP has the connection.
+    @ivar follows: the datapath follows its FINs and reports them.
     @ivar admitted: the datapath has been told to L{btcp.handoff.actions.Admit} it.
     """
 
@@ -220,9 +225,18 @@ class AdoptedFlow:
     held: bool = False
     doubted: float = -1.0
     admitted: bool = False
+    taken: bool = False
+    follows: bool = False
     tries: int = 0
     deadline: float = inf
     look: Look[Any] | None = None
+
+    @property
+    def ending(self) -> int:
+        """
+        What of a flow whose response has begun the core wants to see.
+        """
+        return BREAKING if self.follows else ENDING
 
     @property
     def request_end(self) -> int:

@@ -43,8 +43,29 @@ class FrontTcp:
             tsval=context.timestamp(flow.back) if stamps else -1,
             tsecr=offered.tsval if stamps else 0,
         )
-        flow.tsval, flow.front_tsval = flow.offered.tsval, flow.promised.tsval
+        self._begin(flow, flow.promised.tsval)
+
+    def resume(self, flow: AcceptedFlow, front_tsval: int) -> None:
+        """
+        Go on where the datapath's handshake ended: what was agreed is what it says that
+        the client offered.
+
+        @param front_tsval: the TSval of the SYN/ACK.
+        """
+        offered, context = flow.offered, self._context
+        flow.promised = SynOptions(
+            mss=context.promise.mtu - (40 if len(flow.key) == 12 else 60),
+            scale=context.settings.window_scale if offered.scale >= 0 else -1,
+            sack=offered.sack,
+            tsval=front_tsval,
+        )
+        self._begin(flow, front_tsval)
+
+    def _begin(self, flow: AcceptedFlow, front_tsval: int) -> None:
+        flow.tsval, flow.front_tsval = flow.offered.tsval, front_tsval
+        flow.clock = front_tsval - self._context.ticks()
         flow.edge = add(flow.irs, 1 + WINDOW)
+        flow.client_ack = add(flow.iss, 1)
 
     def syn_ack(self, flow: AcceptedFlow) -> None:
         """
@@ -107,8 +128,7 @@ class FrontTcp:
         connection before may have sent any up to this one.
         """
         if flow.front_tsval >= 0:
-            now = self._context.timestamp(flow.back)
-            flow.front_tsval = latest(flow.front_tsval, now)
+            flow.front_tsval = latest(flow.front_tsval, add(self._context.ticks(), flow.clock))
 
     def reset(self, segment: Segment) -> None:
         """

@@ -60,16 +60,16 @@ class Replay:
         """
         return flow.order.mss >= (536 if len(flow.inbound) == 12 else 1220)
 
-    def admit(self, flow: AdoptedFlow) -> None:
+    def expect(self, flow: AdoptedFlow) -> None:
         """
-        The request at once: the local TCP is to have the front-end's own numbers.
+        Of a connection that is to be admitted: the local TCP is to have the front-end's
+        own numbers.
         """
         order = flow.order
         flow.isn, flow.scale = order.iss, order.front_scale
         # the client's MSS is what the local TCP sends; it takes what was promised
         flow.mss = self._context.promise.mtu - (40 if len(flow.inbound) == 12 else 60)
         flow.tsecr = max(order.front_tsval, 0)
-        self.request(flow, handshake=False)
 
     def request(self, flow: AdoptedFlow, handshake: bool = True) -> None:
         """

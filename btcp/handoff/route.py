@@ -6,13 +6,50 @@ What a datapath does by itself with the packets of one direction of a flow.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
+
+from attrs import frozen
 
 from btcp.handoff.splice import Rewriter
 from btcp.wire.segment import FIN, RST, SYN, Segment
 
 OPENING = SYN
+BREAKING = SYN | RST
 ENDING = SYN | FIN | RST
 EVERYTHING = 0xFF
+
+
+class Report(IntEnum):
+    """
+    What a datapath has seen of flows whose packets it moves by itself.
+
+    @cvar TAKEN: the local TCP has the request.
+    @cvar FIN: the first FIN passed.
+    @cvar CLOSED: both were acknowledged.
+    """
+
+    TAKEN = 0
+    FIN = 1
+    CLOSED = 2
+
+
+@frozen(slots=True)
+class Reported:
+    """
+    One L{Report}, and what was known of the flow then.
+
+    @ivar key: of the local TCP's packets.
+    @ivar client_fin: the sequence number after the client's FIN, as the local TCP
+        counts; 0 if there is none.
+    @ivar server_fin: that after the local TCP's.
+    @ivar octets: how much data passed to the client.
+    """
+
+    key: bytes
+    what: Report
+    client_fin: int = 0
+    server_fin: int = 0
+    octets: int = 0
 
 
 class Route:
@@ -33,15 +70,29 @@ class Route:
         rewriting.
     @ivar progress: the acknowledgment number moved since the route was made.
     @ivar key: what it is installed for.
+    @ivar follows: the datapath follows FINs by itself and reports them; see L{Report}.
+        What it does not move itself, whatever the reason, goes to the core.
+    @ivar awaits: the local TCP was given a request, and acknowledges this number once
+        it has it.  Until then nothing else of it passes; then the datapath reports it.
+        C{None} if nothing is awaited.
+    @ivar lease: no response may begin here once the lease of this front-end is over;
+        C{None} if none is needed.
+    @ivar fin: the sequence number after the FIN that passed, C{None} before it.
+    @ivar fin_acked: the FIN of the other direction was acknowledged by this one.
     @ivar kept_elsewhere: brings the account up to date, where a part of it is kept
         by somebody else, such as the kernel.
     """
 
     __slots__ = (
         "ack",
+        "awaits",
         "end",
+        "fin",
+        "fin_acked",
+        "follows",
         "kept_elsewhere",
         "key",
+        "lease",
         "local",
         "octets",
         "packets",
@@ -61,8 +112,16 @@ class Route:
         ack: int = 0,
         end: int = 0,
         now: float,
+        follows: bool = False,
+        awaits: int | None = None,
+        lease: str | None = None,
     ) -> None:
         self.key = key
+        self.follows = follows
+        self.awaits = awaits
+        self.lease = lease
+        self.fin: int | None = None
+        self.fin_acked = False
         self.kept_elsewhere: Callable[[], None] | None = None
         self.rewriter = rewriter
         self.local = local

@@ -197,6 +197,7 @@ ADOPT: AdoptTable = {
         Progress.FROM_SERVER: (Adopt.SPLICED, "to_client"),
         Progress.FROM_CLIENT: (Adopt.SPLICED, "to_server"),
         Progress.FIN: (Adopt.CLOSING, "watch_closing"),
+        Progress.BOTH_CLOSED: (Adopt.CLOSED, "terminate"),
         Progress.RST: (Adopt.CLOSED, "end_by_server"),
         Progress.CLIENT_RST: (Adopt.CLOSED, "end_by_client"),
         Progress.TERMINATED: (Adopt.CLOSED, "abort"),

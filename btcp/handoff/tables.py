@@ -56,7 +56,7 @@ class AcceptedFlows:
         """
         self.by_key[flow.key] = flow
         self.by_number[flow.number] = flow
-        self.half_open += 1
+        self.half_open += flow.state is Accept.SYN_RECEIVED
 
     def move(self, flow: AcceptedFlow, state: Accept) -> None:
         """

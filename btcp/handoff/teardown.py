@@ -5,6 +5,7 @@ When is a connection over?  Seen from the back-end, which sees both directions.
 
 from __future__ import annotations
 
+from btcp.handoff.route import Route
 from btcp.wire.segment import ACK, FIN, Segment
 from btcp.wire.seqnum import at_or_before
 
@@ -38,6 +39,17 @@ class Teardown:
         Both FINs were seen and acknowledged.
         """
         return self._client_acked and self._server_acked
+
+    def merge(self, to_client: Route, to_server: Route) -> None:
+        """
+        Learn what a datapath saw that follows FINs by itself.
+        """
+        if to_server.fin is not None:
+            self.client_fin = to_server.fin
+        if to_client.fin is not None:
+            self.server_fin = to_client.fin
+        self._server_acked |= to_server.fin_acked
+        self._client_acked |= to_client.fin_acked
 
     def from_client(self, segment: Segment) -> None:
         """

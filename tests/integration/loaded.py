@@ -6,6 +6,7 @@ The tc programs loaded, and attached nowhere: a packet goes in, a packet comes o
 from __future__ import annotations
 
 import os
+from errno import E2BIG
 from struct import Struct
 
 from attrs import frozen
@@ -95,9 +96,11 @@ class Loaded:
     def install(self, *routes: Route) -> None:
         """
         Have the programs know routes.
+
+        @raise OSError: if there is no room for them.
         """
-        for route in routes:
-            self.programs.install(route.key, route)
+        if self.programs.install(routes):
+            raise OSError(E2BIG, "no room")
 
     def account(self, route: Route) -> Account:
         """

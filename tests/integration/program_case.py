@@ -123,7 +123,7 @@ class ProgramsTestCase(SynchronousTestCase):
         self.loaded = programs()
         for flow in (V4, V6, OTHER_4, OTHER_6):
             for key in (flow.request, flow.forwarded, flow.answer, flow.response):
-                self.loaded.programs.remove(key)
+                self.loaded.programs.remove([key])
 
     def assert_untouched(
         self, outcome: Outcome, octets: bytes, verdict: int, counter: str | None = None
@@ -156,6 +156,8 @@ class ProgramsTestCase(SynchronousTestCase):
             route.ack,
             route.end,
             route.progress or sacked,
+            route.fin,
+            route.fin_acked,
         )
         self.assertEqual(account, expected)
         self.assertEqual(account.used > STARTED, route.packets > 0)

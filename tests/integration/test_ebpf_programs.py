@@ -323,7 +323,7 @@ class AccountTests(ProgramsTestCase):
                 routes.append(route)
         self.assertGreaterEqual(len(routes), 3 * flows)
         loaded.install(routes[0])
-        loaded.programs.remove(routes[1].key)
+        loaded.programs.remove([routes[1].key])
         loaded.install(routes[2])
         loaded.install(routes[1])
         for route in routes:
@@ -351,7 +351,7 @@ class ChurnTests(ProgramsTestCase):
             while not found.done():
                 for route in (other, mine):
                     self.loaded.install(route)
-                    self.loaded.programs.remove(route.key)
+                    self.loaded.programs.remove([route.key])
         self.assertEqual(found.result(), {b"\0\0"})
 
     def _route(self, key: bytes, add: int) -> Route:
@@ -419,7 +419,7 @@ class VectorTests(ProgramsTestCase):
         rule = Splice(old=old, new=new, **numbers)
         route = route_of(old, Rewriter(rule), punt=0)
         self.loaded.install(route)
-        self.addCleanup(self.loaded.programs.remove, old)
+        self.addCleanup(self.loaded.programs.remove, [old])
         source = slice(0, (len(old) - 4) // 2)
         from_client = old[source] == new[source] and old[-4:-2] == new[-4:-2]
         return (self.loaded.ingress if from_client else self.loaded.egress)(before)

@@ -98,7 +98,7 @@ class FrameTests(WireTestCase):
         @return: what a frame becomes that is to be forwarded.
         """
         route = flow.forward(**NUMBERS)
-        self.kernel.install(route.key, route)
+        self.kernel.install([route])
         self.wire.send("far", sent)
         (got,) = self.wire.receive("far")
         self.assertEqual(self.wire.receive("daemon"), [])
@@ -149,7 +149,7 @@ class FrameTests(WireTestCase):
         for flow in BOTH:
             for size in (0, 1, 1000, 30_000):
                 route = flow.send(**NUMBERS)
-                self.kernel.install(route.key, route)
+                self.kernel.install([route])
                 made = partial(compose(route.key, 5, 3000, ACK, 99, stamps(), b"x" * size))
                 gso = 1400 if size > 1400 else 0
                 octets = ethernet(frame(made))
@@ -168,7 +168,7 @@ class FrameTests(WireTestCase):
         """
         for flow in BOTH:
             route = flow.send(**NUMBERS)
-            self.kernel.install(route.key, route)
+            self.kernel.install([route])
             for key, device in ((flow.request, "far"), (route.key, NEAR)):
                 made = partial(compose(key, 5, 3000, FIN | ACK, 99, stamps(), b"x" * 5000))
                 sent = Frame(ethernet(frame(made)), partial=True, gso_size=1400)
@@ -182,7 +182,7 @@ class FrameTests(WireTestCase):
         """
         for flow in BOTH:
             route = flow.forward(**NUMBERS)
-            self.kernel.install(route.key, route)
+            self.kernel.install([route])
             for flags in (SYN, ACK):
                 self._send_tagged(7, compose(flow.request, 5, 3000, flags, 99))
         self.assertEqual((self.wire.receive("far"), self.wire.receive("daemon")), ([], []))
@@ -194,7 +194,7 @@ class FrameTests(WireTestCase):
         """
         for flow in BOTH:
             route = flow.forward(**NUMBERS)
-            self.kernel.install(route.key, route)
+            self.kernel.install([route])
             self._send_tagged(0x6000, compose(flow.request, 5, 3000, ACK, 99))
         self.assertEqual(self.counted(self.kernel), {"forwarded": 2})
         self.assertEqual(len(self.wire.receive("far")), 2)
@@ -211,7 +211,7 @@ class FrameTests(WireTestCase):
         """
         for flow in BOTH:
             route = flow.forward(**NUMBERS)
-            self.kernel.install(route.key, route)
+            self.kernel.install([route])
             for flags in (SYN, ACK):
                 octets = ethernet(frame(compose(flow.request, 5, 3000, flags, 99)))
                 self.wire.send("far", Frame(b"\x02\0\0\0\0\x77" + octets[6:]))
@@ -225,7 +225,7 @@ class FrameTests(WireTestCase):
         """
         for flow in BOTH:
             other = route_of(flow.forwarded, None, punt=ACK)
-            self.kernel.install(other.key, other)
+            self.kernel.install([other])
             octets = ethernet(frame(compose(flow.request, 5, 3000, ACK, 99)))
             self.forward(flow, Frame(octets))
         self.assertEqual(self.counted(self.kernel), {"forwarded": 2})
@@ -252,8 +252,8 @@ class VectorTests(WireTestCase):
         old, new = bytes.fromhex(vector["old"]), bytes.fromhex(vector["new"])
         numbers = {name: vector[name] for name in ("seq", "ack", "tsval", "tsecr", "shift")}
         route = route_of(old, Rewriter(Splice(old=old, new=new, **numbers)), punt=0)
-        kernel.install(old, route)
-        self.addCleanup(kernel.remove, old)
+        kernel.install([route])
+        self.addCleanup(kernel.remove, [old])
         packet = bytes.fromhex(vector["in"])
         kind = b"\x86\xdd" if packet[0] >> 4 == 6 else b"\x08\x00"
         source = slice(0, (len(old) - 4) // 2)
@@ -331,7 +331,7 @@ class NeighbourhoodTests(WireTestCase):
         """
         kernel = self.attached()
         route = V4.forward()
-        kernel.install(route.key, route)
+        kernel.install([route])
         self.add_filter("ingress", _LATER)
         for key in (V4.response, V4.request):
             octets = ethernet(frame(compose(key, 5, 3000, ACK, 99)))
@@ -343,7 +343,7 @@ class NeighbourhoodTests(WireTestCase):
     def test_others_filter_has_its_turn_on_the_way_out(self) -> None:
         kernel = self.attached()
         route = V4.send()
-        kernel.install(route.key, route)
+        kernel.install([route])
         self.add_filter("egress", _LATER)
         octets = ethernet(frame(compose(route.key, 5, 3000, ACK, 99)))
         self.assertRaises(OSError, self.wire.send, NEAR, Frame(octets))

@@ -7,13 +7,10 @@ L{btcp.handoff.splice.Rewriter} does, or nothing.
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from ctypes import CDLL, byref, c_bool, c_int, c_int8, c_uint16, c_uint32
 from functools import cache
 from ipaddress import ip_address
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from unittest import SkipTest
 
 from hypothesis import example, given
@@ -21,14 +18,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.datapath.ebpf import abi
-from btcp.datapath.ebpf.programs import OBJECT
 from btcp.handoff.route import Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.wire import checksum
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, Malformed, Segment, flow_key
+from tests.properties.native import compiled
 
-SHIM = Path(__file__).parents[1] / "native" / "rewrite.c"
 MOST_WORDS = 10
 
 CLIENT, FRONT, BACK = (ip_address(f"192.0.2.{n}").packed for n in (7, 8, 9))
@@ -97,26 +93,19 @@ anything = st.one_of(
 
 
 @cache
-def compiled() -> CDLL:
-    with TemporaryDirectory() as directory:
-        built = str(Path(directory) / "rewrite.so")
-        options = ["-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-        # Undefined behaviour shall stop the tests.
-        options += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
-        command = ["cc", *options, "-I", str(OBJECT.parent), str(SHIM), "-o", built]
-        subprocess.run(command, check=True)
-        library = CDLL(built)
-    library.shim_rewrite_options.restype = c_int
-    library.shim_shifted_window.restype = c_uint16
-    library.shim_difference.restype = c_uint32
-    return library
+def library() -> CDLL:
+    found = compiled("rewrite.c")
+    found.shim_rewrite_options.restype = c_int
+    found.shim_shifted_window.restype = c_uint16
+    found.shim_difference.restype = c_uint32
+    return found
 
 
 class NativeTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         if shutil.which("cc") is None:
             raise SkipTest("no C compiler: install gcc")
-        self.library = compiled()
+        self.library = library()
 
     def rewritten(self, options: bytes, splice: Splice, has_ack: bool) -> tuple[int, bytes, int]:
         """

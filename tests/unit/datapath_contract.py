@@ -7,13 +7,14 @@ host and for the one that stands for it in tests.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.datapath.interface import Datapath
 from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
-from btcp.handoff.route import ENDING, EVERYTHING, Route
+from btcp.handoff.route import ENDING, EVERYTHING, Reported, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.wire.build import compose
 from btcp.wire.icmp import PacketTooBig
@@ -58,6 +59,20 @@ class FakeCore:
         See L{btcp.datapath.interface.Core}.
         """
         self.seen.append(("bounced", segment.key, now))
+        return []
+
+    def established(self, segment: Segment, beginning: bool, now: float) -> list[Action]:
+        """
+        See L{btcp.datapath.interface.Core}.
+        """
+        self.seen.append(("established", segment.key, beginning, now))
+        return []
+
+    def reported(self, reports: Iterable[Reported], now: float) -> list[Action]:
+        """
+        See L{btcp.datapath.interface.Core}.
+        """
+        self.seen.append(("reported", list(reports), now))
         return []
 
     def too_big(self, message: PacketTooBig, now: float) -> list[Action]:

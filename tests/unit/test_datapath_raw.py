@@ -17,7 +17,8 @@ from btcp.datapath.interface import Capture, DatapathError
 from btcp.datapath.raw import datapath as module
 from btcp.datapath.raw import frame
 from btcp.datapath.raw.datapath import RawDatapath
-from btcp.handoff.actions import Deliver, Transmit
+from btcp.handoff.actions import Deliver, Install, Transmit
+from btcp.handoff.route import Route
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, flow_key
 from tests.simulation.script import ADDRESSES, CLIENTS, Tcp
@@ -150,6 +151,7 @@ class RawCase(contract.DatapathCase):
     """
 
     datapath: RawDatapath
+    vouches = False
 
     def setUp(self) -> None:
         self.tap, self.wire = FakeTap(), FakeWire()
@@ -161,7 +163,11 @@ class RawCase(contract.DatapathCase):
         self.patch(module, "require_loose_source_check", lambda: None)
         self.core, self.reactor, self.capture = FakeCore(), FakeReactor(), FakeCapture()
         self.datapath = RawDatapath(
-            cast(IReactorFDSet, self.reactor), lambda: NOW, "eth0", cast(Capture, self.capture)
+            cast(IReactorFDSet, self.reactor),
+            lambda: NOW,
+            "eth0",
+            cast(Capture, self.capture),
+            vouches=self.vouches,
         )
 
     def start(self) -> None:
@@ -257,6 +263,26 @@ class LifeTests(RawCase):
         self.assertEqual(self.wire.closed, 2)
 
 
+class VouchedTests(RawCase):
+    """
+    The capture has established connections.
+    """
+
+    vouches = True
+
+    def test_beginning_and_what_overtook_it(self) -> None:
+        self.start()
+        for source in (frame.BEGINNING, frame.CONTINUING, ROUTER, frame.OURS):
+            self.frame(PACKET.pack(), source)
+        expected = [
+            ("established", IN, True, NOW),
+            ("established", IN, False, NOW),
+            (PACKET, NOW),
+            ("bounced", IN, NOW),
+        ]
+        self.assertEqual(self.core.seen, expected)
+
+
 class FrameTests(RawCase):
     """
     What only frames have.
@@ -284,6 +310,23 @@ class FrameTests(RawCase):
         """
         self.frame(PACKET.pack(), frame.OURS)
         self.assertEqual(self.core.seen, [("bounced", IN, NOW)])
+
+    def test_nobody_vouches(self) -> None:
+        """
+        Then such an address means nothing: anybody on the wire could have it.
+        """
+        for source in (frame.BEGINNING, frame.CONTINUING):
+            self.frame(PACKET.pack(), source)
+        self.assertEqual(self.core.seen, [(PACKET, NOW), (PACKET, NOW)])
+
+    def test_followed_route(self) -> None:
+        """
+        Whoever follows the flow did not want this packet: the core has to see it.
+        """
+        route = Route(IN, None, local=False, punt=0, now=0.0, follows=True)
+        self.datapath.perform(Install(route))
+        self.frame(PACKET.pack(), ROUTER)
+        self.assertEqual(self.core.seen, [(PACKET, NOW)])
 
     def test_forwarded(self) -> None:
         """

@@ -116,11 +116,11 @@ class HeadersTests(SynchronousTestCase):
             ethernet = Ether(header[frame.VNET_HEADER :])
             self.assertEqual(ethernet.dst, "02:00:00:00:00:01")
             self.assertEqual(ethernet.type, ethertype)
-            self.assertTrue(frame.sent_by(bytearray(header), frame.OURS))
+            self.assertEqual(frame.source(bytearray(header)), frame.OURS)
 
     def test_addresses(self) -> None:
         buffer = made()
-        self.assertTrue(frame.sent_by(buffer, THEM))
-        self.assertFalse(frame.sent_by(buffer, US))
+        self.assertEqual(frame.source(buffer), THEM)
+        self.assertNotEqual(frame.source(buffer), US)
         frame.address_to(buffer, THEM)
         self.assertEqual(Ether(bytes(buffer[10:])).dst, "02:00:00:00:00:02")

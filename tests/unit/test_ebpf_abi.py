@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from ipaddress import ip_address
+from math import inf
 from pathlib import Path
 from struct import Struct
 from tempfile import TemporaryDirectory
@@ -20,25 +21,40 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.datapath.ebpf import abi
 from btcp.datapath.ebpf.programs import OBJECT
+from btcp.datapath.interface import Promise
+from btcp.datapath.raw import frame
 from btcp.datapath.raw.guard import MARK
-from btcp.handoff.messages import Endpoint, Handoff
-from btcp.handoff.route import Route
+from btcp.handoff.messages import Capabilities, Endpoint, Handoff
+from btcp.handoff.reassembly import WINDOW
+from btcp.handoff.route import Report, Reported, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.wire.segment import flow_key
 
 HEADERS = OBJECT.parent
 
+_RULE = (
+    "to seq ack tsval tsecr shift punt local rewrites awaits admitting follows lease zero"
+)
+
 STRUCTURES = {
     "end": (abi.END, "address port zero"),
     "key": (abi.KEY, "source destination source_port destination_port"),
-    "rule": (abi.RULE, "to seq ack tsval tsecr shift punt local rewrites"),
-    "account": (abi.ACCOUNT, "used packets octets ack end progress zero"),
+    "rule": (abi.RULE, _RULE),
+    "account": (
+        abi.ACCOUNT,
+        "used packets octets ack end fin progress closing fin_seen fin_acked",
+    ),
     "route": (abi.ROUTE, "rule account"),
     "adoption": (
         abi.ADOPTION,
         "tsval tsecr mss own_scale client_scale scaling sack timestamps taken",
     ),
     "amendment": (abi.AMENDMENT, "key punt"),
+    "promise": (
+        abi.PROMISE,
+        "until secret mss_v4 mss_v6 window scale scaling sack timestamps zero",
+    ),
+    "event": (abi.EVENT, "key report client_fin server_fin octets"),
     "settings": (abi.SETTINGS, "tap"),
 }
 
@@ -59,6 +75,8 @@ PART = (
     '\tprintf("{0}.{1} %zu %zu\\n", offsetof(struct btcp_{0}, {1}), '
     "sizeof(((struct btcp_{0} *)0)->{1}));"
 )
+REPORT = '\tprintf("report.{0} 0 %d\\n", BTCP_{0});'
+SAYS = '\tprintf("says.{0} 0 %d\\n", BTCP_{0});'
 NUMBER = '\tprintf("counter.{0} 0 %d\\n", BTCP_{0});'
 
 CLIENT, FRONT, BACK = (ip_address(f"192.0.2.{n}").packed for n in (7, 8, 9))
@@ -71,6 +89,8 @@ def _source() -> str:
     for name, (_, fields) in STRUCTURES.items():
         lines.append(WHOLE.format(name))
         lines += [PART.format(name, field) for field in fields.split()]
+    lines += [REPORT.format(report.name) for report in Report]
+    lines += [SAYS.format(name) for name in ("FIRST", "LATER")]
     lines += [NUMBER.format(name.upper()) for name in abi.COUNTERS]
     return PROGRAM % "\n".join(lines)
 
@@ -211,9 +231,72 @@ class PackingTests(AbiTestCase):
             field: self.number(packed, "route.account", f"account.{field}")
             for field in STRUCTURES["account"][1].split()
         }
-        expected = {"packets": 0, "octets": 0, "ack": 5, "end": 6, "progress": 1, "zero": 0}
-        self.assertEqual(found, expected | {"used": 2_500_000_000})
-        self.assertEqual(abi.Account.unpack(packed), abi.Account(2.5, 0, 0, 5, 6, True))
+        expected = {"packets": 0, "octets": 0, "ack": 5, "end": 6, "progress": 1}
+        ends = {"fin": 0, "closing": 0, "fin_seen": 0, "fin_acked": 0}
+        self.assertEqual(found, expected | ends | {"used": 2_500_000_000})
+        account = abi.Account(2.5, 0, 0, 5, 6, True, None, False)
+        self.assertEqual(abi.Account.unpack(packed), account)
+
+    def test_account_of_a_closing_flow(self) -> None:
+        route = Route(flow_key(CLIENT, 1000, FRONT, 80), None, local=True, punt=0, now=2.5)
+        route.fin, route.fin_acked = 0, True
+        account = abi.Account.unpack(abi.pack_route(route))
+        self.assertEqual((account.fin, account.fin_acked), (0, True))
+
+    def test_followed_route(self) -> None:
+        key = flow_key(CLIENT, 1000, FRONT, 80)
+        route = Route(
+            key, None, local=True, punt=0, now=2.5, follows=True, awaits=0x1234, lease="b"
+        )
+        packed = abi.pack_route(route, 9)
+        found = {
+            field: self.number(packed, "route.rule", f"rule.{field}")
+            for field in ("awaits", "admitting", "follows", "lease")
+        }
+        self.assertEqual(found, {"awaits": 0x1234, "admitting": 1, "follows": 1, "lease": 9})
+        route.awaits = None
+        packed = abi.pack_route(route, 9)
+        self.assertEqual(self.number(packed, "route.rule", "rule.admitting"), 0)
+
+    def test_promise(self) -> None:
+        can = Capabilities(mtu=1400, sack=True, timestamps=False, window_scaling=True)
+        packed = abi.pack_promise(Promise(can, 7, 2.5), bytes(range(16)))
+        self.assertEqual(self.value(packed, "promise.secret"), bytes(range(16)))
+        found = {
+            field: self.number(packed, f"promise.{field}")
+            for field in "until mss_v4 mss_v6 window scale scaling sack timestamps".split()
+        }
+        expected = {
+            "until": 2_500_000_000,
+            "mss_v4": 1360,
+            "mss_v6": 1340,
+            "window": WINDOW,
+            "scale": 7,
+            "scaling": 1,
+            "sack": 1,
+            "timestamps": 0,
+        }
+        self.assertEqual(found, expected)
+
+    def test_lease(self) -> None:
+        self.assertEqual(int.from_bytes(abi.pack_lease(2.5), sys.byteorder), 2_500_000_000)
+        self.assertEqual(int.from_bytes(abi.pack_lease(-inf), sys.byteorder), 0)
+
+    def test_event(self) -> None:
+        for key in (flow_key(CLIENT, 1, FRONT, 80), flow_key(CLIENT_6, 1, FRONT_6, 80)):
+            event = abi.EVENT.pack(abi.pack_key(key), 2, 3, 4, 5)
+            reported = Reported(key, Report.CLOSED, client_fin=3, server_fin=4, octets=5)
+            self.assertEqual(abi.unpack_event(event), reported)
+
+    def test_reports(self) -> None:
+        for report in Report:
+            self.assertEqual(self.compiled[f"report.{report.name}"][1], report)
+
+    def test_what_the_program_says(self) -> None:
+        for number, name in ((1, "FIRST"), (2, "LATER")):
+            self.assertEqual(self.compiled[f"says.{name}"][1], number)
+        self.assertEqual(frame.BEGINNING[5:], b"\1")
+        self.assertEqual(frame.CONTINUING[5:], b"\2")
 
     def test_adoption(self) -> None:
         order = Handoff(

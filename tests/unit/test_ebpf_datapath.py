@@ -6,23 +6,35 @@ Tests for L{btcp.datapath.ebpf.datapath}, with an account of what a kernel would
 from __future__ import annotations
 
 from collections import Counter
-from errno import E2BIG
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from typing import cast
 
 from attrs import evolve
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.datapath.ebpf.abi import COUNTERS, Account
 from btcp.datapath.ebpf.adoption import Adoption
 from btcp.datapath.ebpf.datapath import EbpfDatapath
 from btcp.datapath.ebpf.programs import Programs
-from btcp.datapath.interface import Core, DatapathError, Movement, Shell
+from btcp.datapath.ebpf.reports import Reports
+from btcp.datapath.interface import Core, DatapathError, Movement, Promise
 from btcp.datapath.raw.datapath import TAP, RawDatapath
-from btcp.handoff.actions import Admit, Install, PassPacket, Remove, Retract
-from btcp.handoff.messages import Endpoint, Handoff
-from btcp.handoff.route import ENDING, EVERYTHING, Route
-from btcp.wire.segment import flow_key
+from btcp.handoff.actions import (
+    Action,
+    Admit,
+    Deliver,
+    Install,
+    PassPacket,
+    Remove,
+    Retract,
+    Transmit,
+)
+from btcp.handoff.messages import Capabilities, Endpoint, Handoff
+from btcp.handoff.route import ENDING, EVERYTHING, Report, Reported, Route
+from btcp.wire.build import compose
+from btcp.wire.segment import ACK, flow_key
 
 KEY = flow_key(ip_address("192.0.2.7").packed, 1000, ip_address("192.0.2.8").packed, 80)
 ORDER = Handoff(
@@ -44,6 +56,27 @@ ORDER = Handoff(
 )
 
 
+class FakeRing:
+    """
+    @ivar events: not yet consumed.
+    """
+
+    fd = -1
+
+    def __init__(self, take: Callable[[Reported], None]) -> None:
+        self._take = take
+        self.events: list[Reported] = []
+        self.closed = False
+
+    def consume(self) -> None:
+        for event in self.events:
+            self._take(event)
+        self.events.clear()
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakePrograms:
     """
     What L{Programs} does, but for the kernel.
@@ -61,13 +94,28 @@ class FakePrograms:
         self.room = 3
         self.passing: list[tuple[int, int]] = []
         self.told: list[str] = []
+        self.promised: Promise | None = None
+        self.leases: dict[str, float] = {}
 
-    def install(self, key: bytes, route: Route) -> None:
+    def install(self, routes: Iterable[Route]) -> list[bytes]:
         self.told.append("install")
-        if key not in self.accounts and len(self.accounts) == self.room:
-            raise OSError(E2BIG, "no room")
-        self.accounts[key] = Account(route.used, 0, 0, route.ack, route.end, route.progress)
-        self.punts[key] = route.punt
+        refused = []
+        for route in routes:
+            if route.key not in self.accounts and len(self.accounts) == self.room:
+                refused.append(route.key)
+                continue
+            self.accounts[route.key] = Account(
+                used=route.used,
+                packets=0,
+                octets=0,
+                ack=route.ack,
+                end=route.end,
+                progress=route.progress,
+                fin=route.fin,
+                fin_acked=route.fin_acked,
+            )
+            self.punts[route.key] = route.punt
+        return refused
 
     def amend(self, key: bytes, punt: int) -> bool:
         self.told.append("amend")
@@ -75,9 +123,20 @@ class FakePrograms:
             self.punts[key] = punt
         return key in self.accounts
 
-    def remove(self, key: bytes) -> None:
+    def remove(self, keys: Iterable[bytes]) -> None:
         self.told.append("remove")
-        self.accounts.pop(key, None)
+        for key in keys:
+            self.accounts.pop(key, None)
+
+    def promise(self, promise: Promise | None) -> None:
+        self.promised = promise
+
+    def renew(self, lease: str, until: float) -> None:
+        self.leases[lease] = until
+
+    def report(self, take: Callable[[Reported], None]) -> FakeRing:
+        self.ring = FakeRing(take)
+        return self.ring
 
     def account(self, key: bytes) -> Account | None:
         found = self.accounts.get(key)
@@ -92,13 +151,14 @@ class FakePrograms:
         if self.punts[key] == EVERYTHING:
             return
         old = self.accounts[key]
-        self.accounts[key] = Account(
-            max(now, old.used),
-            old.packets + 1,
-            old.octets + octets,
-            ack,
-            end or old.end,
-            old.progress or ack != old.ack,
+        self.accounts[key] = evolve(
+            old,
+            used=max(now, old.used),
+            packets=old.packets + 1,
+            octets=old.octets + octets,
+            ack=ack,
+            end=end or old.end,
+            progress=old.progress or ack != old.ack,
         )
 
     def counters(self) -> dict[str, int]:
@@ -115,7 +175,7 @@ class FakeRaw:
         self.done: list[Movement] = []
         self.running = False
 
-    def start(self, core: Core, shell: Shell) -> None:
+    def start(self, core: Core, shell: object) -> None:
         self.running = True
 
     def stop(self) -> None:
@@ -146,35 +206,75 @@ class FakeAdoption:
     def take_down(self) -> None:
         self.device = None
 
-    def admit(self, key: bytes, order: Handoff) -> None:
-        if len(self.admitted) == self.room:
-            raise OSError(E2BIG, "no room")
-        self.admitted[key] = order
+    def admit(self, orders: Mapping[bytes, Handoff]) -> int:
+        refused = max(len(self.admitted) + len(orders) - self.room, 0)
+        self.admitted.update(list(orders.items())[: len(orders) - refused])
+        return refused
 
-    def retract(self, key: bytes) -> None:
-        self.admitted.pop(key, None)
+    def retract(self, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            self.admitted.pop(key, None)
 
 
 class FakeCore:
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
+        self.reports: list[list[Reported]] = []
+        self.problem: Exception | None = None
+
+    def reported(self, reports: list[Reported], now: float) -> list[Action]:
+        if self.problem is not None:
+            raise self.problem
+        self.reports.append(reports)
+        return []
+
+
+class FakeShell:
+    def perform(self, actions: list[Action]) -> None:
+        pass
+
+
+class FakeReactor(Clock):
+    """
+    @ivar readers: who is told when there is something to read.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Reports] = []
+
+    def addReader(self, reader: Reports) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Reports) -> None:
+        self.readers.remove(reader)
 
 
 class DatapathTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.raw, self.programs, self.core = FakeRaw(), FakePrograms(), FakeCore()
+        self.reactor = FakeReactor()
         self.datapath = self.make(None)
         self.start(self.datapath)
 
     def make(self, adoption: FakeAdoption | None) -> EbpfDatapath:
         return EbpfDatapath(
+            self.reactor,
+            self.reactor.seconds,
             cast(RawDatapath, self.raw),
             cast(Programs, self.programs),
             cast(Adoption | None, adoption),
         )
 
     def start(self, datapath: EbpfDatapath) -> None:
-        datapath.start(cast(Core, self.core), cast(Shell, None))
+        datapath.start(cast(Core, self.core), FakeShell())
+
+    def perform(self, movement: Movement) -> None:
+        """
+        And see the turn of the reactor through.
+        """
+        self.datapath.perform(movement)
+        self.reactor.advance(0)
 
     def route(self, number: int = 0, punt: int = ENDING) -> Route:
         """
@@ -185,7 +285,7 @@ class DatapathTestCase(SynchronousTestCase):
 
     def installed(self, number: int = 0, punt: int = ENDING) -> Route:
         route = self.route(number, punt)
-        self.datapath.perform(Install(route))
+        self.perform(Install(route))
         return route
 
 
@@ -224,7 +324,7 @@ class AccountTests(DatapathTestCase):
     def test_numbers_wrap(self) -> None:
         route = self.route()
         route.ack, route.end = 2**32 - 10, 2**32 - 10
-        self.datapath.perform(Install(route))
+        self.perform(Install(route))
         self.programs.passes(route.key, 20, 10, end=10)
         route.refresh()
         self.assertEqual((route.ack, route.end), (10, 10))
@@ -232,7 +332,7 @@ class AccountTests(DatapathTestCase):
     def test_progress_stays(self) -> None:
         route = self.route()
         route.progress = True
-        self.datapath.perform(Install(route))
+        self.perform(Install(route))
         route.refresh()
         self.assertTrue(route.progress)
 
@@ -243,7 +343,7 @@ class AccountTests(DatapathTestCase):
         route = self.installed()
         self.programs.passes(route.key, 10, 150)
         route.refresh()
-        self.datapath.perform(Remove(route.key))
+        self.perform(Remove(route.key))
         route.refresh()
         self.assertEqual((route.packets, route.octets, route.ack), (1, 10, 150))
         self.assertEqual(self.programs.accounts, {})
@@ -252,7 +352,7 @@ class AccountTests(DatapathTestCase):
 class AmendmentTests(DatapathTestCase):
     def amend(self, route: Route, punt: int) -> None:
         route.punt = punt
-        self.datapath.perform(Install(route))
+        self.perform(Install(route))
 
     def test_account_goes_on(self) -> None:
         route = self.installed()
@@ -315,15 +415,15 @@ class FullTableTests(DatapathTestCase):
 
     def test_room_again(self) -> None:
         routes = [self.installed(number) for number in range(self.programs.room + 1)]
-        self.datapath.perform(Remove(routes[0].key))
-        self.datapath.perform(Install(routes[-1]))
+        self.perform(Remove(routes[0].key))
+        self.perform(Install(routes[-1]))
         self.programs.passes(routes[-1].key, 10, 150)
         routes[-1].refresh()
         self.assertEqual(routes[-1].octets, 10)
 
     def test_known_ones_can_change(self) -> None:
         routes = [self.installed(number) for number in range(self.programs.room)]
-        self.datapath.perform(Install(routes[0]))
+        self.perform(Install(routes[0]))
         self.assertEqual(self.core.counters, {})
 
 
@@ -338,8 +438,10 @@ class AdmissionTests(DatapathTestCase):
         datapath = self.admitting(adoption)
         self.assertEqual(adoption.device, TAP)
         datapath.perform(Admit(KEY, ORDER))
+        self.reactor.advance(0)
         self.assertEqual(adoption.admitted, {KEY: ORDER})
         datapath.perform(Retract(KEY))
+        self.reactor.advance(0)
         self.assertEqual(adoption.admitted, {})
         datapath.stop()
         self.assertEqual((adoption.device, self.raw.running), (None, False))
@@ -349,6 +451,7 @@ class AdmissionTests(DatapathTestCase):
         for number in (1, 2):
             key = KEY[:-1] + bytes((number,))
             datapath.perform(Admit(key, evolve(ORDER, id=number)))
+        self.reactor.advance(0)
         self.assertEqual(self.core.counters, {"ebpf.table-full": 1})
 
     def test_cannot(self) -> None:
@@ -359,17 +462,24 @@ class AdmissionTests(DatapathTestCase):
         self.assertFalse(self.raw.running)
 
     def test_replaying_datapath_is_not_asked(self) -> None:
-        self.datapath.perform(Admit(KEY, ORDER))
-        self.datapath.perform(Retract(KEY))
+        self.perform(Admit(KEY, ORDER))
+        self.perform(Retract(KEY))
         self.assertEqual(self.core.counters, {})
 
 
 class RawTests(DatapathTestCase):
     def test_all_comes_to_raw(self) -> None:
         route = self.route()
-        movements: list[Movement] = [Install(route), PassPacket(b"", True), Remove(route.key)]
+        segment = compose(KEY, 1, 2, ACK, 0)
+        movements: list[Movement] = [
+            Install(route),
+            PassPacket(b"", True),
+            Transmit(segment),
+            Deliver(segment),
+            Remove(route.key),
+        ]
         for each in movements:
-            self.datapath.perform(each)
+            self.perform(each)
         self.assertEqual(self.raw.done, movements)
         self.assertEqual(self.programs.told, ["install", "remove"])
 
@@ -377,3 +487,129 @@ class RawTests(DatapathTestCase):
         self.datapath.refresh()
         self.assertEqual(self.core.counters["ebpf.sent"], COUNTERS.index("sent"))
         self.assertEqual(set(self.core.counters), {f"ebpf.{name}" for name in COUNTERS})
+
+
+class ChangesTests(DatapathTestCase):
+    """
+    Changes are made together, and nothing overtakes them.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.programs.room = 1000
+
+    def sent(self) -> list[Movement]:
+        return [each for each in self.raw.done if isinstance(each, Deliver | Transmit)]
+
+    def test_one_call_for_all(self) -> None:
+        routes = [self.route(number) for number in range(10)]
+        for route in routes:
+            self.datapath.perform(Install(route))
+        self.assertEqual(self.programs.told, [])
+        self.reactor.advance(0)
+        self.assertEqual(self.programs.told, ["install"])
+        for route in routes:
+            self.datapath.perform(Remove(route.key))
+        self.reactor.advance(0)
+        self.assertEqual(self.programs.told, ["install", "remove"])
+        self.assertEqual(self.programs.accounts, {})
+
+    def test_the_last_word_counts(self) -> None:
+        first, second = self.route(1), self.route(2)
+        self.datapath.perform(Install(first))
+        self.datapath.perform(Remove(second.key))
+        self.datapath.perform(Install(second))
+        self.datapath.perform(Remove(first.key))
+        self.reactor.advance(0)
+        self.assertEqual(list(self.programs.accounts), [second.key])
+
+    def test_packets_wait(self) -> None:
+        """
+        The local TCP would reset a request that the kernel does not know of yet.
+        """
+        adoption = FakeAdoption()
+        datapath = self.make(adoption)
+        self.start(datapath)
+        packet = Deliver(compose(KEY, 1, 2, ACK, 0))
+        datapath.perform(Admit(KEY, ORDER))
+        datapath.perform(packet)
+        self.assertEqual((self.sent(), adoption.admitted), ([], {}))
+        self.reactor.advance(0)
+        self.assertEqual((self.sent(), adoption.admitted), ([packet], {KEY: ORDER}))
+
+    def test_packets_for_which_nothing_waits(self) -> None:
+        packet = Transmit(compose(KEY, 1, 2, ACK, 0))
+        self.datapath.perform(packet)
+        self.assertEqual(self.sent(), [packet])
+
+    def test_packet_in_the_device_s_buffer(self) -> None:
+        """
+        Cannot wait; so the changes do not wait either.
+        """
+        packet = Transmit(compose(KEY, 1, 2, ACK, 0))
+        packet.segment.frame = 0
+        self.datapath.perform(Install(self.route()))
+        self.datapath.perform(packet)
+        self.assertEqual((self.programs.told, self.sent()), (["install"], [packet]))
+        self.reactor.advance(0)
+        self.assertEqual(self.programs.told, ["install"])
+
+    def test_not_too_many(self) -> None:
+        for number in range(500):
+            self.datapath.perform(Install(self.route(number)))
+        self.assertGreater(len(self.programs.accounts), 400)
+
+    def test_reading_an_account(self) -> None:
+        """
+        Of a route that is still to be installed.
+        """
+        route = self.route()
+        self.datapath.perform(Install(route))
+        route.refresh()
+        self.assertEqual(self.programs.told, ["install"])
+
+    def test_stop(self) -> None:
+        self.datapath.perform(Install(self.route()))
+        self.datapath.stop()
+        self.assertEqual(self.programs.told, ["install"])
+        self.reactor.advance(0)
+
+
+class ReportTests(DatapathTestCase):
+    def test_all_at_once(self) -> None:
+        (reader,) = self.reactor.readers
+        events = [Reported(KEY, Report.TAKEN), Reported(KEY, Report.CLOSED, 1, 2, 3)]
+        self.programs.ring.events = list(events)
+        reader.doRead()
+        self.assertEqual(self.core.reports, [events])
+
+    def test_defect(self) -> None:
+        """
+        Is told, and the next report is read all the same.
+        """
+        (reader,) = self.reactor.readers
+        self.core.problem = ValueError("a defect")
+        self.programs.ring.events = [Reported(KEY, Report.TAKEN)]
+        reader.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(self.core.counters, {"failed.report": 1})
+        self.core.problem = None
+        self.programs.ring.events = [Reported(KEY, Report.FIN)]
+        reader.doRead()
+        self.assertEqual(self.core.reports, [[Reported(KEY, Report.FIN)]])
+
+    def test_stop(self) -> None:
+        self.datapath.stop()
+        self.assertEqual(self.reactor.readers, [])
+        self.assertTrue(self.programs.ring.closed)
+
+
+class RenewalTests(DatapathTestCase):
+    def test_all_is_told(self) -> None:
+        can = Capabilities(mtu=1500, sack=True, timestamps=True, window_scaling=True)
+        promise = Promise(can, 7, 12.0)
+        self.datapath.renew(promise, {"b": 3.0, "c": 4.0})
+        self.assertEqual(self.programs.promised, promise)
+        self.assertEqual(self.programs.leases, {"b": 3.0, "c": 4.0})
+        self.datapath.renew(None, {})
+        self.assertIsNone(self.programs.promised)

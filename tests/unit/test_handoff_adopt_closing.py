@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from btcp.handoff.carry import TRAIL
 from btcp.handoff.context import Periods
 from btcp.handoff.messages import Reason
 from btcp.handoff.states import Adopt
@@ -184,7 +185,12 @@ class ClosedTests(case.BackCase):
         self.assertEqual(self.script.datapath.routes, {})
 
     def test_a_while_later(self) -> None:
+        """
+        Later than at the front-end, so that what that still forwards finds the flow.
+        """
         self.script.wait(Periods().linger)
+        self.assertFalse(self.script.empty)
+        self.script.wait(TRAIL)
         self.assertTrue(self.script.empty)
         self.assertEqual(self.script.said, [])
 

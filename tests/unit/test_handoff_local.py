@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.handoff.carry import TRAIL
 from btcp.handoff.context import Periods
 from btcp.handoff.states import Accept, Adopt
 from btcp.wire.icmp import PacketTooBig
@@ -129,7 +130,7 @@ class LocalTests(LocalCase):
         self.script.take(self.client.but(seq=END + 1, ack=self.iss + 2))
         self.assertEqual(self.states(), (Accept.CLOSED, Adopt.CLOSED))
         self.assertEqual(self.script.said, [])
-        self.script.wait(Periods().linger)
+        self.script.wait(Periods().linger + TRAIL)
         self.assertTrue(self.script.empty)
 
     def test_server_closes_at_once(self) -> None:
@@ -144,7 +145,7 @@ class LocalTests(LocalCase):
         self.assertEqual(self.script.delivered, [self.inner.but(flags=FIN | ACK, ack=ISN + 2)])
         self.script.take(self.server.but(seq=ISN + 2, ack=END + 1))
         self.assertEqual(self.states(), (Accept.CLOSED, Adopt.CLOSED))
-        self.script.wait(Periods().linger)
+        self.script.wait(Periods().linger + TRAIL)
         self.assertTrue(self.script.empty)
 
     def test_reset_by_client(self) -> None:

@@ -37,6 +37,11 @@ struct btcp_rule {
 	__u8 punt;	/* packets with any of these TCP flags go up to the daemon */
 	__u8 local;	/* to the local TCP, else to the network */
 	__u8 rewrites;	/* 0: packets pass as they are */
+	__u32 awaits;	/* what the local TCP acknowledges once it has the request */
+	__u8 admitting;	/* until it does so, all else goes up; then BTCP_TAKEN is reported */
+	__u8 follows;	/* FINs of both directions, and reports them */
+	__u8 lease;	/* no response begins when this one is over; 0: none is needed */
+	__u8 zero;
 };
 
 /* What the kernel has to say of it; see btcp/handoff/route.py. */
@@ -46,8 +51,11 @@ struct btcp_account {
 	__u64 octets;
 	__u32 ack;
 	__u32 end;
-	__u32 progress;
-	__u32 zero;
+	__u32 fin;	/* the sequence number after the FIN that passed */
+	__u8 progress;
+	__u8 closing;	/* a FIN passed, of this direction or of the other */
+	__u8 fin_seen;	/* of this direction */
+	__u8 fin_acked;	/* of the other direction, by this one */
 };
 
 struct btcp_route {
@@ -74,6 +82,45 @@ struct btcp_adoption {
 	__u8 taken;	/* by the kernel's program: the connection is made */
 };
 
+/* What clients are promised; see btcp/handoff/cookie.py. */
+struct btcp_promise {
+	__u64 until;	/* CLOCK_MONOTONIC, ns: thereafter nobody may be there to keep it */
+	__u64 secret[2];
+	__u16 mss_v4;
+	__u16 mss_v6;
+	__u16 window;
+	__u8 scale;
+	__u8 scaling;
+	__u8 sack;
+	__u8 timestamps;
+	__u8 zero[6];
+};
+
+enum btcp_report {
+	BTCP_TAKEN,	/* the local TCP has the request */
+	BTCP_FIN,	/* the first FIN passed */
+	BTCP_CLOSED,	/* both were acknowledged */
+};
+
+/* What happened to a flow of which nothing came up. */
+struct btcp_event {
+	struct btcp_key key;	/* of the local TCP's packets */
+	__u32 report;
+	__u32 client_fin;
+	__u32 server_fin;
+	__u64 octets;		/* of the response */
+} __attribute__((packed));
+
+#define BTCP_LEASES 256
+
+/*
+ * What the program on the device says of a packet that goes up, by the source address
+ * of its frame.  A frame that comes with such an address gets another one.
+ */
+#define BTCP_SAYS 5		/* octets that all of them begin with */
+#define BTCP_FIRST 1		/* the first octets of a connection that it established */
+#define BTCP_LATER 2		/* of such a connection; its beginning it does not know */
+
 struct btcp_settings {
 	__u32 tap;	/* index of the device that leads up to the daemon */
 };
@@ -85,6 +132,9 @@ enum btcp_counter {
 	BTCP_PUNTED,	/* passed up to the daemon */
 	BTCP_GUARDED,	/* of the local TCP, from a listener's address: dropped */
 	BTCP_ODD,	/* of a route, but not rewritable: dropped */
+	BTCP_ANSWERED,	/* SYNs, answered with a cookie */
+	BTCP_ESTABLISHED,	/* ACKs of such an answer that say nothing else: dropped */
+	BTCP_UNREPORTED,	/* no room for an event */
 	BTCP_COUNTERS,
 };
 

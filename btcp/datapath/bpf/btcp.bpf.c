@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
+#include "handshake.h"
 #include "maps.h"
 #include "parse.h"
 #include "rewrite.h"
@@ -18,7 +19,6 @@
 /* What we let pass, other filters of the device may look at, and in the end the kernel. */
 #define PASS TC_ACT_UNSPEC
 
-#define FLAG_ACK 0x10
 #define FLAG_ENDING 0x07 /* SYN, FIN, RST: each takes up, or ends, sequence space */
 
 #define ICMP_TOO_BIG_V4 3
@@ -28,6 +28,14 @@
 static __always_inline __u8 flags_of(const struct packet *packet)
 {
 	return ((const __u8 *)&packet->header)[13];
+}
+
+static __always_inline __u32 end_of_data(const struct packet *packet)
+{
+	const __u8 flags = flags_of(packet);
+
+	return bpf_ntohl(packet->header.seq) + packet->end - packet->data + (flags & 1) +
+	       (flags >> 1 & 1);
 }
 
 static __always_inline bool at_or_after(__u32 number, __u32 other)
@@ -49,7 +57,7 @@ static __always_inline void enter(struct btcp_account *account, const struct pac
 		account->progress = 1;
 	}
 	if (size || flags & FLAG_ENDING) {
-		__u32 end = bpf_ntohl(packet->header.seq) + size + (flags & 1) + (flags >> 1 & 1);
+		__u32 end = end_of_data(packet);
 
 		__sync_fetch_and_add(&account->octets, size);
 		if (at_or_after(end, account->end))
@@ -83,18 +91,6 @@ static __always_inline __u32 rewrite_ends(struct __sk_buff *skb, const struct pa
 		*failed |= bpf_skb_store_bytes(skb, packet->ip + 12, addresses, 8, 0);
 	}
 	return fold(sum);
-}
-
-/*
- * A bound that the verifier can see: compilers like to make one comparison of two, on a
- * value that they need for nothing else.
- */
-static __always_inline bool bounded(__u64 *size)
-{
-	if (*size > 4 * MAX_OPTIONS)
-		return false;
-	asm volatile("" : "+r"(*size));
-	return *size >= 4;
 }
 
 static __always_inline bool load_options(struct __sk_buff *skb, __u32 from, __be32 *options,
@@ -158,6 +154,24 @@ static __always_inline int to_daemon(void)
 {
 	count(BTCP_PUNTED);
 	return bpf_redirect(settings.tap, 0);
+}
+
+/* From the network, with a word of ours, or at least with nobody else's for ours. */
+static __always_inline int up(struct __sk_buff *skb, __u8 say)
+{
+	__u8 source[6] = { 0x02, 'b', 't', 'c', 'p', say };
+
+	if (!say) {
+		if (bpf_skb_load_bytes(skb, 6, source, sizeof(source)))
+			return TC_ACT_SHOT;
+		if (source[0] != 0x02 || source[1] != 'b' || source[2] != 't' ||
+		    source[3] != 'c' || source[4] != 'p')
+			return to_daemon();
+		source[1] = 0;
+	}
+	if (bpf_skb_store_bytes(skb, 6, source, sizeof(source), 0))
+		return TC_ACT_SHOT;
+	return to_daemon();
 }
 
 static __always_inline bool is_listener(const __be32 *address, __be16 port)
@@ -228,24 +242,130 @@ static __always_inline bool copy_rule(struct btcp_rule *rule, const struct btcp_
 				      key->destination_port);
 }
 
+static __always_inline void report(struct btcp_event *event)
+{
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
+		count(BTCP_UNREPORTED);
+}
+
+static __always_inline void reverse(struct btcp_key *to, const struct btcp_key *from)
+{
+	__builtin_memcpy(to->source, from->destination, sizeof(to->source));
+	__builtin_memcpy(to->destination, from->source, sizeof(to->destination));
+	to->source_port = from->destination_port;
+	to->destination_port = from->source_port;
+}
+
+static __always_inline void report_end(enum btcp_report what, const struct btcp_key *key,
+				       const struct btcp_account *server,
+				       const struct btcp_account *client)
+{
+	struct btcp_event event = {
+		.key = *key,
+		.report = what,
+		.client_fin = client->fin,
+		.server_fin = server->fin,
+		.octets = server->octets,
+	};
+
+	report(&event);
+}
+
+/*
+ * When is a connection over?  See btcp/handoff/teardown.py.  The numbers are those of the local
+ * TCP, in both directions.
+ */
+static __always_inline void follow(const struct packet *packet, struct btcp_account *own,
+				   bool from_client)
+{
+	const __u32 ack = bpf_ntohl(packet->header.ack_seq);
+	const __u8 flags = flags_of(packet);
+	const struct btcp_key *key = from_client ? NULL : &packet->key;
+	struct btcp_account *client, *server, *other;
+	struct btcp_route *opposite;
+	struct btcp_key reversed;
+
+	if (!(flags & FLAG_FIN) && !own->closing)
+		return;
+	reverse(&reversed, &packet->key);
+	opposite = bpf_map_lookup_elem(&routes, &reversed);
+	if (!opposite)
+		return;
+	other = &opposite->account;
+	if (!key)
+		key = &reversed;
+	client = from_client ? own : other;
+	server = from_client ? other : own;
+	if (flags & FLAG_FIN && !own->fin_seen) {
+		own->fin = end_of_data(packet);
+		own->fin_seen = 1;
+		other->closing = 1;
+		if (!own->closing)
+			report_end(BTCP_FIN, key, server, client);
+		own->closing = 1;
+	}
+	/* Nothing follows a FIN: who acknowledges more than the local TCP's, is not the client. */
+	if (flags & FLAG_ACK && other->fin_seen && !own->fin_acked &&
+	    (from_client ? ack == other->fin : at_or_after(ack, other->fin))) {
+		own->fin_acked = 1;
+		if (other->fin_acked)
+			report_end(BTCP_CLOSED, key, server, client);
+	}
+}
+
+/* The local TCP speaks of a request that it was given. False if it says anything else. */
+static __always_inline bool admitted(const struct packet *packet, const struct btcp_rule *rule,
+				     struct btcp_route *route)
+{
+	struct btcp_event event = { .key = packet->key, .report = BTCP_TAKEN };
+
+	if (!(flags_of(packet) & FLAG_ACK) || bpf_ntohl(packet->header.ack_seq) != rule->awaits)
+		return false;
+
+	route->rule.admitting = 0;
+	report(&event);
+	return true;
+}
+
+/* Whether this begins a response that the front-end may not be waiting for any more. */
+static __always_inline bool too_late(const struct packet *packet, const struct btcp_rule *rule,
+				     const struct btcp_account *account)
+{
+	const __u32 lease = rule->lease;
+	__u64 *until;
+
+	if (!lease || account->octets ||
+	    (packet->data == packet->end && !(flags_of(packet) & FLAG_FIN)))
+		return false;
+	until = bpf_map_lookup_elem(&leases, &lease);
+	return !until || bpf_ktime_get_ns() > *until;
+}
+
 /*
  * Do what the route says.  Returns false if the daemon has to see the packet; else
  * *action is what becomes of it here.
  */
 static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
-				 const struct btcp_rule *rule, struct btcp_account *account,
-				 int *action)
+				 const struct btcp_rule *rule, struct btcp_route *route,
+				 bool from_client, int *action)
 {
+	struct btcp_account *account = &route->account;
 	enum verdict verdict = REWRITTEN;
 	const struct packet before = *packet;
 
 	if (flags_of(packet) & rule->punt)
+		return false;
+	if (!from_client && rule->admitting && !admitted(packet, rule, route))
+		return false;
+	if (!from_client && too_late(packet, rule, account))
 		return false;
 	if (rule->rewrites)
 		verdict = rewrite(skb, packet, rule);
 	if (verdict == UNKNOWN_LAYOUT)
 		return false;
 	enter(account, &before);
+	if (rule->follows)
+		follow(&before, account, from_client);
 	if (verdict == REWRITTEN_WITH_SACK) /* whoever has holes has something around them */
 		account->progress = 1;
 	*action = PASS;
@@ -255,6 +375,53 @@ static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
 	}
 	return true;
 }
+
+/* A packet to a listener that is of no flow: a program of its own, for the stack's sake. */
+SEC("tc")
+int btcp_meet(struct __sk_buff *skb)
+{
+	const __u64 now = bpf_ktime_get_ns();
+	struct btcp_promise *promise;
+	struct packet packet = {};
+	int action = UNANSWERED;
+	__u32 irs, first = 0;
+	__u8 flags;
+	bool empty;
+
+	if (!parse(skb, &packet))
+		return PASS;
+	irs = bpf_ntohl(packet.header.seq) - 1;
+	flags = flags_of(&packet) & ~FLAGS_ECN;
+	empty = packet.data == packet.end;
+	promise = bpf_map_lookup_elem(&promises, &first);
+	if (!promise || !promise->until)
+		return up(skb, 0);
+	if (flags == FLAG_SYN && empty && now < promise->until)
+		action = answer(skb, &packet, promise, now);
+	if (action != UNANSWERED)
+		return action;
+	if ((flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
+		return up(skb, 0);
+	switch (standing(promise->secret, &packet.key, now >> SLOT_SHIFT,
+			 bpf_ntohl(packet.header.ack_seq) - 1, irs)) {
+	case FIRST:
+		if (!empty || flags & FLAG_FIN)
+			return up(skb, BTCP_FIRST);
+		count(BTCP_ESTABLISHED);
+		return TC_ACT_SHOT;
+	case LATER:
+		return up(skb, BTCP_LATER);
+	default:
+		return up(skb, 0);
+	}
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(void *));
+} strangers SEC(".maps") = { .values = { [0] = (void *)&btcp_meet } };
 
 SEC("tc")
 int btcp_ingress(struct __sk_buff *skb)
@@ -268,15 +435,17 @@ int btcp_ingress(struct __sk_buff *skb)
 	if (skb->pkt_type != PACKET_HOST)
 		return PASS;
 	if (!parse(skb, &packet))
-		return is_too_big(skb) ? to_daemon() : PASS;
+		return is_too_big(skb) ? up(skb, 0) : PASS;
 	route = bpf_map_lookup_elem(&routes, &packet.key);
-	if (!route)
-		return is_listener(packet.key.destination, packet.key.destination_port) ?
-			       to_daemon() :
-			       PASS;
+	if (!route) {
+		if (!is_listener(packet.key.destination, packet.key.destination_port))
+			return PASS;
+		bpf_tail_call(skb, &strangers, 0);
+		return up(skb, 0);
+	}
 	if (!copy_rule(&rule, route, &packet, true) ||
-	    !take(skb, &packet, &rule, &route->account, &action))
-		return to_daemon();
+	    !take(skb, &packet, &rule, route, true, &action))
+		return up(skb, 0);
 	if (action != PASS)
 		return action;
 	if (rule.local) {
@@ -306,7 +475,7 @@ int btcp_egress(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	if (!copy_rule(&rule, route, &packet, false) ||
-	    !take(skb, &packet, &rule, &route->account, &action))
+	    !take(skb, &packet, &rule, route, false, &action))
 		return to_daemon();
 	if (action == PASS)
 		count(BTCP_SENT);

@@ -29,6 +29,26 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+/* Until when each front-end may be waiting for us; CLOCK_MONOTONIC, ns. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BTCP_LEASES);
+	__type(key, __u32);
+	__type(value, __u64);
+} leases SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct btcp_promise);
+} promises SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
 /* Set before the program is loaded, constant thereafter. */
 const volatile struct btcp_settings settings;
 

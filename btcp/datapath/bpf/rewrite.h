@@ -42,6 +42,18 @@ static __always_inline __u32 fold(__u64 sum)
 	return (sum & 0xffffffff) + (sum >> 32);
 }
 
+/*
+ * A bound that the verifier can see: compilers like to make one comparison of two, on a
+ * value that they need for nothing else.
+ */
+static __always_inline bool bounded(__u64 *size)
+{
+	if (*size > 4 * MAX_OPTIONS)
+		return false;
+	asm volatile("" : "+r"(*size));
+	return *size >= 4;
+}
+
 /* Add to a field of the options. */
 static __always_inline __u64 add_at(__u64 sum, __be32 *field, __u32 count)
 {

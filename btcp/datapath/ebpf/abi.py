@@ -9,25 +9,43 @@ from struct import Struct
 
 from attrs import frozen
 
+from btcp.datapath.interface import Promise
 from btcp.handoff.messages import Handoff
-from btcp.handoff.route import Route
+from btcp.handoff.reassembly import WINDOW
+from btcp.handoff.route import Report, Reported, Route
 from btcp.handoff.splice import Splice
 
 KEY = Struct("=16s16s2s2s")
 END = Struct("=16s2sH")
-RULE = Struct("=36sIIIIbBBB")
-ACCOUNT = Struct("=QQQIIII")
+RULE = Struct("=36sIIIIbBBBIBBBx")
+ACCOUNT = Struct("=QQQIIIBBBB")
 ROUTE = Struct(f"={RULE.size}s{ACCOUNT.size}s")
 ADOPTION = Struct("=IIHBBBBBx")
 AMENDMENT = Struct("=36sI")
+PROMISE = Struct("=Q16sHHHBBBB6x")
+EVENT = Struct("=36sIIIQ")
 SETTINGS = Struct("=I")
 WORD = Struct("=I")
+LEASE = Struct("=Q")
 COUNTER = Struct("=Q")
 
-COUNTERS = ("forwarded", "admitted", "sent", "punted", "guarded", "odd")
+COUNTERS = (
+    "forwarded",
+    "admitted",
+    "sent",
+    "punted",
+    "guarded",
+    "odd",
+    "answered",
+    "established",
+    "unreported",
+)
+
+LEASES = 256
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _NANO = 1e-9
+_NOTHING = Splice(old=b"", new=b"")
 
 
 def pack_address(address: bytes) -> bytes:
@@ -48,6 +66,15 @@ def pack_key(key: bytes) -> bytes:
     return _MAPPED + key[:4] + _MAPPED + key[4:8] + key[8:]
 
 
+def unpack_key(packed: bytes) -> bytes:
+    """
+    The reverse of L{pack_key}.
+    """
+    if packed[:12] != _MAPPED:
+        return packed
+    return packed[12:16] + packed[28:]
+
+
 def pack_end(address: bytes, port: int) -> bytes:
     """
     @return: C{struct btcp_end}.
@@ -55,16 +82,75 @@ def pack_end(address: bytes, port: int) -> bytes:
     return END.pack(pack_address(address), port.to_bytes(2, "big"), 0)
 
 
-def pack_route(route: Route) -> bytes:
+def pack_route(route: Route, lease: int = 0) -> bytes:
     """
+    @param lease: the number of that which the route depends on; 0 if on none.
     @return: C{struct btcp_route}, its account as the route's is now.
     """
-    rule = RULE.pack(pack_key(route.key), 0, 0, 0, 0, 0, route.punt, route.local, 0)
-    if route.rewriter is not None:
-        rule = _pack_rule(route.rewriter.splice, route)
-    used = int(route.used / _NANO)
-    account = ACCOUNT.pack(used, 0, 0, route.ack, route.end, route.progress, 0)
+    splice = _NOTHING if route.rewriter is None else route.rewriter.splice
+    rule = RULE.pack(
+        pack_key(splice.new or route.key),
+        splice.seq & 0xFFFFFFFF,
+        splice.ack & 0xFFFFFFFF,
+        splice.tsval & 0xFFFFFFFF,
+        splice.tsecr & 0xFFFFFFFF,
+        splice.shift,
+        route.punt,
+        route.local,
+        route.rewriter is not None,
+        route.awaits or 0,
+        route.awaits is not None,
+        route.follows,
+        lease,
+    )
+    used, closing = int(route.used / _NANO), route.fin is not None
+    account = ACCOUNT.pack(
+        used,
+        0,
+        0,
+        route.ack,
+        route.end,
+        route.fin or 0,
+        route.progress,
+        closing,
+        closing,
+        route.fin_acked,
+    )
     return ROUTE.pack(rule, account)
+
+
+def pack_promise(promise: Promise, secret: bytes) -> bytes:
+    """
+    @param secret: 16 octets.
+    @return: C{struct btcp_promise}.
+    """
+    can = promise.capabilities
+    return PROMISE.pack(
+        int(promise.until / _NANO),
+        secret,
+        can.mtu - 40,
+        can.mtu - 60,
+        WINDOW,
+        promise.window_scale,
+        can.window_scaling,
+        can.sack,
+        can.timestamps,
+    )
+
+
+def pack_lease(until: float) -> bytes:
+    """
+    @param until: seconds, monotonic.
+    """
+    return LEASE.pack(int(max(until, 0.0) / _NANO))
+
+
+def unpack_event(event: bytes) -> Reported:
+    """
+    @param event: C{struct btcp_event}.
+    """
+    key, what, client_fin, server_fin, octets = EVENT.unpack(event)
+    return Reported(unpack_key(key), Report(what), client_fin, server_fin, octets)
 
 
 def pack_adoption(order: Handoff) -> bytes:
@@ -84,18 +170,13 @@ def pack_adoption(order: Handoff) -> bytes:
     )
 
 
-def _pack_rule(splice: Splice, route: Route) -> bytes:
-    deltas = (splice.seq, splice.ack, splice.tsval, splice.tsecr)
-    words = (each & 0xFFFFFFFF for each in deltas)
-    return RULE.pack(pack_key(splice.new), *words, splice.shift, route.punt, route.local, 1)
-
-
 @frozen(slots=True)
 class Account:
     """
     C{struct btcp_account}.
 
     @ivar used: seconds, monotonic.
+    @ivar fin: C{None} if none passed.
     """
 
     used: float
@@ -104,11 +185,23 @@ class Account:
     ack: int
     end: int
     progress: bool
+    fin: int | None
+    fin_acked: bool
 
     @classmethod
     def unpack(cls, route: bytes) -> Account:
         """
         @param route: C{struct btcp_route}.
         """
-        used, packets, octets, ack, end, progress, _ = ACCOUNT.unpack(ROUTE.unpack(route)[1])
-        return cls(used * _NANO, packets, octets, ack, end, bool(progress))
+        values = ACCOUNT.unpack(ROUTE.unpack(route)[1])
+        used, packets, octets, ack, end, fin, progress, _, fin_seen, fin_acked = values
+        return cls(
+            used * _NANO,
+            packets,
+            octets,
+            ack,
+            end,
+            bool(progress),
+            fin if fin_seen else None,
+            bool(fin_acked),
+        )

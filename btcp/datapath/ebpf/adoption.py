@@ -5,6 +5,7 @@ The tc program on the TAP device that has requests admitted without a handshake.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from socket import if_nametoindex
 
@@ -75,16 +76,17 @@ class Adoption:
         """
         self._object.close()
 
-    def admit(self, key: bytes, order: Handoff) -> None:
+    def admit(self, orders: Mapping[bytes, Handoff]) -> int:
         """
         See L{btcp.handoff.actions.Admit}.
 
-        @raise OSError: if there is no room.
+        @return: for how many there was no room.
         """
-        self._adoptions.update(abi.pack_key(key), abi.pack_adoption(order))
+        entries = {abi.pack_key(key): abi.pack_adoption(order) for key, order in orders.items()}
+        return len(self._adoptions.update_many(entries))
 
-    def retract(self, key: bytes) -> None:
+    def retract(self, keys: Iterable[bytes]) -> None:
         """
         See L{btcp.handoff.actions.Retract}.
         """
-        self._adoptions.delete(abi.pack_key(key))
+        self._adoptions.delete_many([abi.pack_key(key) for key in keys])

@@ -5,14 +5,18 @@ The datapath that leaves spliced flows to the kernel.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from btcp.datapath.ebpf.abi import Account
 from btcp.datapath.ebpf.adoption import Adoption
+from btcp.datapath.ebpf.changes import Changes
 from btcp.datapath.ebpf.programs import Programs
-from btcp.datapath.interface import Core, DatapathError, Movement, Shell
+from btcp.datapath.ebpf.reports import Reports
+from btcp.datapath.interface import Core, DatapathError, Movement, Promise, Shell
 from btcp.datapath.raw.datapath import TAP, RawDatapath
-from btcp.handoff.actions import Admit, Install, Remove, Retract
+from btcp.handoff.actions import Admit, Deliver, Install, Remove, Retract, Transmit
 from btcp.handoff.route import EVERYTHING, Route
 from btcp.wire.seqnum import latest
 
@@ -27,12 +31,21 @@ class EbpfDatapath:
     """
 
     def __init__(
-        self, raw: RawDatapath, programs: Programs, adoption: Adoption | None = None
+        self,
+        reactor: Any,
+        clock: Callable[[], float],
+        raw: RawDatapath,
+        programs: Programs,
+        adoption: Adoption | None = None,
     ) -> None:
         """
+        @param reactor: provides C{IReactorFDSet} and C{IReactorTime}.
+        @param clock: monotonic seconds.
         @param raw: made with C{programs} for its capture.
         @param adoption: if requests are to be admitted without a handshake.
         """
+        self._reactor = reactor
+        self._clock = clock
         self._raw = raw
         self._programs = programs
         self._adoption = adoption
@@ -42,21 +55,33 @@ class EbpfDatapath:
         See L{btcp.datapath.interface.Datapath.start}.
         """
         self._counters = core.counters
+        self._changes = Changes(self._reactor, self._programs, self._adoption, self._raw, core)
         self._raw.start(core, shell)
-        if self._adoption is not None:
-            try:
+        try:
+            if self._adoption is not None:
                 self._adoption.set_up(TAP)
-            except DatapathError:
-                self._raw.stop()
-                raise
+        except DatapathError:
+            self._raw.stop()
+            raise
+        self._reports = Reports(self._reactor, self._clock, self._programs, core, shell)
 
     def stop(self) -> None:
         """
         See L{btcp.datapath.interface.Datapath.stop}.
         """
+        self._changes.make()
+        self._reports.stop()
         self._raw.stop()
         if self._adoption is not None:
             self._adoption.take_down()
+
+    def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.renew}.
+        """
+        self._programs.promise(promise)
+        for front, until in leases.items():
+            self._programs.renew(front, until)
 
     def refresh(self) -> None:
         """
@@ -69,42 +94,39 @@ class EbpfDatapath:
         """
         See L{btcp.datapath.interface.Datapath.perform}.
         """
-        self._raw.perform(movement)
         if isinstance(movement, Install):
+            self._raw.perform(movement)
             self._install(movement.route)
         elif isinstance(movement, Remove):
-            self._programs.remove(movement.key)
-        elif isinstance(movement, Admit | Retract) and self._adoption is not None:
-            self._admit(self._adoption, movement)
+            self._raw.perform(movement)
+            self._changes.remove(movement.key)
+        elif isinstance(movement, Admit):
+            self._changes.admit(movement.key, movement.order)
+        elif isinstance(movement, Retract):
+            self._changes.retract(movement.key)
+        elif isinstance(movement, Transmit | Deliver):
+            self._changes.follow(movement)
+        else:
+            self._raw.perform(movement)
 
     def _install(self, route: Route) -> None:
-        if route.kept_elsewhere is not None and self._programs.amend(route.key, route.punt):
-            if route.punt == EVERYTHING:
-                route.refresh()
-                route.kept_elsewhere = None
-            return
+        if route.kept_elsewhere is not None:
+            self._changes.make()
+            if self._programs.amend(route.key, route.punt):
+                if route.punt == EVERYTHING:
+                    route.refresh()
+                    route.kept_elsewhere = None
+                return
         route.kept_elsewhere = None
-        try:
-            self._programs.install(route.key, route)
-        except OSError:
-            self._counters["ebpf.table-full"] += 1
-            return
+        self._changes.install(route)
         if route.punt != EVERYTHING:
             route.kept_elsewhere = partial(self._refresh, route, [0, 0])
-
-    def _admit(self, adoption: Adoption, movement: Admit | Retract) -> None:
-        if isinstance(movement, Retract):
-            adoption.retract(movement.key)
-            return
-        try:
-            adoption.admit(movement.key, movement.order)
-        except OSError:  # the local TCP resets what it was not told of
-            self._counters["ebpf.table-full"] += 1
 
     def _refresh(self, route: Route, known: list[int]) -> None:
         """
         @param known: packets and octets that are in the route's account already.
         """
+        self._changes.make()
         account = self._programs.account(route.key)
         if account is not None:
             _merge(route, account, known)
@@ -118,3 +140,5 @@ def _merge(route: Route, account: Account, known: list[int]) -> None:
     route.ack = latest(route.ack, account.ack)
     route.end = latest(route.end, account.end)
     route.progress |= account.progress
+    route.fin = account.fin if route.fin is None else route.fin
+    route.fin_acked |= account.fin_acked

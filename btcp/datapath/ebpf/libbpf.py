@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import (
     CDLL,
+    CFUNCTYPE,
     POINTER,
     Structure,
     addressof,
@@ -22,8 +24,9 @@ from ctypes import (
     create_string_buffer,
     get_errno,
     sizeof,
+    string_at,
 )
-from errno import EINVAL, ENOENT
+from errno import E2BIG, EBUSY, EINVAL, ENOENT, ENOMEM
 from typing import Any
 
 from attrs import frozen
@@ -88,6 +91,9 @@ class _TestRun(Structure):
 
 
 _POINTER = c_void_p
+SAMPLE = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+"""C{ring_buffer_sample_fn}."""
+
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__open_file": (_POINTER, (c_char_p, c_void_p)),
     "bpf_object__load": (c_int, (_POINTER,)),
@@ -102,6 +108,12 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
+    "bpf_map_delete_batch": (c_int, (c_int, c_void_p, POINTER(c_uint32), c_void_p)),
+    "ring_buffer__new": (_POINTER, (c_int, SAMPLE, c_void_p, c_void_p)),
+    "ring_buffer__consume": (c_int, (_POINTER,)),
+    "ring_buffer__epoll_fd": (c_int, (_POINTER,)),
+    "ring_buffer__free": (None, (_POINTER,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(_TestRun))),
     "bpf_tc_hook_create": (c_int, (POINTER(HookRecord),)),
@@ -162,6 +174,40 @@ class Map:
         """
         self._library.call("bpf_map_update_elem", self._fd, key, value, 0)
 
+    def update_many(self, entries: Mapping[bytes, bytes]) -> list[bytes]:
+        """
+        All at once, which costs little more than one.
+
+        @return: the keys for which there was no room.
+        """
+        refused, left = [], list(entries)
+        while left:
+            done = self._many(
+                "bpf_map_update_batch", left, b"".join(entries[key] for key in left)
+            )
+            refused += left[done : done + 1]
+            left = left[done + 1 :]
+        return refused
+
+    def delete_many(self, keys: Sequence[bytes]) -> None:
+        """
+        Delete those of the keys that are there.
+        """
+        while keys:
+            keys = keys[self._many("bpf_map_delete_batch", keys) + 1 :]
+
+    def _many(self, function: str, keys: Sequence[bytes], *values: bytes) -> int:
+        """
+        @return: how many were done before one that could not be.
+        """
+        count = c_uint32(len(keys))
+        try:
+            self._library.call(function, self._fd, b"".join(keys), *values, byref(count), None)
+        except OSError as problem:
+            if problem.errno not in (ENOENT, E2BIG, EBUSY, ENOMEM):
+                raise
+        return count.value
+
     def lookup(self, key: bytes) -> bytes | None:
         """
         @return: the value, or C{None}.
@@ -184,6 +230,38 @@ class Map:
         except OSError as problem:
             if problem.errno != ENOENT:
                 raise
+
+
+class Ring:
+    """
+    A map that programs write events to, in the order in which they happen.
+    """
+
+    def __init__(self, library: Library, fd: int, take: Callable[[bytes], None]) -> None:
+        """
+        @param take: called by L{consume} with each event.
+        """
+
+        def sample(context: int, data: int, size: int) -> int:
+            take(string_at(data, size))
+            return 0
+
+        self._library = library
+        self._sample = SAMPLE(sample)  # the library does not keep it alive
+        self._ring = library.call("ring_buffer__new", fd, self._sample, None, None)
+        self.fd: int = library.call("ring_buffer__epoll_fd", self._ring)
+
+    def consume(self) -> None:
+        """
+        Take what is there.
+        """
+        self._library.call("ring_buffer__consume", self._ring)
+
+    def close(self) -> None:
+        """
+        Nobody wants the events any more.
+        """
+        self._library.call("ring_buffer__free", self._ring)
 
 
 @frozen(slots=True)
@@ -250,6 +328,13 @@ class Object:
             raise OSError(EINVAL, "values have another size: the object is out of date", name)
         fd = self._library.call("bpf_map__fd", found)
         return Map(self._library, fd, value_size * copies)
+
+    def ring(self, name: str, take: Callable[[bytes], None]) -> Ring:
+        """
+        @param take: gets each event.
+        @return: a ring buffer of the loaded object.
+        """
+        return Ring(self._library, self._library.call("bpf_map__fd", self._map(name)), take)
 
     def program(self, name: str) -> int:
         """

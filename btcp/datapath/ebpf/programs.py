@@ -6,7 +6,7 @@ The tc programs of one device, from loading to unloading.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL, get_errno
 from pathlib import Path
@@ -16,9 +16,9 @@ from twisted.logger import Logger
 
 from btcp.datapath.ebpf import abi
 from btcp.datapath.ebpf.hook import EGRESS, INGRESS, Hook
-from btcp.datapath.ebpf.libbpf import Library, Map, Object
-from btcp.datapath.interface import DatapathError, End
-from btcp.handoff.route import Route
+from btcp.datapath.ebpf.libbpf import Library, Map, Object, Ring
+from btcp.datapath.interface import DatapathError, End, Promise
+from btcp.handoff.route import Reported, Route
 
 log = Logger()
 
@@ -69,6 +69,8 @@ class Programs:
         self._tap = tap
         self._listeners = sorted(set(listeners))
         self._flows = flows
+        self._secret = os.urandom(16)
+        self._numbers: dict[str, int] = {}
 
     def set_up(self) -> None:
         """
@@ -126,14 +128,17 @@ class Programs:
                 log.warn("took off the device what a crash left")
         hook.remove()
 
-    def install(self, key: bytes, route: Route) -> None:
+    def install(self, routes: Iterable[Route]) -> list[bytes]:
         """
-        Have the kernel move the packets with this key.
+        Have the kernel move the packets of these routes.
 
-        @raise OSError: if there is no room.
+        @return: the keys for which there was no room.
         """
-        packed = abi.pack_key(key)
-        self._routes.update(packed, abi.pack_route(route))
+        entries = {
+            abi.pack_key(route.key): abi.pack_route(route, self._lease(route.lease))
+            for route in routes
+        }
+        return [abi.unpack_key(key) for key in self._routes.update_many(entries)]
 
     def amend(self, key: bytes, punt: int) -> bool:
         """
@@ -145,11 +150,47 @@ class Programs:
         amendment = abi.AMENDMENT.pack(abi.pack_key(key), punt)
         return self._object.run("btcp_amend", context=amendment).result == 0
 
-    def remove(self, key: bytes) -> None:
+    def remove(self, keys: Iterable[bytes]) -> None:
         """
-        Have the kernel forget the key.
+        Have the kernel forget these keys.
         """
-        self._routes.delete(abi.pack_key(key))
+        self._routes.delete_many([abi.pack_key(key) for key in keys])
+
+    def promise(self, promise: Promise | None) -> None:
+        """
+        Say what the kernel may answer SYNs with.
+        """
+        value = bytes(abi.PROMISE.size)
+        if promise is not None:
+            value = abi.pack_promise(promise, self._secret)
+        self._promises.update(abi.WORD.pack(0), value)
+
+    def renew(self, lease: str, until: float) -> None:
+        """
+        Say until when responses that depend on this lease may begin.
+
+        @param until: monotonic seconds.
+        """
+        number = self._lease(lease)
+        if number < abi.LEASES - 1:
+            self._leases.update(abi.WORD.pack(number), abi.pack_lease(until))
+
+    def report(self, take: Callable[[Reported], None]) -> Ring:
+        """
+        @param take: gets what happened to routes that the kernel follows.
+        @return: where it comes from; the caller closes it.
+        """
+        return self._object.ring("events", lambda event: take(abi.unpack_event(event)))
+
+    def _lease(self, name: str | None) -> int:
+        """
+        @return: its number.  With more front-ends than numbers, the rest share one that
+            nobody renews: the daemon decides for them.
+        """
+        if name is None:
+            return 0
+        number = self._numbers.setdefault(name, len(self._numbers) + 1)
+        return min(number, abi.LEASES - 1)
 
     def account(self, key: bytes) -> abi.Account | None:
         """
@@ -175,6 +216,8 @@ class Programs:
         self._object.load()
         self._routes = self._object.map("routes", abi.ROUTE.size)
         processors = self._library.call("libbpf_num_possible_cpus")
+        self._promises = self._object.map("promises", abi.PROMISE.size)
+        self._leases = self._object.map("leases", abi.LEASE.size)
         self._counters = self._object.map("counters", abi.COUNTER.size, processors)
         self._announce(self._object.map("listeners", 4))
 

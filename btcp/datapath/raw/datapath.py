@@ -6,7 +6,7 @@ The raw datapath in the Twisted reactor.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from errno import errorcode
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -14,11 +14,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from btcp.datapath.interface import Capture, Core, Movement, Shell
+from btcp.datapath.interface import Capture, Core, Movement, Promise, Shell
 from btcp.datapath.raw import frame
 from btcp.datapath.raw.device import Tap, hardware_address, require_loose_source_check
 from btcp.datapath.raw.sockets import PacketSender, frame_socket
-from btcp.handoff.actions import Deliver, Install, PassPacket, Remove, Transmit
+from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
 from btcp.handoff.route import Route
 from btcp.wire.gso import split
 from btcp.wire.icmp import PacketTooBig
@@ -48,16 +48,21 @@ class RawDatapath:
         clock: Callable[[], float],
         device: str,
         capture: Capture,
+        *,
+        vouches: bool = False,
     ) -> None:
         """
         @param clock: monotonic seconds.
         @param device: the device that faces the cluster.
         @param capture: brings packets from there to device L{TAP}.
+        @param vouches: and says which of them are of connections that it established; see
+            L{frame.BEGINNING}.
         """
         self._reactor = reactor
         self._clock = clock
         self._device = device
         self._capture = capture
+        self._said = (frame.BEGINNING, frame.CONTINUING) if vouches else ()
         self._routes: dict[bytes, Route] = {}
         self._buffer = bytearray(frame.LARGEST)
         self._view = memoryview(self._buffer)
@@ -89,6 +94,11 @@ class RawDatapath:
         self._reactor.removeReader(self)
         self._capture.take_down()
         self._close()
+
+    def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.renew}: the core decides everything.
+        """
 
     def refresh(self) -> None:
         """
@@ -168,11 +178,8 @@ class RawDatapath:
 
     def _take(self, segment: Segment, now: float) -> None:
         route = self._routes.get(segment.key)
-        if route is None or segment.flags & route.punt:
-            if frame.sent_by(self._buffer, frame.OURS):
-                self._shell.perform(self._core.bounced(segment, now))
-            else:
-                self._shell.perform(self._core.receive(segment, now))
+        if route is None or segment.flags & route.punt or route.follows:
+            self._shell.perform(self._show(segment, now))
             return
         route.take(segment, now)
         try:
@@ -182,6 +189,14 @@ class RawDatapath:
                 self._transmit(segment)
         except OSError as problem:
             self._lost(problem)
+
+    def _show(self, segment: Segment, now: float) -> list[Action]:
+        source = frame.source(self._buffer)
+        if source == frame.OURS:
+            return self._core.bounced(segment, now)
+        if source in self._said:
+            return self._core.established(segment, source == frame.BEGINNING, now)
+        return self._core.receive(segment, now)
 
     def _odd(self, size: int, problem: Malformed, now: float) -> None:
         """
@@ -204,7 +219,7 @@ class RawDatapath:
         self._counters[f"dropped.{problem.counter}"] += 1
 
     def _transmit(self, segment: Segment) -> None:
-        if segment.frame == 0 and frame.sent_by(self._buffer, self._own_address):
+        if segment.frame == 0 and frame.source(self._buffer) == self._own_address:
             # The local TCP's own frame: the host has found the next hop for it.
             self._frames.send(self._view[: segment.end])
             return

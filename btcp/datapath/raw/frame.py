@@ -60,11 +60,11 @@ def parse(buffer: bytearray, size: int) -> Segment:
     )
 
 
-def sent_by(buffer: bytearray, hardware_address: bytes) -> bool:
+def source(buffer: bytearray) -> bytes:
     """
-    @return: whether the frame's source is this hardware address (6 octets).
+    @return: the frame's source, 6 octets.
     """
-    return buffer[VNET_HEADER + 6 : VNET_HEADER + 12] == hardware_address
+    return bytes(buffer[VNET_HEADER + 6 : VNET_HEADER + 12])
 
 
 def address_to(buffer: bytearray, hardware_address: bytes) -> None:
@@ -76,6 +76,14 @@ def address_to(buffer: bytearray, hardware_address: bytes) -> None:
 
 OURS = b"\x02btcp\0"
 """The locally administered hardware address that L{headers} names as the source."""
+
+
+BEGINNING = b"\x02btcp\1"
+"""What a capture that vouches for connections makes the source of a frame that has the first
+octets of one; see C{BTCP_FIRST} in C{datapath/bpf/abi.h}."""
+
+CONTINUING = b"\x02btcp\2"
+"""The same, of a frame that has others."""
 
 
 def headers(version: int, hardware_address: bytes) -> bytes:
