@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_address
 from math import inf
 from typing import Any
 
@@ -42,12 +41,12 @@ from btcp.handoff.context import Periods, Settings
 from btcp.handoff.messages import (
     Adopted,
     Capabilities,
-    Endpoint,
     Handoff,
     Reason,
     Refused,
     Terminate,
 )
+from btcp.logs import Recorder, endpoint_text
 from btcp.partition.policy import POLICIES
 from btcp.placement import Placement
 
@@ -86,6 +85,7 @@ def settings(
         listeners=listeners,
         origins=origins,
         place=placement.place,
+        rule=placement.rule,
         periods=Periods(
             handshake=timeouts.handshake,
             request=timeouts.request,
@@ -113,6 +113,7 @@ class Node(MultiService):
 
     @ivar core: the sans-IO core.
     @ivar peers: the links to the other nodes.
+    @ivar record: puts the core's notes in the log.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class Node(MultiService):
         self._due = inf
         self._upkeep = LoopingCall(self._renew)
         self._upkeep.clock = reactor
+        self.record = Recorder(config.log.connections)
         self._do: dict[type[Action], Callable[[Any], None]] = {
             Transmit: datapath.perform,
             Deliver: datapath.perform,
@@ -175,7 +177,7 @@ class Node(MultiService):
             Retract: datapath.perform,
             Send: self._send,
             Reply: self._reply,
-            Note: _record,
+            Note: self.record,
         }
 
     # -- service --------------------------------------------------------------
@@ -387,22 +389,6 @@ class Node(MultiService):
             for flow in self.core.adopter.flows.outbound.values()
         ]
         return {"flows": [*fronts, *backs]}
-
-
-def endpoint_text(end: Endpoint) -> str:
-    """
-    @return: such as C{192.0.2.1:80} or C{[2001:db8::1]:80}.
-    """
-    address = ip_address(end.address)
-    return f"[{address}]:{end.port}" if address.version == 6 else f"{address}:{end.port}"
-
-
-def _record(action: Note) -> None:
-    fields = {
-        name: endpoint_text(value) if isinstance(value, Endpoint) else value
-        for name, value in action.fields.items()
-    }
-    log.info(action.what, **fields)
 
 
 def _unexpected(failure: Failure) -> None:

@@ -26,3 +26,10 @@ class Placement:
         """
         replicas = self._partition.lookup(key)
         return None if replicas is None else self._policy.order(replicas, self.live)
+
+    def rule(self, key: RequestKey) -> str | None:
+        """
+        @return: what assigns a request to its nodes, for the record.
+        """
+        replicas = self._partition.lookup(key)
+        return None if replicas is None else replicas.rule

@@ -17,6 +17,7 @@ from btcp.config.values import (
     Credentials,
     Limits,
     Listener,
+    Log,
     Node,
     Timeouts,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Credentials",
     "Limits",
     "Listener",
+    "Log",
     "Node",
     "Problem",
     "Timeouts",

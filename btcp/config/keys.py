@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from attrs import fields
 
-from btcp.config.values import Limits, Timeouts
+from btcp.config.values import Limits, Log, Timeouts
 
 
 def key_of(attribute: str) -> str:
@@ -26,6 +26,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "node",
             "device",
             "run",
+            "user",
             "nodes",
             "listeners",
             "partition",
@@ -35,6 +36,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "control",
             "timeouts",
             "limits",
+            "log",
             "window-scale",
         ),
         "nodes.NAME": ("addresses", "control"),
@@ -43,6 +45,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "control": ("certificate", "key", "authority", "insecure", "heartbeat"),
         "timeouts": tuple(key_of(attribute.name) for attribute in fields(Timeouts)),
         "limits": tuple(key_of(attribute.name) for attribute in fields(Limits)),
+        "log": tuple(key_of(attribute.name) for attribute in fields(Log)),
     }
 )
 """

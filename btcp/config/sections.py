@@ -16,6 +16,7 @@ from btcp.config.agreement import check_agreement, spelled
 from btcp.config.control import read_control
 from btcp.config.document import AnyNode
 from btcp.config.keys import KEYS, key_of
+from btcp.config.log import read_log
 from btcp.config.partition import read_partition
 from btcp.config.reading import Reading, suggestion
 from btcp.config.values import (
@@ -29,6 +30,7 @@ from btcp.config.values import (
 )
 from btcp.partition.policy import POLICIES
 
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 _DEVICE = re.compile(r"[^\s/:]{1,15}\Z")  # IFNAMSIZ less the final zero
 
 
@@ -152,6 +154,8 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
         values["device"] = _word(top["device"], "device", _DEVICE, "the name of a device", reading)
     if "run" in top:
         values["run"] = reading.path(top["run"], "run")
+    if "user" in top:
+        values["user"] = _word(top["user"], "user", _USER, "the name of a user", reading)
     for key, known in (
         ("datapath", DATAPATHS),
         ("adoption", ADOPTIONS),
@@ -163,6 +167,8 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
         values["timeouts"] = Timeouts(**_timeouts(top["timeouts"], reading))
     if "limits" in top:
         values["limits"] = Limits(**_limits(top["limits"], reading))
+    if "log" in top:
+        values["log"] = read_log(top["log"], reading)
     if "window-scale" in top:
         values["window_scale"] = reading.integer(top["window-scale"], "window-scale", 0, 14)
     return values

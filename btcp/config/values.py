@@ -26,6 +26,11 @@ ADOPTIONS = ("auto", "cookie", "replay")
 """C{auto} is the first of the others that the host passes."""
 
 
+LOG_FORMATS = ("text", "json")
+LOG_LEVELS = ("debug", "info", "warn", "error")
+LOG_CONNECTIONS = ("all", "errors", "off")
+
+
 def _limit(default: int, low: int, high: int) -> Any:
     return field(default=default, metadata={"range": (low, high)})
 
@@ -136,6 +141,31 @@ class Limits:
 
 
 @frozen(slots=True, kw_only=True)
+class Log:
+    """
+    What is written down.  As long as neither format nor level nor file are said, C{twistd}
+    writes the log as it does for all its plugins.
+
+    @ivar format: one of L{LOG_FORMATS}.
+    @ivar level: one of L{LOG_LEVELS}: the least that is written.
+    @ivar connections: one of L{LOG_CONNECTIONS}: which records of connections.
+    @ivar file: an absolute path; L{None} for where C{twistd} would write.
+    """
+
+    format: str | None = None
+    level: str | None = None
+    connections: str = "all"
+    file: str | None = None
+
+    @property
+    def own(self) -> bool:
+        """
+        Whether the log is written by us and not by C{twistd}.
+        """
+        return (self.format, self.level, self.file) != (None, None, None)
+
+
+@frozen(slots=True, kw_only=True)
 class Config:
     """
     All that one node is told.
@@ -145,6 +175,7 @@ class Config:
         node's first address.
     @ivar run: absolute path of the directory for the management socket and the record
         of what to clean up after a crash.
+    @ivar user: whom a daemon that is started by root becomes; L{None} to stay root.
     @ivar datapath: one of L{DATAPATHS}.
     @ivar adoption: one of L{ADOPTIONS}.
     @ivar policy: a key of L{btcp.partition.policy.POLICIES}.
@@ -158,11 +189,13 @@ class Config:
     control: Control
     device: str | None = None
     run: str = "/run/btcp"
+    user: str | None = None
     datapath: str = "auto"
     adoption: str = "auto"
     policy: str = "round-robin"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    log: Log = Log()
     window_scale: int = 7
 
     @property

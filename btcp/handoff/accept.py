@@ -11,7 +11,8 @@ from typing import Protocol
 
 from btcp.content.contract import ContentError
 from btcp.content.http import HttpReader
-from btcp.handoff.actions import Install, Remove
+from btcp.handoff import record
+from btcp.handoff.actions import Event, Install, Remove
 from btcp.handoff.answering import Answering
 from btcp.handoff.context import Context
 from btcp.handoff.cookie import Established
@@ -139,7 +140,11 @@ class Acceptor:
             return
         self.context.count(f"handoff.refused.{reason.value}")
         self.context.note(
-            "{node} refused {client}: {reason}", node=node, client=flow.client, reason=reason.value
+            Event.REFUSED,
+            "{node} refused {client}: {reason}",
+            node=node,
+            client=flow.client,
+            reason=reason.value,
         )
         self.step(flow, Arrival.REFUSED, reason)
 
@@ -152,6 +157,7 @@ class Acceptor:
         flow = self.flows.by_number.get(message.id)
         if flow is None or flow.node != node:
             return False
+        flow.ends = message.client_next, message.server_next
         if message.reason in (Reason.STOPPING, Reason.LINK_LOST):
             begun = message.server_next not in (0, add(flow.iss, 1))
             self._lose(flow, message.reason, begun)
@@ -293,6 +299,7 @@ class Acceptor:
     def _establish(self, flow: AcceptedFlow, segment: Segment) -> None:
         now = self.context.now
         self.context.count("accept.established")
+        flow.open = True
         self.timers.set(flow, now + self.context.settings.periods.request, now)
         self._collect(flow, segment)
 
@@ -361,12 +368,15 @@ class Acceptor:
             self.context.count("dropped.outside-window")
 
     def _forget(self, flow: AcceptedFlow, _: object) -> None:
+        self._record_end(flow, Reason.RESET_BY_CLIENT)
         self._free(flow)
 
     # -- HANDING-OFF ----------------------------------------------------------
 
     def _hand_off(self, flow: AcceptedFlow, _: None) -> None:
         assert flow.request_key is not None
+        flow.decided = self.context.now
+        flow.rule = self.context.settings.rule(flow.request_key)
         candidates = self.context.settings.place(flow.request_key)
         if candidates is None:
             self.context.count("rejected.no-such-content")
@@ -395,13 +405,16 @@ class Acceptor:
     def _give_up_node(self, flow: AcceptedFlow, _: None) -> None:
         assert flow.node is not None
         self.context.count("handoff.timeout")
-        self.context.note("{node} is silent about {client}", node=flow.node, client=flow.client)
+        self.context.note(
+            Event.SILENT, "{node} is silent about {client}", node=flow.node, client=flow.client
+        )
         self._abandon_at(flow.node, flow.number)
         self._try_next(flow, None)
 
     def _abandon(self, flow: AcceptedFlow, _: object) -> None:
         assert flow.node is not None
         self._abandon_at(flow.node, flow.number)
+        self._record_end(flow, Reason.RESET_BY_CLIENT)
         self._free(flow)
 
     def _abandon_at(self, node: str, number: int, why: Reason = Reason.ABANDONED) -> None:
@@ -451,13 +464,11 @@ class Acceptor:
         if route.local:
             self._local.join(flow.number, route)
         context.count("handoff.done")
+        flow.cookie = adopted.isn == flow.iss
         context.note(
-            "handed off {client} {request} to {node} in {seconds:.6f} s",
-            client=client,
-            front=flow.front,
-            request=flow.request_key,
-            node=flow.node,
-            seconds=context.now - flow.started,
+            Event.HANDED_OFF,
+            "handed off {client} {request} to {node} in {handoff_seconds:.6f} s",
+            **record.decision(flow, context.now),
         )
         context.actions.append(Install(route))
         self.timers.set(flow, context.now + context.settings.periods.established, context.now)
@@ -522,13 +533,16 @@ class Acceptor:
 
     def _finish(self, flow: AcceptedFlow, why: Reason) -> None:
         self.context.count(f"ended.{why.value}")
-        self.context.note(
-            "ended {client}: {reason}",
-            client=flow.client,
-            node=flow.node,
-            reason=why.value,
-            seconds=self.context.now - flow.started,
-        )
+        self._record_end(flow, why)
+
+    def _record_end(self, flow: AcceptedFlow, why: Reason) -> None:
+        if flow.open:
+            flow.open = False
+            self.context.note(
+                Event.ENDED,
+                "ended {client}: {reason}",
+                **record.ending(flow, why, self.context.now),
+            )
 
     def _check_idle(self, flow: AcceptedFlow, _: None) -> None:
         assert flow.route is not None
@@ -556,6 +570,7 @@ class Acceptor:
 
     def _repeat_answer(self, flow: AcceptedFlow, _: None) -> None:
         if not self._answering.repeat(flow):
+            self._record_end(flow, Reason.CLOSED if flow.answer_taken else Reason.IDLE)
             self._free(flow)
 
     def _drain(self, flow: AcceptedFlow, segment: Segment) -> None:

@@ -5,6 +5,8 @@ What the core asks the shell around it to do, in this order.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from attrs import field, frozen
 
 from btcp.handoff.messages import Adopted, Handoff, Refused, Terminate
@@ -104,6 +106,18 @@ class Reply:
     message: Adopted | Refused
 
 
+class Event(StrEnum):
+    """
+    What a L{Note} is about; part of the record, so that programs find it.
+    """
+
+    HANDED_OFF = "handed-off"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    SILENT = "silent"
+    ENDED = "ended"
+
+
 @frozen(slots=True)
 class Note:
     """
@@ -112,6 +126,7 @@ class Note:
     @ivar what: the text, with C{{name}} for each of the fields.
     """
 
+    event: Event
     what: str
     fields: dict[str, object] = field(factory=dict)
 

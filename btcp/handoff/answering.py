@@ -6,6 +6,8 @@ The front-end answers by itself: one segment, and the end of the connection.
 from __future__ import annotations
 
 from btcp.content.answer import answer
+from btcp.handoff import record
+from btcp.handoff.actions import Event
 from btcp.handoff.context import Context
 from btcp.handoff.flows import AcceptedFlow
 from btcp.handoff.fronttcp import FrontTcp
@@ -44,8 +46,9 @@ class Answering:
         if status:
             context.count(f"answered.{status}")
             context.note(
-                "answered {client} {status}: {reason}",
-                client=flow.client,
+                Event.ANSWERED,
+                "answered {client} {request} {status}: {reason}",
+                **record.request(flow),
                 status=status,
                 reason=reason,
             )

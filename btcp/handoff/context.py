@@ -14,7 +14,7 @@ from math import inf
 from attrs import define, field, frozen
 
 from btcp.content.contract import RequestKey
-from btcp.handoff.actions import Action, Deliver, Note, Reply, Send, Transmit
+from btcp.handoff.actions import Action, Deliver, Event, Note, Reply, Send, Transmit
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
 from btcp.wire.build import compose
 from btcp.wire.segment import Segment
@@ -54,6 +54,7 @@ class Settings:
         port of this node's origin.
     @ivar place: the nodes that should answer a request, best first; C{None} if
         no node holds it.
+    @ivar rule: what assigned a request to those nodes, for the record.
     @ivar periods: timeouts.
     @ivar max_flows: bound of each half's table.
     @ivar max_half_open: bound on connections whose handshake is not complete.
@@ -71,6 +72,7 @@ class Settings:
     listeners: Mapping[bytes, str]
     origins: Mapping[tuple[str, int], tuple[bytes, int]]
     place: Callable[[RequestKey], list[str] | None]
+    rule: Callable[[RequestKey], str | None] = lambda key: None
     periods: Periods = field(factory=Periods)
     max_flows: int = 262_144
     max_half_open: int = 16_384
@@ -116,11 +118,11 @@ class Context:
         """
         self.counters[name] += 1
 
-    def note(self, what: str, **fields: object) -> None:
+    def note(self, event: Event, what: str, **fields: object) -> None:
         """
         Put something on record.
         """
-        self.actions.append(Note(what, fields))
+        self.actions.append(Note(event, what, fields))
 
     def to_back(self, node: str, message: Handoff | Terminate) -> None:
         """

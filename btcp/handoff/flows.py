@@ -52,12 +52,18 @@ class AcceptedFlow:
     @ivar offered: the options of the client's SYN.
     @ivar promised: the options of our SYN/ACK.
     @ivar started: when the SYN came.
+    @ivar decided: when the request was complete.
+    @ivar rule: what of the map assigned it to its nodes.
+    @ivar ends: the next sequence numbers of the client and towards it, as the back-end
+        told them; 0 if unknown.
+    @ivar open: its handshake is complete and its end not yet on record.
     @ivar tsval: the client's latest, C{-1} without timestamps.
     @ivar front_tsval: the largest we sent, C{-1} without timestamps.
     @ivar clock: what our TSvals are ahead of L{Context.ticks
         <btcp.handoff.context.Context.ticks>}.
     @ivar acked: how many octets of the request we acknowledged.
     @ivar edge: the right edge of the window we promised.
+    @ivar cookie: it was adopted with our own numbers, else by replay.
     @ivar node: which back-end has the connection or is asked to take it.
     @ivar candidates: whom to ask after that.
     @ivar queue: what came while a handoff was under way.
@@ -93,6 +99,11 @@ class AcceptedFlow:
     candidates: deque[str] = Factory(deque)
     queue: deque[Segment] = Factory(deque)
     route: Route | None = None
+    decided: float = 0.0
+    rule: str | None = None
+    cookie: bool = False
+    ends: tuple[int, int] = (0, 0)
+    open: bool = False
     client_ack: int = 0
     sacked: bool = False
     held_syn: Segment | None = None

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""
+The log: records of connections, as text or as JSON, in a file that can be moved away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import IO, Any
+
+from twisted.application.service import MultiService
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    formatEvent,
+    formatEventAsClassicLogText,
+)
+from twisted.python.components import Componentized
+from zope.interface import implementer
+
+from btcp.config import Log
+from btcp.content.contract import RequestKey
+from btcp.handoff.actions import Event, Note
+from btcp.handoff.messages import Endpoint, Reason
+
+_ORDINARY = frozenset((Reason.CLOSED.value, Reason.RESET_BY_CLIENT.value))
+"""Ends that are no error of the cluster."""
+
+_RESERVED = frozenset(("time", "level", "logger", "message", "isError", "system", "format"))
+"""Keys of an event that are the log's own, or of Twisted's older logging."""
+
+_CONNECTION = Logger("btcp.connection")
+
+
+def endpoint_text(end: Endpoint) -> str:
+    """
+    @return: such as C{192.0.2.1:80} or C{[2001:db8::1]:80}.
+    """
+    address = ip_address(end.address)
+    return f"[{address}]:{end.port}" if address.version == 6 else f"{address}:{end.port}"
+
+
+class Recorder:
+    """
+    Puts the core's notes on record.
+
+    @ivar wanted: one of L{btcp.config.values.LOG_CONNECTIONS}.
+    """
+
+    def __init__(self, wanted: str, log: Logger = _CONNECTION) -> None:
+        self.wanted = wanted
+        self._log = log
+
+    def __call__(self, note: Note) -> None:
+        """
+        Write a note down, or not.
+        """
+        if self.wanted == "off" or (self.wanted == "errors" and not _is_error(note)):
+            return
+        fields = {
+            name: endpoint_text(value) if isinstance(value, Endpoint) else value
+            for name, value in note.fields.items()
+        }
+        self._log.info(note.what, event=note.event.value, **fields)
+
+
+def _is_error(note: Note) -> bool:
+    if note.event is Event.ENDED:
+        return note.fields["reason"] not in _ORDINARY
+    return note.event is not Event.HANDED_OFF
+
+
+class LogFile:
+    """
+    A file to append to, which somebody else may rename at any time.
+    """
+
+    def __init__(self, path: str) -> None:
+        """
+        @raise OSError: if it cannot be written.
+        """
+        self.path = os.path.abspath(path)
+        self._file = self._open()
+
+    def _open(self) -> IO[str]:
+        # Line by line: what was logged last is what somebody looks for after a crash.
+        return open(self.path, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+    def write(self, text: str) -> None:
+        """
+        Append.
+        """
+        self._file.write(text)
+
+    def reopen(self) -> None:
+        """
+        Go on in a new file of the same name.
+
+        @raise OSError: if it cannot be written; then the old one stays.
+        """
+        self._file, old = self._open(), self._file
+        old.close()
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """
+        Make somebody else its owner.
+        """
+        os.fchown(self._file.fileno(), uid, gid)
+
+
+@implementer(ILogObserver)
+class LogWriter:
+    """
+    Twisted's log observer.
+
+    @ivar settings: may be replaced at any time, but for the file.
+    @ivar file: where the log goes.
+    """
+
+    def __init__(self, settings: Log, file: LogFile | IO[str]) -> None:
+        self.file = file
+        self.settings = settings
+
+    @property
+    def settings(self) -> Log:
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Log) -> None:
+        self._settings = settings
+        self._least = LogLevel.levelWithName(settings.level or "info")
+        self._text = as_json if settings.format == "json" else formatEventAsClassicLogText
+
+    def __call__(self, event: LogEvent) -> None:
+        """
+        Write one event.
+        """
+        if event.get("log_level", LogLevel.info) < self._least:
+            return
+        text = self._text(event)
+        if text:
+            try:
+                self.file.write(text)
+            except OSError:  # the disk is full: there is nowhere to say so
+                pass
+
+
+def as_json(event: LogEvent) -> str:
+    """
+    @return: one line; C{docs/operations.md} lists the fields.
+    """
+    level, moment = event.get("log_level"), datetime.fromtimestamp(event["log_time"], UTC)
+    record: dict[str, Any] = {
+        "time": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "level": level.name if level is not None else "info",
+        "logger": event.get("log_namespace", ""),
+        "message": formatEvent(event),
+    }
+    for name, value in event.items():
+        if name.startswith("log_") or name in _RESERVED:
+            continue
+        if isinstance(value, RequestKey):
+            record |= _request(value)
+        else:
+            record[name] = value
+    if "log_failure" in event:
+        record["traceback"] = event["log_failure"].getTraceback()
+    return json.dumps(record, default=str, separators=(",", ":")) + "\n"
+
+
+def _request(key: RequestKey) -> Mapping[str, str]:
+    if key.kind == "tls":
+        return {"sni": key.host}
+    # Surrogates are octets that are no UTF-8; json writes them as \udcXX.
+    return {"method": key.method, "host": key.host, "path": key.path}
+
+
+class LoggedService(MultiService):
+    """
+    The service at the top, which C{twistd} asks for a log before it makes its own.
+    """
+
+    def __init__(self, writer: LogWriter | None) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Have C{parent}, Twisted's application, log by our writer.
+        """
+        if self._writer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._writer)
+        super().setServiceParent(parent)
