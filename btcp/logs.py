@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_ntop
 from typing import IO, Any
 
 from twisted.application.service import MultiService
@@ -42,8 +42,9 @@ def endpoint_text(end: Endpoint) -> str:
     """
     @return: such as C{192.0.2.1:80} or C{[2001:db8::1]:80}.
     """
-    address = ip_address(end.address)
-    return f"[{address}]:{end.port}" if address.version == 6 else f"{address}:{end.port}"
+    if len(end.address) == 4:
+        return f"{inet_ntop(AF_INET, end.address)}:{end.port}"
+    return f"[{inet_ntop(AF_INET6, end.address)}]:{end.port}"
 
 
 class Recorder:
@@ -160,8 +161,9 @@ def as_json(event: LogEvent) -> str:
         "time": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "level": level.name if level is not None else "info",
         "logger": event.get("log_namespace", ""),
-        "message": formatEvent(event),
     }
+    if "event" not in event:  # else its fields say all, and a text takes a third of the time
+        record["message"] = formatEvent(event)
     for name, value in event.items():
         if name.startswith("log_") or name in _RESERVED:
             continue

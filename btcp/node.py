@@ -49,6 +49,7 @@ from btcp.handoff.messages import (
 from btcp.logs import Recorder, endpoint_text
 from btcp.partition.policy import POLICIES
 from btcp.placement import Placement
+from btcp.reload import reloadable
 
 FAREWELL = 0.1
 """Seconds after the end of all flows in which what clients still send is answered:
@@ -113,6 +114,7 @@ class Node(MultiService):
 
     @ivar core: the sans-IO core.
     @ivar peers: the links to the other nodes.
+    @ivar source: reads the configuration again.
     @ivar record: puts the core's notes in the log.
     """
 
@@ -145,10 +147,19 @@ class Node(MultiService):
         self._clock = clock
         self._config = config
         self._datapath = datapath
+        self._started = config
+        self.source: Callable[[], Config] = lambda: self._config
         policy = POLICIES[config.policy]()
         self._placement = Placement(config.partition, policy, config.node)
-        known = settings(config, self._placement, self._silence, secret, admits, reports)
-        self.core = BottomTcp(known, capabilities)
+        self._settings = partial(
+            settings,
+            placement=self._placement,
+            silence=self._silence,
+            secret=secret,
+            admits=admits,
+            reports=reports,
+        )
+        self.core = BottomTcp(self._settings(config), capabilities)
         self.peers = Peers(
             config,
             epoch=epoch,
@@ -337,6 +348,29 @@ class Node(MultiService):
         for key in [key for key in self._replies if key[0] == node]:
             for reply in self._replies.pop(key):
                 reply.errback(HandoffRefused(Reason.LINK_LOST))
+
+    # -- another configuration ------------------------------------------------
+
+    def reload(self) -> list[str]:
+        """
+        Read the configuration again and put it into service, wholly or not at all.
+        Connections that are there go on.
+
+        @return: the keys that changed.
+        @raise ConfigErrors: it has errors.
+        @raise RestartNeeded: something changed that a running node cannot change.
+        """
+        new = self.source()
+        changed = reloadable(self._started, self._config, new)
+        if not {"partition", "policy"}.isdisjoint(changed):
+            self._placement.replace(new.partition, POLICIES[new.policy]())
+        for name, node in new.nodes.items():
+            if name not in self._config.nodes:
+                self.peers.add(name, node)
+        self.core.context.settings = self._settings(new)
+        self.record.wanted = new.log.connections
+        self._config = new
+        return changed
 
     # -- what the management may see ------------------------------------------
 

@@ -27,6 +27,13 @@ class Placement:
         replicas = self._partition.lookup(key)
         return None if replicas is None else self._policy.order(replicas, self.live)
 
+    def replace(self, partition: PartitionMap, policy: Policy) -> None:
+        """
+        Place by other rules from now on.
+        """
+        self._partition = partition
+        self._policy = policy
+
     def rule(self, key: RequestKey) -> str | None:
         """
         @return: what assigns a request to its nodes, for the record.

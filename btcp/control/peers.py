@@ -170,15 +170,23 @@ class Peers(MultiService):
         self._own = config.nodes[config.node]
         self._greeting: set[ControlProtocol] = set()
         self._listening: Any = None
+        self._jitter = jitter
         self._peers: dict[str, Peer] = {}
+        self._known: frozenset[bytes] = frozenset()
         for name, node in config.nodes.items():
             if name != config.node:
-                addresses = frozenset((*node.addresses, pack_address(node.control[0])))
-                peer = Peer(name, addresses, Patience(jitter))
-                self._peers[name] = peer
-                if config.node < name:
-                    self._dial(peer, *node.control).setServiceParent(self)
-        self._known = frozenset(a for peer in self._peers.values() for a in peer.addresses)
+                self.add(name, node)
+
+    def add(self, name: str, node: NodeAddresses) -> None:
+        """
+        There is another node.
+        """
+        addresses = frozenset((*node.addresses, pack_address(node.control[0])))
+        peer = Peer(name, addresses, Patience(self._jitter))
+        self._peers[name] = peer
+        self._known |= addresses
+        if self.identity.node < name:
+            self._dial(peer, *node.control).setServiceParent(self)
 
     # life
 

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""
+What differs between two configurations, and which of it can change while a node runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import fields
+
+from btcp.config import Config
+from btcp.config.keys import key_of
+
+_LIVE = frozenset(("partition", "policy", "timeouts", "limits"))
+"""Keys, and sections all of whose keys, are put into service at once."""
+
+_SECTIONS = frozenset(("control", "timeouts", "limits", "log"))
+"""Sections whose differences are told key by key."""
+
+
+class RestartNeeded(Exception):
+    """
+    The new configuration differs in what a running node cannot change; nothing of it
+    was put into service.
+
+    @ivar keys: as C{docs/configuration.md} writes them.
+    """
+
+    def __init__(self, keys: list[str]) -> None:
+        super().__init__(keys)
+        self.keys = keys
+
+    def __str__(self) -> str:
+        return f"only a restart can change {', '.join(self.keys)}; all stays as it was"
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """
+    @return: the keys that differ, in the order of the reference.
+    """
+    return list(_differences(old, new))
+
+
+def _differences(old: Config, new: Config) -> Iterator[str]:
+    for attribute in fields(Config):
+        name = attribute.name
+        before, after = getattr(old, name), getattr(new, name)
+        if name == "nodes":
+            names = [*before, *(each for each in after if each not in before)]
+            yield from (f"nodes.{n}" for n in names if before.get(n) != after.get(n))
+        elif before == after:
+            continue
+        elif name in _SECTIONS:
+            yield from (f"{name}.{key}" for key in _changed(before, after))
+        else:
+            yield key_of(name)
+
+
+def _changed(before: Any, after: Any) -> Iterator[str]:
+    for attribute in fields(type(before)):
+        one, other = getattr(before, attribute.name), getattr(after, attribute.name)
+        if one == other:
+            continue
+        if attribute.name == "credentials":
+            keys = ("certificate", "key", "authority")
+            yield from (k for k in keys if getattr(one, k, None) != getattr(other, k, None))
+        else:
+            yield key_of(attribute.name)
+
+
+def reloadable(started: Config, old: Config, new: Config) -> list[str]:
+    """
+    @param started: with what the node was started.
+    @param old: what is in service.
+    @return: the keys that differ.
+    @raise RestartNeeded: if one of them cannot change while the node runs.
+    """
+    changed = differences(old, new)
+    fixed = [key for key in changed if not _is_live(key, started, old, new)]
+    if fixed:
+        raise RestartNeeded(fixed)
+    return changed
+
+
+def _is_live(key: str, started: Config, old: Config, new: Config) -> bool:
+    section, _, name = key.partition(".")
+    if section == "nodes":
+        return name not in old.nodes  # a further node
+    if key == "limits.flows":  # tables in the kernel have the size they were made with
+        return new.limits.flows <= started.limits.flows
+    if section == "log" and name != "file":
+        return name == "connections" or (started.log.own and new.log.own)
+    return section in _LIVE
