@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import IO, Any
 
-from twisted.application.service import MultiService
 from twisted.logger import (
     ILogObserver,
     LogEvent,
@@ -21,7 +20,6 @@ from twisted.logger import (
     formatEvent,
     formatEventAsClassicLogText,
 )
-from twisted.python.components import Componentized
 from zope.interface import implementer
 
 from btcp.config import Log
@@ -75,6 +73,18 @@ def _is_error(note: Note) -> bool:
     if note.event is Event.ENDED:
         return note.fields["reason"] not in _ORDINARY
     return note.event is not Event.HANDED_OFF
+
+
+def writer(settings: Log, path: str | None, stdout: IO[str]) -> LogWriter | None:
+    """
+    @param path: where C{twistd} would write; L{None} for C{stdout}.
+    @return: what writes the log; L{None} if C{twistd} is to do it.
+    @raise OSError: if the file cannot be written.
+    """
+    if not settings.own:
+        return None
+    path = settings.file or path
+    return LogWriter(settings, stdout if path is None else LogFile(path))
 
 
 class LogFile:
@@ -181,21 +191,3 @@ def _request(key: RequestKey) -> Mapping[str, str]:
         return {"sni": key.host}
     # Surrogates are octets that are no UTF-8; json writes them as \udcXX.
     return {"method": key.method, "host": key.host, "path": key.path}
-
-
-class LoggedService(MultiService):
-    """
-    The service at the top, which C{twistd} asks for a log before it makes its own.
-    """
-
-    def __init__(self, writer: LogWriter | None) -> None:
-        super().__init__()
-        self._writer = writer
-
-    def setServiceParent(self, parent: Any) -> None:
-        """
-        Have C{parent}, Twisted's application, log by our writer.
-        """
-        if self._writer is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._writer)
-        super().setServiceParent(parent)

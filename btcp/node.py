@@ -351,6 +351,13 @@ class Node(MultiService):
 
     # -- another configuration ------------------------------------------------
 
+    @property
+    def config(self) -> Config:
+        """
+        What is in service.
+        """
+        return self._config
+
     def reload(self) -> list[str]:
         """
         Read the configuration again and put it into service, wholly or not at all.

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService
 from twisted.python import usage
 
+from btcp import logs, privileges
 from btcp.config import Config, ConfigErrors, load
 from btcp.control.trust import TrustError
+from btcp.daemon import Daemon, Surroundings, status
 from btcp.datapath.choice import decide, make
 from btcp.datapath.interface import DatapathError
 from btcp.datapath.raw.datapath import TAP
@@ -23,6 +28,7 @@ from btcp.datapath.raw.device import Tap, hardware_address, mtu, require_loose_s
 from btcp.datapath.raw.host import capabilities, device_of
 from btcp.manage.server import ManageService
 from btcp.node import Node
+from btcp.notify import Notify
 
 
 class Options(usage.Options):
@@ -41,12 +47,39 @@ class Options(usage.Options):
         """
         Read the configuration, so that mistakes are reported before anything starts.
         """
+        self._path = os.path.abspath(self["config"])  # twistd is going to be elsewhere
         try:
             self.configuration = load(self["config"], self["node"])
         except ConfigErrors as problems:
             raise usage.UsageError(f"the configuration has errors\n{problems}") from problems
-        if os.geteuid() != 0:
-            raise usage.UsageError("btcp works below the kernel's TCP and has to be run by root")
+        self._check_privileges(self.configuration)
+        self.log_path = _twistd_log(self.parent or {})
+
+    def _check_privileges(self, config: Config) -> None:
+        if self.parent is not None and (self.parent["uid"], self.parent["gid"]) != (None, None):
+            raise usage.UsageError("--uid and --gid give up capabilities, too: say 'user:' instead")
+        lacking = privileges.lacking(privileges.needed(config.datapath, config.adoption))
+        if lacking:
+            raise usage.UsageError(
+                f"btcp works below the kernel's TCP and needs {', '.join(lacking)}:"
+                " have root start it, or see 'Without root' in docs/operations.md"
+            )
+        if config.user is None:
+            return
+        try:
+            uid, _ = privileges.account(config.user)
+        except privileges.PrivilegeError as problem:
+            raise usage.UsageError(str(problem)) from problem
+        if os.geteuid() not in (0, uid):
+            raise usage.UsageError(f"user: only root can become {config.user!r}")
+
+    def read(self) -> Config:
+        """
+        Read the configuration again, as it is now.
+
+        @raise ConfigErrors: it has errors.
+        """
+        return load(self._path, self["node"])
 
 
 def makeService(options: Options) -> IService:
@@ -58,9 +91,20 @@ def makeService(options: Options) -> IService:
 
     _collect_garbage_seldom()
     try:
-        return node_service(reactor, options.configuration)
+        node = make_node(reactor, options.configuration)
     except (DatapathError, TrustError) as problem:
         raise SystemExit(f"btcp: {problem}") from None
+    try:
+        writer = logs.writer(options.configuration.log, options.log_path, sys.stdout)
+    except OSError as problem:
+        raise SystemExit(f"btcp: log: {problem}") from None
+    node.source = options.read
+    around = Surroundings(writer, Notify(), partial(status, node))
+    service = Daemon(reactor, node, around)
+    node.setServiceParent(service)
+    socket = str(Path(options.configuration.run) / "btcp.sock")
+    ManageService(socket, node, reactor).setServiceParent(service)
+    return service
 
 
 def _collect_garbage_seldom() -> None:
@@ -72,7 +116,18 @@ def _collect_garbage_seldom() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def node_service(reactor: Any, config: Config) -> IService:
+def _twistd_log(options: Mapping[str, Any]) -> str | None:
+    """
+    @param options: C{twistd}'s own.
+    @return: the file that it would log to; L{None} for standard output.
+    """
+    path: str | None = options.get("logfile")
+    if path == "-" or (not path and options.get("nodaemon")):
+        return None
+    return os.path.abspath(path or "twistd.log")
+
+
+def make_node(reactor: Any, config: Config) -> Node:
     """
     @raise DatapathError: if the host cannot run this configuration.
     @raise TrustError: if the node's certificates cannot be used.
@@ -90,7 +145,7 @@ def node_service(reactor: Any, config: Config) -> IService:
     choice = decide(config.datapath, config.adoption)
     datapath = make(choice, reactor, device, listeners, origins, flows)
     epoch = time.time_ns() // 1000
-    node = Node(
+    return Node(
         reactor,
         time.monotonic,
         config,
@@ -101,12 +156,6 @@ def node_service(reactor: Any, config: Config) -> IService:
         admits=choice.admits,
         reports=choice.ebpf,
     )
-    Path(config.run).mkdir(mode=0o755, parents=True, exist_ok=True)
-    service = MultiService()
-    node.setServiceParent(service)
-    socket = str(Path(config.run) / "btcp.sock")
-    ManageService(socket, node, reactor).setServiceParent(service)
-    return service
 
 
 def _device(config: Config) -> str:

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""
+The process around a node: its log, its user, its signals, and who supervises it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+
+from btcp import privileges
+from btcp.config import Config, ConfigErrors
+from btcp.logs import LogFile, LogWriter
+from btcp.node import Node
+from btcp.notify import Notify
+from btcp.reload import RestartNeeded
+
+STATUS_TIME = 10.0
+"""Seconds from one status text to the next."""
+
+log = Logger()
+
+
+class Reloading(Protocol):
+    """
+    What is used of the node.
+    """
+
+    @property
+    def config(self) -> Config: ...
+
+    def reload(self) -> list[str]: ...
+
+
+@frozen
+class Surroundings:
+    """
+    What is around the process.
+
+    @ivar writer: writes the log in place of C{twistd}; or L{None}.
+    @ivar notify: tells the supervisor.
+    @ivar status: the node's state in one line.
+    """
+
+    writer: LogWriter | None
+    notify: Notify
+    status: Callable[[], str]
+
+
+class Daemon(MultiService):
+    """
+    The service at the top.
+    """
+
+    def __init__(self, reactor: Any, node: Reloading, around: Surroundings) -> None:
+        """
+        @param reactor: provides C{IReactorTime} and C{IReactorFromThreads}.
+        """
+        super().__init__()
+        self._reactor = reactor
+        self._node = node
+        self._writer, self._notify, self._status = around.writer, around.notify, around.status
+        self._before: dict[int, Any] = {}
+        telling: Any = TimerService(self._beat(), self._tell)
+        telling.clock = reactor
+        telling.setServiceParent(self)
+
+    def _beat(self) -> float:
+        watchdog = self._notify.watchdog
+        return min(STATUS_TIME, watchdog / 2) if watchdog else STATUS_TIME
+
+    # -- starting -------------------------------------------------------------
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Have C{parent}, Twisted's application, log by our writer.
+        """
+        if self._writer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._writer)
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """
+        Give up root, once C{twistd} has gone to the background and has written its pid
+        file, and before anything else begins.
+
+        @raise PrivilegeError: if that cannot be.
+        """
+        run = Path(self._node.config.run)
+        run.mkdir(mode=0o755, parents=True, exist_ok=True)
+        user = self._node.config.user
+        if os.geteuid() == 0 and user is not None:
+            uid, gid = privileges.account(user)
+            os.chown(run, uid, gid)
+            if self._writer is not None and isinstance(self._writer.file, LogFile):
+                self._writer.file.give_to(uid, gid)
+            privileges.become(user)
+            log.info("user {user}, with {names}", user=user, names=_names())
+        elif os.geteuid() != 0:
+            privileges.hand_on()
+            log.info("not root, with {names}", names=_names())
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        """
+        Start all, then say so.
+        """
+        super().startService()
+        self._catch(signal.SIGHUP, self.reload)
+        if self._writer is not None:
+            self._catch(signal.SIGUSR1, self.reopen)
+        self._notify(READY=1, STATUS=self._status())
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Say so, then stop all.
+        """
+        self._notify(STOPPING=1, STATUS="ending all connections")
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before.clear()
+        stopped: Deferred[Any] = super().stopService()
+        return stopped
+
+    def _catch(self, number: int, act: Callable[[], object]) -> None:
+        def caught(*_: object) -> None:
+            self._reactor.callFromThread(act)
+
+        self._before[number] = signal.signal(number, caught)
+
+    def _tell(self) -> None:
+        self._notify(STATUS=self._status())
+        if self._notify.watchdog:
+            self._notify(WATCHDOG=1)
+
+    # -- signals --------------------------------------------------------------
+
+    def reload(self) -> None:
+        """
+        Read the configuration again, and go on in a new log file.  What is wrong is in
+        the log, and everything stays as it was.
+        """
+        self._notify.reloading()
+        self.reopen()
+        try:
+            changed = self._node.reload()
+        except (ConfigErrors, RestartNeeded) as problem:
+            log.error("configuration not reloaded: {problem}", problem=str(problem))
+        except Exception:
+            log.failure("configuration not reloaded")
+        else:
+            if self._writer is not None:
+                self._writer.settings = self._node.config.log
+            text = ", ".join(changed) or "nothing"
+            log.info("configuration reloaded; changed: {text}", text=text, changed=changed)
+        self._notify(READY=1, STATUS=self._status())
+
+    def reopen(self) -> None:
+        """
+        Somebody has renamed the log file.
+        """
+        if self._writer is None or not isinstance(self._writer.file, LogFile):
+            return
+        try:
+            self._writer.file.reopen()
+        except OSError as problem:
+            log.error("log goes on in the old file: {why}", why=str(problem))
+
+
+def status(node: Node) -> str:
+    """
+    @return: a node's state in one line.
+    """
+    links = [link["state"] for link in node.peers.states().values()]
+    fronts, backs = len(node.core.acceptor.flows), len(node.core.adopter.flows)
+    return (
+        f"node {node.config.node}: {links.count('up')} of {len(links)} links up, "
+        f"{fronts} flows as front-end, {backs} as back-end"
+    )
+
+
+def _names() -> str:
+    having = privileges.held()
+    return ", ".join(each.name for each in privileges.ALL if each.number in having)
