@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The command C{btcp}: C{check}, C{show}, C{ca} and C{lab}.  The daemon itself is C{twistd btcp}.
+The command C{btcp}: C{check}, C{show}, C{doctor}, C{ca} and C{lab}.  The daemon itself is
+C{twistd btcp}.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from btcp.ca import Ca
 from btcp.command import FAILED, MISUSED, Command, Group
 from btcp.config import Config, ConfigErrors, load
 from btcp.control.authority import AuthorityError
+from btcp.doctor.command import Doctor
 from btcp.lab import demo
 from btcp.lab.cluster import Lab
 from btcp.lab.programs import ENVIRONMENT, LabError
@@ -178,6 +180,7 @@ class Btcp(Group):
     subCommands = [
         ("check", None, Check, "Validate a configuration."),
         ("show", None, Show, "Ask this host's twistd btcp."),
+        ("doctor", None, Doctor, "Look at this host; tell what is wrong."),
         ("ca", None, Ca, "Make the certificates of a cluster."),
         ("lab", None, LabGroup, "A cluster on this one machine."),
     ]

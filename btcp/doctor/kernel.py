@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""
+What the kernel can do, and what we may.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import btcp
+from btcp import privileges
+from btcp.config import Config
+from btcp.datapath.raw.guard import TABLE
+from btcp.doctor.finding import Finding, fail, fine, warn
+from btcp.doctor.host import Host
+from btcp.manage.commands import SOCKET
+
+_EGRESS_PROBE = """
+table netdev btcp_probe {
+    chain egress { type filter hook egress device lo priority 0; }
+}
+"""
+_TUN = "/dev/net/tun"
+_BTF = "/sys/kernel/btf/vmlinux"
+_OPEN_FILES = 1024
+
+
+def check_tun(host: Host, config: Config | None) -> Iterator[Finding]:
+    """
+    The TAP device is made with it.
+    """
+    if host.stat(_TUN) is None:
+        yield fail(f"{_TUN} is missing", "modprobe tun", "echo tun >/etc/modules-load.d/btcp.conf")
+        return
+    problem = host.opens(_TUN)
+    found = host.stat(_TUN)
+    user = config.user if config is not None else None
+    if problem is not None:
+        yield fail(f"{_TUN}: {problem}", f"chmod 0666 {_TUN}")
+    elif user not in (None, "root") and found is not None and found.st_mode & 0o006 != 0o006:
+        yield fail(f"{_TUN} is not for user {user}", f"chmod 0666 {_TUN}")
+    else:
+        yield fine(_TUN)
+
+
+def check_nftables(host: Host, config: Config | None) -> Iterator[Finding]:
+    """
+    The raw datapath's table has chains at a device's ingress and egress.
+    """
+    tables = host.run(["nft", "list", "tables", "netdev"])
+    if tables.status == 127:
+        yield fail("the program nft is missing", "apt-get install nftables")
+        return
+    if f"table netdev {TABLE}" in tables.text:
+        yield fine("nft, with ingress and egress hooks: the table of btcp is there")
+        return
+    tried = host.run(["nft", "--check", "-f", "-"], _EGRESS_PROBE)
+    if tried.status == 0:
+        yield fine("nft, with ingress and egress hooks")
+    else:
+        said = tried.text.splitlines()[0] if tried.text else "no reason given"
+        yield fail(
+            f"no egress hook of the netdev family (Linux 5.16): {said}",
+            "# boot a kernel with CONFIG_NETFILTER_EGRESS, and run this as root",
+        )
+
+
+def check_ebpf(host: Host, config: Config | None) -> Iterator[Finding]:
+    """
+    The datapath in the kernel: BTF, bpf, tc with clsact.
+    """
+    wanted = config.datapath if config is not None else "auto"
+    if wanted == "raw":
+        yield fine("not wanted: datapath is raw")
+        return
+    problem = host.ebpf()
+    if problem is None:
+        yield fine("tc programs load and attach")
+        return
+    remedy = [] if host.stat(_BTF) else ["# boot a kernel with CONFIG_DEBUG_INFO_BTF"]
+    if "libbpf" in problem:
+        remedy.append("apt-get install libbpf1")
+    remedy.append("# or say 'datapath: raw'; it works, and is slower")
+    yield (fail if wanted == "ebpf" else warn)(problem, *remedy)
+
+
+def check_cookie(host: Host, config: Config | None) -> Iterator[Finding]:
+    """
+    Adoption by cookie: bpf_sk_assign_tcp_reqsk.
+    """
+    wanted = config.adoption if config is not None else "auto"
+    if wanted == "replay" or (config is not None and config.datapath == "raw"):
+        yield fine("not wanted: adoption is replay")
+        return
+    problem = host.cookie()
+    if problem is None:
+        yield fine("the kernel takes requests by cookie")
+        return
+    remedy = "# boot Linux 6.9 or later, or say 'adoption: replay'; it works, and is slower"
+    yield (fail if wanted == "cookie" else warn)(problem, remedy)
+
+
+def check_capabilities(host: Host, config: Config | None) -> Iterator[Finding]:
+    """
+    Of the daemon if it runs, else of who asks.
+    """
+    pid = None if config is None else host.daemon(f"{config.run}/{SOCKET}")
+    datapath, adoption = ("auto", "auto") if config is None else (config.datapath, config.adoption)
+    having = host.capabilities(pid)
+    whose = "this process" if pid is None else f"twistd, pid {pid},"
+    lacking = privileges.lacking(privileges.needed(datapath, adoption), having)
+    useful = [each for each in privileges.lacking(privileges.ALL, having) if each not in lacking]
+    if lacking:
+        yield fail(
+            f"{whose} has no {', '.join(lacking)}",
+            "# run it as root, or by conf/systemd/btcp.service",
+        )
+    elif useful and datapath == "auto":
+        yield warn(
+            f"{whose} has no {', '.join(useful)}: only the slower ways are left",
+            f"# AmbientCapabilities={' '.join(each.name for each in privileges.ALL)}",
+        )
+    else:
+        yield fine(f"{whose} has {', '.join(each.name for each in privileges.ALL)}")
+    files = host.open_files()
+    if files < _OPEN_FILES:
+        yield warn(f"a process may open {files} files only", "ulimit -n 4096")
+
+
+def check_user(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    Whom the daemon becomes, and whether the program is for him, too: much of it is read
+    only when it is needed.
+    """
+    if config.user is None:
+        yield fine("the daemon stays who starts it")
+        return
+    try:
+        host.account(config.user)
+    except privileges.PrivilegeError as problem:
+        yield fail(str(problem), f"adduser --system --group --no-create-home {config.user}")
+        return
+    for path in (Path(btcp.__file__).resolve(), Path(sys.executable).resolve()):
+        closed = [each for each in reversed(path.parents) if _closed(host, each, 0o001)]
+        closed += [path] if _closed(host, path, 0o004) else []
+        if closed:
+            yield fail(
+                f"user {config.user} cannot read {path}: {closed[0]} is closed to others",
+                f"chmod o+{'r' if closed[0] == path else 'x'} {closed[0]}",
+                "# or install BTCP elsewhere, such as in /opt",
+            )
+            return
+    yield fine(f"the daemon becomes {config.user}")
+
+
+def _closed(host: Host, path: Path, mode: int) -> bool:
+    found = host.stat(str(path))
+    return found is not None and not found.st_mode & mode

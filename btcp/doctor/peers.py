@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""
+Certificates, and the other nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+from btcp.config import Config, Node
+from btcp.control.dialing import choose_source
+from btcp.control.protection import ENDS_SOON
+from btcp.control.trust import Loaded, TrustError
+from btcp.doctor.finding import Finding, fail, fine, warn
+from btcp.doctor.host import Host
+from btcp.doctor.icmp import Echo
+from btcp.doctor.network import facing
+
+_SKEW, _TOO_MUCH_SKEW = 5.0, 60.0
+"""Seconds.  A certificate is valid from a minute before it was made."""
+
+_SMALLEST = 576  # RFC 791: what every host takes
+_SMALLEST6 = 1280
+
+
+def others(config: Config) -> list[Node]:
+    """
+    @return: all nodes but this one.
+    """
+    return [node for name, node in config.nodes.items() if name != config.node]
+
+
+def _loaded(host: Host, config: Config) -> Loaded | None:
+    if config.control.credentials is None:
+        return None
+    try:
+        return host.trust(config.control.credentials, config.node)
+    except TrustError:  # said by L{check_certificates}
+        return None
+
+
+def check_certificates(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    Whether they fit each other and this node, for how long, and who can read the key.
+    """
+    files = config.control.credentials
+    if files is None:
+        yield warn(
+            "control.insecure: whoever reaches the control channel can take over connections",
+            "btcp ca init /root/btcp-ca",
+        )
+        return
+    found = host.stat(files.key)
+    if found is not None and found.st_mode & 0o077 & ~0o040:
+        yield fail(f"{files.key} is open to others", f"chmod 0600 {files.key}")
+    elif found is not None and config.user is not None:
+        uid, gid = host.account(config.user)
+        readable = uid in (0, found.st_uid) or (found.st_gid == gid and found.st_mode & 0o040)
+        if not readable:
+            yield fail(
+                f"{files.key} is not for user {config.user}: once renewed, it cannot be read",
+                f"chown {config.user} {files.key}",
+            )
+    try:
+        ends = host.trust(files, config.node).ends
+    except TrustError as problem:
+        yield fail(str(problem), f"btcp ca issue DIRECTORY {config.node}  # where the authority is")
+        return
+    left = ends - datetime.now(UTC)
+    renew = f"btcp ca renew DIRECTORY {config.node}  # where the authority is"
+    if left < ENDS_SOON:
+        yield warn(f"{files.certificate} ends in {left.days} days", renew)
+    else:
+        yield fine(f"for node {config.node}, {left.days} days left")
+
+
+def check_peers(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    Each answers at its control address, and is who it should be.
+    """
+    loaded = _loaded(host, config)
+    for node in others(config):
+        address, port = node.control
+        source = choose_source(address, config.own.addresses)
+        if loaded is not None:
+            problem = host.handshake(address, port, source, loaded, node.name)
+            good = f"node {node.name} answers at {address}, with its certificate"
+        else:
+            problem = host.connect(address, port, source)
+            good = f"node {node.name} answers at {address}"
+        if problem is None:
+            yield fine(good)
+        else:
+            yield fail(
+                f"node {node.name}, {address} port {port}: {problem}",
+                f"ping -c 1 {address}",
+                "# is twistd running there?  does a firewall stand between?",
+            )
+
+
+def check_mtu(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    What a node forwards to another has the size of what came from the client.
+    """
+    device = facing(host, config)
+    if device is None:
+        return
+    good = []
+    for node in others(config):
+        packed = node.addresses[0]
+        address, source = str(ip_address(packed)), _source(config, packed)
+        answer = host.echo(address, device.mtu, source)
+        small = _SMALLEST if len(packed) == 4 else _SMALLEST6
+        if answer is Echo.ANSWERED:
+            good.append(node.name)
+        elif answer is Echo.IMPOSSIBLE:
+            yield warn("only root can try how large packets may be", "sudo btcp doctor")
+            return
+        elif host.echo(address, small, source) is Echo.ANSWERED:
+            yield fail(
+                f"packets of {device.mtu} octets do not reach node {node.name} and come back",
+                "ip link show  # there and here: all devices, and those between, the same MTU",
+            )
+        else:
+            yield warn(
+                f"node {node.name} does not answer pings: its MTU is not known",
+                f"ping -c 1 {address}",
+            )
+    if good:
+        yield fine(f"packets of {device.mtu} octets reach {', '.join(good)} and come back")
+
+
+def check_clock(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    Certificates live by it.
+    """
+    clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    source = host.read(clock)
+    if source in ("jiffies", "refined-jiffies", "acpi_pm", "pit"):
+        yield warn(f"the kernel's clock is {source}, which is coarse or slow", f"cat {clock}")
+    told = []
+    for node in others(config):
+        v4 = next((each for each in node.addresses if len(each) == 4), None)
+        skew = None if v4 is None else host.skew(str(ip_address(v4)), _source(config, v4))
+        if skew is None:
+            continue
+        told.append(f"{node.name} {skew:+.1f} s")
+        if abs(skew) >= _SKEW:
+            verdict = fail if abs(skew) >= _TOO_MUCH_SKEW else warn
+            yield verdict(
+                f"the clock of node {node.name} is {skew:+.1f} s from ours",
+                "timedatectl set-ntp true",
+            )
+    yield fine(f"others' clocks: {', '.join(told)}" if told else "no other node tells its time")
+
+
+def _source(config: Config, destination: bytes) -> str | None:
+    return choose_source(str(ip_address(destination)), config.own.addresses)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""
+Who listens where on this host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from btcp.config import Config
+from btcp.doctor.finding import Finding, fail, fine, warn
+from btcp.doctor.host import Host
+from btcp.manage.commands import SOCKET
+
+
+def check_control(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    The control channel's port: ours, or free.
+    """
+    address, port = config.own.control
+    at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    if host.daemon(f"{config.run}/{SOCKET}") is not None:
+        problem = host.connect(address, port)
+        if problem is None:
+            yield fine(f"twistd listens on {at}")
+        else:
+            yield fail(f"twistd runs, and does not listen on {at}: {problem}", "btcp show peers")
+        return
+    problem = host.listen(address, port)
+    if problem is None:
+        yield fine(f"{at} is free")
+    else:
+        yield fail(f"nobody could listen on {at}: {problem}", f"ss -ltnp 'sport = :{port}'")
+
+
+def check_origins(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    The origins listen on all addresses of the node: any may be asked for.
+    """
+    good = []
+    for port in sorted({listener.origin for listener in config.listeners}):
+        for address in map(str, map(ip_address, config.own.addresses)):
+            at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            problem = host.connect(address, port)
+            if problem is None:
+                good.append(at)
+            else:
+                yield fail(
+                    f"no origin at {at}: {problem}",
+                    f"ss -ltn 'sport = :{port}'",
+                    "# start it, or have it listen on that address, not on 127.0.0.1 only",
+                )
+    if good:
+        yield fine(f"origins answer at {', '.join(good)}")
+
+
+def check_listeners(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    Somebody who listens where clients come in gets none of them.
+    """
+    hidden = []
+    for listener in config.listeners:
+        for packed in config.own.addresses if listener.port != listener.origin else ():
+            address = str(ip_address(packed))
+            held = packed in config.listener_addresses(listener, config.own)
+            if held and host.connect(address, listener.port) is None:
+                hidden.append(f"{address} port {listener.port}")
+    for each in hidden:
+        yield warn(
+            f"a program listens on {each}, where BTCP takes all clients away from it",
+            f"ss -ltnp 'sport = :{each.rpartition(' ')[2]}'",
+        )
+    if not hidden:
+        yield fine("no program listens where BTCP takes the clients")
