@@ -150,7 +150,8 @@ class Node(MultiService):
         self._started = config
         self.source: Callable[[], Config] = lambda: self._config
         policy = POLICIES[config.policy]()
-        self._placement = Placement(config.partition, policy, config.node)
+        weights = {name: node.weight for name, node in config.nodes.items()}
+        self._placement = Placement(config.partition, policy, config.node, weights)
         self._settings = partial(
             settings,
             placement=self._placement,
@@ -160,6 +161,7 @@ class Node(MultiService):
             reports=reports,
         )
         self.core = BottomTcp(self._settings(config), capabilities)
+        self._placement.loads.held = self.core.acceptor.flows.held
         self.peers = Peers(
             config,
             epoch=epoch,
@@ -317,7 +319,7 @@ class Node(MultiService):
         if self._epochs.get(node, epoch) != epoch:
             self._lose(node, restarted=True)
         self._epochs[node] = epoch
-        self._placement.live.add(node)
+        self._placement.join(node)
         self.perform(self.core.peer_up(node, capabilities, self._clock()))
         self._renew()
 
@@ -325,7 +327,7 @@ class Node(MultiService):
         """
         The link to a peer is down; its flows are kept for a while.
         """
-        self._placement.live.discard(node)
+        self._placement.leave(node)
         self._drop_replies(node)
         self._renew()
         self.perform(self.core.peer_down(node, self._clock()))

@@ -1,23 +1,58 @@
 # SPDX-License-Identifier: MIT
 """
-From a request to the nodes to ask: the partition map, the policy, and who is up.
+From a request to the nodes to ask: the partition map, the policy, and how the nodes are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import PartitionMap, Policy
+from btcp.partition.contract import PartitionMap, Policy, Standing
+from btcp.partition.load import Loads
 
 
 class Placement:
     """
-    @ivar live: the nodes a handoff can reach, this one included; the owner keeps it.
+    @ivar loads: of all nodes.
+    @ivar standing: the present one.
     """
 
-    def __init__(self, partition: PartitionMap, policy: Policy, node: str) -> None:
+    def __init__(
+        self, partition: PartitionMap, policy: Policy, node: str, weights: Mapping[str, float]
+    ) -> None:
+        """
+        @param node: this node's name; a handoff always reaches it.
+        @param weights: of all nodes, as configured.
+        """
         self._partition = partition
         self._policy = policy
-        self.live = {node}
+        self._weights = dict(weights)
+        self.loads = Loads()
+        self.standing = Standing({node: self._weights[node]}, self.loads)
+
+    def join(self, node: str) -> None:
+        """
+        A handoff can reach C{node}.
+        """
+        live = {**self.standing.live, node: self._weights[node]}
+        self.standing = Standing(live, self.loads)
+
+    def leave(self, node: str) -> None:
+        """
+        No handoff can reach C{node}.
+        """
+        live = {name: weight for name, weight in self.standing.live.items() if name != node}
+        self.loads.forget(node)
+        self.standing = Standing(live, self.loads)
+
+    def weigh(self, node: str, weight: float) -> None:
+        """
+        A node's weight is another now; 0: it gets nothing new.
+        """
+        self._weights[node] = weight
+        if node in self.standing.live:
+            self.join(node)
 
     def place(self, key: RequestKey) -> list[str] | None:
         """
@@ -25,7 +60,7 @@ class Placement:
             what is asked for.
         """
         replicas = self._partition.lookup(key)
-        return None if replicas is None else self._policy.order(replicas, self.live)
+        return None if replicas is None else self._policy.order(replicas, key, self.standing)
 
     def replace(self, partition: PartitionMap, policy: Policy) -> None:
         """

@@ -39,7 +39,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "log",
             "window-scale",
         ),
-        "nodes.NAME": ("addresses", "control"),
+        "nodes.NAME": ("addresses", "control", "weight"),
         "listeners.NAME": ("port", "addresses", "origin"),
         "partition[]": ("host", "path", "nodes"),
         "control": ("certificate", "key", "authority", "insecure", "heartbeat"),

@@ -22,6 +22,8 @@ from btcp.config.reading import Reading, suggestion
 from btcp.config.values import (
     ADOPTIONS,
     DATAPATHS,
+    DEFAULT_WEIGHT,
+    MAX_WEIGHT,
     Config,
     Limits,
     Listener,
@@ -112,11 +114,14 @@ def _nodes(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[tuple[str
         control = None
         if "control" in found:
             control = reading.endpoint(found["control"], f"{what}.control")
+        weight: int | None = DEFAULT_WEIGHT
+        if "weight" in found:
+            weight = reading.integer(found["weight"], f"{what}.weight", 0, MAX_WEIGHT)
         for key in (*addresses, control):
             if key is not None and taken.setdefault(key, name) != name:
                 reading.complain(node, f"{what}: {spelled(key)} belongs to node {taken[key]!r}")
-        if addresses and control is not None:
-            yield name, Node(name, addresses, control)
+        if addresses and control is not None and weight is not None:
+            yield name, Node(name, addresses, control, weight)
 
 
 def _listeners(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[Listener]:

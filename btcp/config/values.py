@@ -25,6 +25,9 @@ DATAPATHS = ("auto", "ebpf", "raw")
 ADOPTIONS = ("auto", "cookie", "replay")
 """C{auto} is the first of the others that the host passes."""
 
+DEFAULT_WEIGHT = 100
+MAX_WEIGHT = 10_000
+
 
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warn", "error")
@@ -43,11 +46,14 @@ class Node:
     @ivar addresses: packed, 4 or 16 octets each; at least one.  The first of a family
         is where other nodes forward that family's packets to.
     @ivar control: the IP address, in text, and the port its control channel listens on.
+    @ivar weight: its share of what several nodes hold is as large as this, beside the
+        weights of the others.
     """
 
     name: str
     addresses: tuple[bytes, ...]
     control: tuple[str, int]
+    weight: int = DEFAULT_WEIGHT
 
 
 @frozen(slots=True)

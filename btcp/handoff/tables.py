@@ -5,6 +5,7 @@ The flow tables: who is found by what.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -39,12 +40,14 @@ class AcceptedFlows:
     @ivar by_key: by the key of the client's packets.
     @ivar by_number: by the number that messages name them with.
     @ivar half_open: how many are in SYN-RECEIVED.
+    @ivar held: how many each node has, or is asked to take; it may say 0.
     """
 
     def __init__(self) -> None:
         self.by_key: dict[bytes, AcceptedFlow] = {}
         self.by_number: dict[int, AcceptedFlow] = {}
         self.half_open = 0
+        self.held: Counter[str] = Counter()
         self._by_node: dict[str, dict[int, AcceptedFlow]] = {}
 
     def __len__(self) -> int:
@@ -71,9 +74,11 @@ class AcceptedFlows:
         """
         if flow.node is not None:
             self._by_node[flow.node].pop(flow.number, None)
+            self.held[flow.node] -= 1
         flow.node = node
         if node is not None:
             self._by_node.setdefault(node, {})[flow.number] = flow
+            self.held[node] += 1
 
     def at(self, node: str) -> list[AcceptedFlow]:
         """

@@ -5,7 +5,8 @@ What every partition map and every policy promises.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from attrs import frozen
@@ -38,16 +39,35 @@ class PartitionMap(Protocol):
         ...
 
 
+@frozen(slots=True, eq=False)
+class Standing:
+    """
+    How the nodes are when a request is placed.
+
+    There is a new one whenever C{live} changes, so a policy may keep what it worked out
+    for as long as it is given the same one.  C{load} is looked up anew each time.
+
+    @ivar live: weight of each node that a handoff can reach now, the asking node
+        included; more is a larger share, 0 is nothing new.  The unit is up to the
+        owner: only the ratios of weights count.
+    @ivar load: connections that each node has to answer, as far as this node knows;
+        one that is not in it has none.
+    """
+
+    live: Mapping[str, float]
+    load: Mapping[str, float] = MappingProxyType({})
+
+
 class Policy(Protocol):
     """
     Picks among the nodes of a replica set.
     """
 
-    def order(self, replicas: ReplicaSet, live: Container[str]) -> list[str]:
+    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
         """
         Say whom to ask, and whom next if that one refuses.
 
-        @param live: the nodes a handoff can reach now, the asking node included.
-        @return: the live nodes of C{replicas}, most preferred first; may be empty.
+        @return: the live nodes of C{replicas} that have a weight, each once, most
+            preferred first; may be empty.
         """
         ...

@@ -5,10 +5,11 @@ How a node of a replica set is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from btcp.partition.contract import Policy, ReplicaSet
+from btcp.content.contract import RequestKey
+from btcp.partition.contract import Policy, ReplicaSet, Standing
 
 
 class RoundRobin:
@@ -22,12 +23,12 @@ class RoundRobin:
     def __init__(self) -> None:
         self._turns: dict[ReplicaSet, int] = {}
 
-    def order(self, replicas: ReplicaSet, live: Container[str]) -> list[str]:
+    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
         """
         See L{btcp.partition.contract.Policy.order}.
         """
         # Only live nodes take turns; else the one after a dead node gets two.
-        nodes = [node for node in replicas.nodes if node in live]
+        nodes = [node for node in replicas.nodes if standing.live.get(node)]
         if len(nodes) < 2:
             return nodes
         turn = self._turns.get(replicas, 0)

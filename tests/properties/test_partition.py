@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import ReplicaSet
+from btcp.partition.contract import ReplicaSet, Standing
 from btcp.partition.policy import RoundRobin
 from btcp.partition.rules import Rule, RuleMap
+
+ANY = RequestKey("GET", "", "/")
 
 NAMES = ("a", "b", "c", "d")
 
@@ -86,7 +88,7 @@ class RoundRobinProperties(SynchronousTestCase):
     ) -> None:
         policy = RoundRobin()
         for live in lives:
-            order = policy.order(ReplicaSet(nodes, "/"), live)
+            order = policy.order(ReplicaSet(nodes, "/"), ANY, Standing(dict.fromkeys(live, 1.0)))
             self.assertEqual(sorted(order), sorted(set(nodes) & live))
 
     @given(nodes=replicas, live=st.sets(st.sampled_from(NAMES)), rounds=st.integers(1, 5))
@@ -95,6 +97,7 @@ class RoundRobinProperties(SynchronousTestCase):
     ) -> None:
         policy = RoundRobin()
         alive = [node for node in nodes if node in live]
-        turns = [policy.order(ReplicaSet(nodes, "/"), live) for _ in range(rounds * len(alive))]
+        replicas, standing = ReplicaSet(nodes, "/"), Standing(dict.fromkeys(live, 1.0))
+        turns = [policy.order(replicas, ANY, standing) for _ in range(rounds * len(alive))]
         first = [order[0] for order in turns]
         self.assertEqual(first, alive * rounds)

@@ -74,6 +74,7 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(list(config.nodes), ["a", "b"])
         self.assertEqual(config.own.addresses, packed("192.0.2.11", "2001:db8:2::11"))
         self.assertEqual(config.nodes["b"].control, ("2001:db8:2::12", 7311))
+        self.assertEqual(config.own.weight, 100)
         self.assertEqual(
             [(one.name, one.port, one.origin) for one in config.listeners],
             [
@@ -134,6 +135,11 @@ class ValueTests(SynchronousTestCase):
         kind = "\n  rules:\n    - {path: /, nodes: [a, b]}\n    - {host: IMG"
         text = changed(("\n  - {path: /, nodes: [a, b]}\n  - {host: IMG", kind))
         self.assertEqual(loads(text, "").partition, loads(GOOD, "").partition)
+
+    def test_weight(self) -> None:
+        for weight in (0, 1, 10_000):
+            text = changed(('.11:7311"', f'.11:7311", weight: {weight}'))
+            self.assertEqual(loads(text, "").own.weight, weight)
 
     def test_node_given(self) -> None:
         self.assertEqual(loads(GOOD, "", "b").node, "b")
@@ -319,6 +325,11 @@ class ProblemTests(SynchronousTestCase):
         self.assert_problem(
             4, "192.0.2.11:7311 belongs to node 'a'", ("[2001:db8:2::12]:7311", "192.0.2.11:7311")
         )
+
+    def test_weights(self) -> None:
+        for text in ("-1", "10001", "1.5", "heavy"):
+            weight = ('.11:7311"', f'.11:7311", weight: {text}')
+            self.assert_problem(3, "nodes.a.weight: want a whole number from 0 to 10000", weight)
 
     def test_protection_must_be_said(self) -> None:
         message = "control: say 'certificate', 'key' and 'authority' for TLS"

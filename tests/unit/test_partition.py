@@ -8,7 +8,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import PartitionMap, Policy, ReplicaSet
+from btcp.partition.contract import PartitionMap, Policy, ReplicaSet, Standing
 from btcp.partition.policy import POLICIES, RoundRobin
 from btcp.partition.rules import Rule, RuleMap
 
@@ -80,6 +80,16 @@ class RuleMapTests(SynchronousTestCase):
         self.assertNotEqual(RuleMap(RULES), RuleMap(RULES[1:]))
 
 
+ANY = RequestKey("GET", "", "/")
+
+
+def alive(names: str) -> Standing:
+    """
+    These nodes live, all of them equal.
+    """
+    return Standing(dict.fromkeys(names, 1.0))
+
+
 class RoundRobinTests(SynchronousTestCase):
     """
     Tests for L{RoundRobin}.
@@ -90,20 +100,20 @@ class RoundRobinTests(SynchronousTestCase):
         self.three = ReplicaSet(("a", "b", "c"), "/")
 
     def test_each_in_turn(self) -> None:
-        orders = ["".join(self.policy.order(self.three, {"a", "b", "c"})) for _ in range(4)]
+        orders = ["".join(self.policy.order(self.three, ANY, alive("abc"))) for _ in range(4)]
         self.assertEqual(orders, ["abc", "bca", "cab", "abc"])
 
     def test_each_set_by_itself(self) -> None:
         other = ReplicaSet(("a", "b"), "/other/")
-        self.policy.order(self.three, {"a", "b"})
-        self.assertEqual(self.policy.order(other, {"a", "b"}), ["a", "b"])
+        self.policy.order(self.three, ANY, alive("ab"))
+        self.assertEqual(self.policy.order(other, ANY, alive("ab")), ["a", "b"])
 
     def test_the_dead_get_no_turn(self) -> None:
-        first = [self.policy.order(self.three, {"a", "c"})[0] for _ in range(4)]
+        first = [self.policy.order(self.three, ANY, alive("ac"))[0] for _ in range(4)]
         self.assertEqual(first, ["a", "c", "a", "c"])
 
     def test_nobody_lives(self) -> None:
-        self.assertEqual(self.policy.order(self.three, ()), [])
+        self.assertEqual(self.policy.order(self.three, ANY, alive("")), [])
 
     def test_registered(self) -> None:
         self.assertIsInstance(POLICIES["round-robin"](), RoundRobin)
