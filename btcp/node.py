@@ -47,7 +47,7 @@ from btcp.handoff.messages import (
     Terminate,
 )
 from btcp.logs import Recorder, endpoint_text
-from btcp.partition.policy import POLICIES
+from btcp.partition.policy import Policies
 from btcp.placement import Placement
 from btcp.reload import reloadable
 
@@ -149,7 +149,7 @@ class Node(MultiService):
         self._datapath = datapath
         self._started = config
         self.source: Callable[[], Config] = lambda: self._config
-        policy = POLICIES[config.policy]()
+        policy = Policies(config.policy, config.node)
         weights = {name: node.weight for name, node in config.nodes.items()}
         self._placement = Placement(config.partition, policy, config.node, weights)
         self._settings = partial(
@@ -372,7 +372,7 @@ class Node(MultiService):
         new = self.source()
         changed = reloadable(self._started, self._config, new)
         if not {"partition", "policy"}.isdisjoint(changed):
-            self._placement.replace(new.partition, POLICIES[new.policy]())
+            self._placement.replace(new.partition, Policies(new.policy, new.node))
         for name, node in new.nodes.items():
             if name not in self._config.nodes:
                 self.peers.add(name, node)

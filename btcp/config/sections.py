@@ -18,6 +18,7 @@ from btcp.config.document import AnyNode
 from btcp.config.keys import KEYS, key_of
 from btcp.config.log import read_log
 from btcp.config.partition import read_partition
+from btcp.config.policy import read_choice
 from btcp.config.reading import Reading, suggestion
 from btcp.config.values import (
     ADOPTIONS,
@@ -30,7 +31,6 @@ from btcp.config.values import (
     Node,
     Timeouts,
 )
-from btcp.partition.policy import POLICIES
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 _DEVICE = re.compile(r"[^\s/:]{1,15}\Z")  # IFNAMSIZ less the final zero
@@ -161,13 +161,12 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
         values["run"] = reading.path(top["run"], "run")
     if "user" in top:
         values["user"] = _word(top["user"], "user", _USER, "the name of a user", reading)
-    for key, known in (
-        ("datapath", DATAPATHS),
-        ("adoption", ADOPTIONS),
-        ("policy", tuple(POLICIES)),
-    ):
+    for key, known in (("datapath", DATAPATHS), ("adoption", ADOPTIONS)):
         if key in top:
             values[key] = _one_of(key, known, top[key], reading)
+    choice = read_choice(top, "", reading)
+    if choice is not None:
+        values["policy"] = choice
     if "timeouts" in top:
         values["timeouts"] = Timeouts(**_timeouts(top["timeouts"], reading))
     if "limits" in top:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from btcp.partition.contract import PartitionMap
+from btcp.partition.contract import Choice, PartitionMap
 
 MAX_SECONDS = 604800
 """No duration is longer than a week: more is a slip, such as milliseconds."""
@@ -184,7 +184,7 @@ class Config:
     @ivar user: whom a daemon that is started by root becomes; L{None} to stay root.
     @ivar datapath: one of L{DATAPATHS}.
     @ivar adoption: one of L{ADOPTIONS}.
-    @ivar policy: a key of L{btcp.partition.policy.POLICIES}.
+    @ivar policy: of rules that do not name one.
     @ivar window_scale: 0-14, promised to every client; the same on every node.
     """
 
@@ -198,7 +198,7 @@ class Config:
     user: str | None = None
     datapath: str = "auto"
     adoption: str = "auto"
-    policy: str = "round-robin"
+    policy: Choice = Choice()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     log: Log = Log()

@@ -14,6 +14,24 @@ from attrs import frozen
 from btcp.content.contract import RequestKey
 
 
+@frozen(slots=True)
+class Choice:
+    """
+    Which policy, and what it is told.
+
+    @ivar name: a key of L{btcp.partition.policy.POLICIES}.
+    @ivar balance_factor: for C{consistent}: per cent of the mean load that no node is
+        to exceed, more than 100; 0 for no bound.
+    """
+
+    name: str = "round-robin"
+    balance_factor: int = 0
+
+    def __str__(self) -> str:
+        bound = f" (balance factor {self.balance_factor})" if self.balance_factor else ""
+        return f"{self.name}{bound}"
+
+
 @frozen(slots=True, cache_hash=True)
 class ReplicaSet:
     """
@@ -21,10 +39,12 @@ class ReplicaSet:
 
     @ivar nodes: node names, at least one, each once, in the order configured.
     @ivar rule: what assigned the content to them, for logs.
+    @ivar policy: how one of them is chosen; L{None}: as everywhere.
     """
 
     nodes: tuple[str, ...]
     rule: str
+    policy: Choice | None = None
 
 
 class PartitionMap(Protocol):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-How a node of a replica set is chosen.
+How a node of a replica set is chosen: all the ways there are.
 """
 
 from __future__ import annotations
@@ -9,36 +9,43 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import Policy, ReplicaSet, Standing
+from btcp.partition.consistent import Consistent
+from btcp.partition.contract import Choice, Policy, ReplicaSet, Standing
+from btcp.partition.leastloaded import LeastLoaded
+from btcp.partition.roundrobin import RoundRobin
+
+POLICIES: Mapping[str, Callable[[Choice, str], Policy]] = MappingProxyType(
+    {
+        "round-robin": lambda choice, node: RoundRobin(),
+        "least-loaded": lambda choice, node: LeastLoaded(node),
+        "consistent": lambda choice, node: Consistent(choice.balance_factor),
+    }
+)
+"""
+Policies by the name the configuration gives: what makes one, of what was chosen and
+the name of the front-end.
+"""
 
 
-class RoundRobin:
+class Policies:
     """
-    Each live node of a replica set in turn, every replica set counted by itself.
-
-    The counters belong to one front-end and one configuration: it starts with the
-    first node of each set, and its memory is bounded by the number of rules.
+    For each replica set its own L{Policy}, or the one for all others.
     """
 
-    def __init__(self) -> None:
-        self._turns: dict[ReplicaSet, int] = {}
+    def __init__(self, default: Choice, node: str) -> None:
+        """
+        @param node: the name of the front-end that chooses.
+        """
+        self._default = default
+        self._node = node
+        self._made: dict[Choice, Policy] = {}
 
     def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
         """
         See L{btcp.partition.contract.Policy.order}.
         """
-        # Only live nodes take turns; else the one after a dead node gets two.
-        nodes = [node for node in replicas.nodes if standing.live.get(node)]
-        if len(nodes) < 2:
-            return nodes
-        turn = self._turns.get(replicas, 0)
-        self._turns[replicas] = turn + 1
-        first = turn % len(nodes)
-        return nodes[first:] + nodes[:first]
-
-
-POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType({"round-robin": RoundRobin})
-"""
-Policies by the name the configuration gives.  A factory is called once for each
-configuration that is put into service.
-"""
+        choice = replicas.policy or self._default
+        policy = self._made.get(choice)
+        if policy is None:
+            policy = self._made[choice] = POLICIES[choice.name](choice, self._node)
+        return policy.order(replicas, key, standing)

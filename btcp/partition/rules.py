@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from attrs import field, frozen
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import ReplicaSet
+from btcp.partition.contract import Choice, ReplicaSet
 
 
 @frozen(slots=True)
@@ -28,11 +28,13 @@ class Rule:
         L{None} for any host, and for requests that name none.
     @ivar path: a prefix of the decoded path; starts with C{"/"}.
     @ivar nodes: the names of the nodes that hold it, at least one.
+    @ivar policy: as in L{ReplicaSet}.
     """
 
     host: str | None
     path: str
     nodes: tuple[str, ...]
+    policy: Choice | None = None
 
     def __str__(self) -> str:
         return f"{self.host or ''}{self.path}"
@@ -45,7 +47,9 @@ class _Scope:
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self._replicas = {rule.path: ReplicaSet(rule.nodes, str(rule)) for rule in rules}
+        self._replicas = {
+            rule.path: ReplicaSet(rule.nodes, str(rule), rule.policy) for rule in rules
+        }
         self._lengths = sorted({len(path) for path in self._replicas}, reverse=True)
 
     def lookup(self, path: str) -> ReplicaSet | None:

@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import ReplicaSet, Standing
-from btcp.partition.policy import RoundRobin
+from btcp.partition.contract import ReplicaSet
 from btcp.partition.rules import Rule, RuleMap
-
-ANY = RequestKey("GET", "", "/")
 
 NAMES = ("a", "b", "c", "d")
 
@@ -75,29 +72,3 @@ class RuleMapProperties(SynchronousTestCase):
         found = RuleMap(tuple(rules)).lookup(key)
         order.shuffle(rules)
         self.assertEqual(RuleMap(tuple(rules)).lookup(key), found)
-
-
-class RoundRobinProperties(SynchronousTestCase):
-    """
-    Properties of L{RoundRobin}.
-    """
-
-    @given(nodes=replicas, lives=st.lists(st.sets(st.sampled_from(NAMES)), max_size=20))
-    def test_all_that_live_and_no_other(
-        self, nodes: tuple[str, ...], lives: list[set[str]]
-    ) -> None:
-        policy = RoundRobin()
-        for live in lives:
-            order = policy.order(ReplicaSet(nodes, "/"), ANY, Standing(dict.fromkeys(live, 1.0)))
-            self.assertEqual(sorted(order), sorted(set(nodes) & live))
-
-    @given(nodes=replicas, live=st.sets(st.sampled_from(NAMES)), rounds=st.integers(1, 5))
-    def test_every_live_node_equally(
-        self, nodes: tuple[str, ...], live: set[str], rounds: int
-    ) -> None:
-        policy = RoundRobin()
-        alive = [node for node in nodes if node in live]
-        replicas, standing = ReplicaSet(nodes, "/"), Standing(dict.fromkeys(live, 1.0))
-        turns = [policy.order(replicas, ANY, standing) for _ in range(rounds * len(alive))]
-        first = [order[0] for order in turns]
-        self.assertEqual(first, alive * rounds)

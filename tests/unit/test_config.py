@@ -25,6 +25,7 @@ from btcp.config import (
     loads,
 )
 from btcp.content.contract import RequestKey
+from btcp.partition.contract import Choice
 from btcp.partition.policy import POLICIES
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,7 @@ class ValueTests(SynchronousTestCase):
         config = loads(GOOD, "good.yaml")
         self.assertIsNone(config.device)
         self.assertEqual(config.run, "/run/btcp")
-        self.assertIn(config.policy, POLICIES)
+        self.assertEqual(config.policy, Choice("round-robin"))
         self.assertEqual(config.control, Control(None, heartbeat=1.0))
         self.assertTrue(config.control.insecure)
         self.assertEqual(config.timeouts, Timeouts())
@@ -130,6 +131,23 @@ class ValueTests(SynchronousTestCase):
         found = partition.lookup(RequestKey("GET", "img.example", "/x"))
         assert found is not None
         self.assertEqual(found.nodes, ("b",))
+
+    def test_policies(self) -> None:
+        for name in POLICIES:
+            self.assertEqual(loads(GOOD + f"policy: {name}\n", "").policy, Choice(name))
+        config = loads(GOOD + "policy: consistent\nbalance-factor: 125\n", "")
+        self.assertEqual(config.policy, Choice("consistent", 125))
+
+    def test_policy_of_a_rule(self) -> None:
+        for said, choice in (
+            ("", None),
+            (", policy: least-loaded", Choice("least-loaded")),
+            (", balance-factor: 101, policy: consistent", Choice("consistent", 101)),
+        ):
+            text = changed(("nodes: [a, b]", f"nodes: [a, b]{said}"))
+            found = loads(text, "").partition.lookup(RequestKey("GET", "", "/x"))
+            assert found is not None
+            self.assertEqual(found.policy, choice)
 
     def test_partition_named_by_kind(self) -> None:
         kind = "\n  rules:\n    - {path: /, nodes: [a, b]}\n    - {host: IMG"
@@ -279,6 +297,22 @@ class ProblemTests(SynchronousTestCase):
         ):
             [problem] = self.problems(f"{GOOD}{line}\n")
             self.assertIn(f"f:12: {line.partition(':')[0]}: {message}", problem)
+
+    def test_policies(self) -> None:
+        goes = "goes with 'policy: consistent' beside it, and no other"
+        for keys, message in (
+            ("policy: least_loaded", "policy: unknown policy 'least_loaded'; did you mean 'least-"),
+            ("policy: [consistent]", "policy: want one of round-robin, least-loaded, consistent"),
+            ("policy: consistent, balance-factor: 100", "balance-factor: want a whole number from"),
+            ("policy: consistent, balance-factor: 1.25", "balance-factor: want a whole number"),
+            ("policy: round-robin, balance-factor: 125", f"balance-factor: {goes}"),
+            ("balance-factor: 125", f"balance-factor: {goes}"),
+        ):
+            lines = keys.replace(", ", "\n")
+            [problem] = self.problems(f"{GOOD}{lines}\n")
+            self.assertIn(f"f:{12 + lines.count(chr(10))}: {message}", problem)
+            wanted = f"partition[0].{message}"
+            self.assert_problem(9, wanted, ("nodes: [a, b]", f"nodes: [a, b], {keys}"))
 
     def test_addresses(self) -> None:
         for text in (

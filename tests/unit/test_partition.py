@@ -8,8 +8,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import PartitionMap, Policy, ReplicaSet, Standing
-from btcp.partition.policy import POLICIES, RoundRobin
+from btcp.partition.contract import Choice, PartitionMap, ReplicaSet
 from btcp.partition.rules import Rule, RuleMap
 
 RULES = (
@@ -71,6 +70,11 @@ class RuleMapTests(SynchronousTestCase):
         found = RuleMap(RULES).lookup(RequestKey("GET", "img.example", "/"))
         self.assertEqual(found, ReplicaSet(("b", "c"), "img.example/"))
 
+    def test_policy(self) -> None:
+        choice = Choice("consistent", 125)
+        found = RuleMap((Rule(None, "/", ("a",), choice),)).lookup(RequestKey("GET", "", "/"))
+        self.assertEqual(found, ReplicaSet(("a",), "/", choice))
+
     def test_two_rules_for_one_thing(self) -> None:
         error = self.assertRaises(ValueError, RuleMap, (*RULES, Rule("img.example", "/", ("a",))))
         self.assertIn("img.example/", str(error))
@@ -78,42 +82,3 @@ class RuleMapTests(SynchronousTestCase):
     def test_equal_rules_make_equal_maps(self) -> None:
         self.assertEqual(RuleMap(RULES), RuleMap(RULES))
         self.assertNotEqual(RuleMap(RULES), RuleMap(RULES[1:]))
-
-
-ANY = RequestKey("GET", "", "/")
-
-
-def alive(names: str) -> Standing:
-    """
-    These nodes live, all of them equal.
-    """
-    return Standing(dict.fromkeys(names, 1.0))
-
-
-class RoundRobinTests(SynchronousTestCase):
-    """
-    Tests for L{RoundRobin}.
-    """
-
-    def setUp(self) -> None:
-        self.policy: Policy = RoundRobin()
-        self.three = ReplicaSet(("a", "b", "c"), "/")
-
-    def test_each_in_turn(self) -> None:
-        orders = ["".join(self.policy.order(self.three, ANY, alive("abc"))) for _ in range(4)]
-        self.assertEqual(orders, ["abc", "bca", "cab", "abc"])
-
-    def test_each_set_by_itself(self) -> None:
-        other = ReplicaSet(("a", "b"), "/other/")
-        self.policy.order(self.three, ANY, alive("ab"))
-        self.assertEqual(self.policy.order(other, ANY, alive("ab")), ["a", "b"])
-
-    def test_the_dead_get_no_turn(self) -> None:
-        first = [self.policy.order(self.three, ANY, alive("ac"))[0] for _ in range(4)]
-        self.assertEqual(first, ["a", "c", "a", "c"])
-
-    def test_nobody_lives(self) -> None:
-        self.assertEqual(self.policy.order(self.three, ANY, alive("")), [])
-
-    def test_registered(self) -> None:
-        self.assertIsInstance(POLICIES["round-robin"](), RoundRobin)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""
+The keys C{policy} and C{balance-factor}, of the file or of a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from btcp.config.document import AnyNode
+from btcp.config.reading import Reading, suggestion
+from btcp.partition.contract import Choice
+from btcp.partition.policy import POLICIES
+
+BOUNDED = "consistent"
+"""The policy that C{balance-factor} is for."""
+
+LEAST_FACTOR, MAX_FACTOR = 101, 10_000
+
+
+def read_choice(found: Mapping[str, AnyNode], prefix: str, reading: Reading) -> Choice | None:
+    """
+    Read both keys.
+
+    @param found: keys of a section and what they say.
+    @param prefix: of the keys' names in messages: C{""} or C{"partition[0]."}.
+    @return: L{None} if no policy is named, or C{reading} has the problems.
+    """
+    name = None
+    if "policy" in found:
+        name = _read_name(found["policy"], f"{prefix}policy", reading)
+    if "balance-factor" not in found:
+        return None if name is None else Choice(name)
+    node, what = found["balance-factor"], f"{prefix}balance-factor"
+    factor = reading.integer(node, what, LEAST_FACTOR, MAX_FACTOR)
+    if "policy" not in found or name not in (BOUNDED, None):
+        reading.complain(node, f"{what}: goes with 'policy: {BOUNDED}' beside it, and no other")
+    return None if name is None or factor is None else Choice(name, factor)
+
+
+def _read_name(node: AnyNode, what: str, reading: Reading) -> str | None:
+    name = reading.text(node, what, f"one of {', '.join(POLICIES)}")
+    if name is None or name in POLICIES:
+        return name
+    reading.complain(node, f"{what}: unknown policy {name!r}; {suggestion(name, POLICIES)}")
+    return None
