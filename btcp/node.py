@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Any
 
+from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,12 +22,14 @@ from twisted.python.failure import Failure
 from btcp.config import Config
 from btcp.control.commands import HandoffRefused
 from btcp.control.link import MISSED_HEARTBEATS
+from btcp.control.news import Admin, Decision, Report
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
 from btcp.datapath.interface import Datapath, Promise
 from btcp.handoff.actions import (
     Action,
     Admit,
+    Blame,
     Deliver,
     Install,
     Note,
@@ -46,7 +50,10 @@ from btcp.handoff.messages import (
     Refused,
     Terminate,
 )
+from btcp.ledger import Ledger
+from btcp.load import Meter
 from btcp.logs import Recorder, endpoint_text
+from btcp.membership import Membership
 from btcp.partition.policy import Policies
 from btcp.placement import Placement
 from btcp.reload import reloadable
@@ -59,6 +66,9 @@ ABSENCE = 5.0
 """Seconds that clients are still answered for a daemon that does nothing: it may be at work,
 or be started again; if it is not, a client had better hear nothing."""
 
+SECOND = 1.0
+"""Between two looks at what grows or ends with time alone: weights, blame."""
+
 log = Logger()
 
 
@@ -69,6 +79,7 @@ def settings(
     secret: bytes,
     admits: bool,
     reports: bool,
+    draining: Callable[[], bool],
 ) -> Settings:
     """
     @return: what the core needs to know of the configuration.
@@ -103,6 +114,7 @@ def settings(
         lease=MISSED_HEARTBEATS * config.control.heartbeat,
         admits=admits,
         reports=reports,
+        draining=draining,
         secret=secret,
     )
 
@@ -116,6 +128,7 @@ class Node(MultiService):
     @ivar peers: the links to the other nodes.
     @ivar source: reads the configuration again.
     @ivar record: puts the core's notes in the log.
+    @ivar membership: how all nodes are.
     """
 
     def __init__(
@@ -159,6 +172,7 @@ class Node(MultiService):
             secret=secret,
             admits=admits,
             reports=reports,
+            draining=lambda: self.draining,
         )
         self.core = BottomTcp(self._settings(config), capabilities)
         self._placement.loads.held = self.core.acceptor.flows.held
@@ -172,6 +186,20 @@ class Node(MultiService):
             protection=protect(config.control, config.node, reactor, self.core.counters),
         )
         self.peers.setServiceParent(self)
+        self.membership = Membership(
+            config,
+            epoch=epoch,
+            clock=clock,
+            memory=Ledger(Path(config.state) / "decisions.json"),
+            spread=self._spread,
+            weigh=self._placement.weigh,
+            counters=self.core.counters,
+        )
+        looking: Any = TimerService(SECOND, self.membership.tick)
+        looking.clock = reactor
+        looking.setServiceParent(self)
+        flows = self.core.acceptor.flows, self.core.adopter.flows
+        self._meter = Meter(clock, self.core.counters, *flows)
         self._epochs: dict[str, int] = {}
         self._grace: dict[str, IDelayedCall] = {}
         self._replies: dict[tuple[str, int], list[Deferred[Adopted]]] = {}
@@ -191,6 +219,7 @@ class Node(MultiService):
             Send: self._send,
             Reply: self._reply,
             Note: self.record,
+            Blame: self._blame,
         }
 
     # -- service --------------------------------------------------------------
@@ -319,6 +348,7 @@ class Node(MultiService):
         if self._epochs.get(node, epoch) != epoch:
             self._lose(node, restarted=True)
         self._epochs[node] = epoch
+        self.membership.link_up(node, epoch)
         self._placement.join(node)
         self.perform(self.core.peer_up(node, capabilities, self._clock()))
         self._renew()
@@ -327,6 +357,7 @@ class Node(MultiService):
         """
         The link to a peer is down; its flows are kept for a while.
         """
+        self.membership.link_down(node)
         self._placement.leave(node)
         self._drop_replies(node)
         self._renew()
@@ -342,6 +373,53 @@ class Node(MultiService):
     def _lose(self, node: str, restarted: bool = False) -> None:
         self._drop_replies(node)
         self.perform(self.core.peer_lost(node, self._clock(), restarted))
+
+    # -- how the nodes are; see L{btcp.membership} ----------------------------
+
+    @property
+    def draining(self) -> bool:
+        """
+        Whether this node's origin shall get nothing new.
+        """
+        return self.membership.state is not Admin.READY
+
+    def report(self) -> Report:
+        """
+        @return: how this node is.
+        """
+        load = self._meter.read()
+        report = Report(
+            fronts=len(self._meter.fronts),
+            backs=len(self._meter.backs),
+            rate=round(load.rate),
+            cpu=load.cpu,
+            health=self.membership.health,
+            why=self.membership.why,
+            state=self.membership.state,
+        )
+        self.reported(self._config.node, report)
+        return report
+
+    def reported(self, node: str, report: Report) -> None:
+        """
+        How a node is, by its own account.
+        """
+        self._placement.loads.report(node, report.backs)
+        self.membership.reported(node, report)
+
+    def decided(self, node: str, decision: Decision) -> None:
+        """
+        What a peer heard an operator say.
+        """
+        self.membership.decided(node, decision)
+
+    def _spread(self, decision: Decision, to: str | None) -> None:
+        self.peers.decide(decision, to)
+        if decision.node == self._config.node and to is None:
+            self.peers.tell_load()  # so that others know that we know
+
+    def _blame(self, action: Blame) -> None:
+        self.membership.refused(action.node, action.listener, action.reason)
 
     def _silence(self, node: str) -> float:
         return self.peers.silence(node)
@@ -385,11 +463,21 @@ class Node(MultiService):
 
     def show(self, what: str) -> object:
         """
-        @param what: C{"stats"}, C{"flows"} or C{"peers"}.
+        @param what: C{"stats"}, C{"flows"}, C{"peers"} or C{"nodes"}.
         @return: numbers, texts, lists and dictionaries.
         @raise KeyError: for anything else.
         """
-        return {"stats": self._stats, "flows": self._flows, "peers": self._links}[what]()
+        shown = {
+            "stats": self._stats,
+            "flows": self._flows,
+            "peers": self._links,
+            "nodes": self._nodes,
+        }
+        return shown[what]()
+
+    def _nodes(self) -> object:
+        self.report()  # of ourselves nobody else tells us
+        return {"nodes": self.membership.show()}
 
     def _links(self) -> object:
         states = self.peers.states().items()

@@ -27,6 +27,8 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "device",
             "run",
             "user",
+            "state",
+            "slow-start",
             "nodes",
             "listeners",
             "partition",

@@ -157,8 +157,11 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
     values: dict[str, Any] = {"control": read_control(top.get("control"), document, reading)}
     if "device" in top:
         values["device"] = _word(top["device"], "device", _DEVICE, "the name of a device", reading)
-    if "run" in top:
-        values["run"] = reading.path(top["run"], "run")
+    for key in ("run", "state"):
+        if key in top:
+            values[key] = reading.path(top[key], key)
+    if "slow-start" in top:
+        values["slow_start"] = reading.seconds(top["slow-start"], "slow-start")
     if "user" in top:
         values["user"] = _word(top["user"], "user", _USER, "the name of a user", reading)
     for key, known in (("datapath", DATAPATHS), ("adoption", ADOPTIONS)):

@@ -182,6 +182,8 @@ class Config:
     @ivar run: absolute path of the directory for the management socket and the record
         of what to clean up after a crash.
     @ivar user: whom a daemon that is started by root becomes; L{None} to stay root.
+    @ivar state: absolute path of the directory for what a restart must not forget.
+    @ivar slow_start: seconds in which a node that comes back gets its whole weight again.
     @ivar datapath: one of L{DATAPATHS}.
     @ivar adoption: one of L{ADOPTIONS}.
     @ivar policy: of rules that do not name one.
@@ -196,6 +198,8 @@ class Config:
     device: str | None = None
     run: str = "/run/btcp"
     user: str | None = None
+    state: str = "/var/lib/btcp"
+    slow_start: float = 0.0
     datapath: str = "auto"
     adoption: str = "auto"
     policy: Choice = Choice()

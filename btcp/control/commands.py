@@ -16,11 +16,13 @@ from twisted.protocols import amp
 
 from btcp.control.fields import (
     AdoptedField,
+    DecisionFields,
     Flag,
     HandoffFields,
     Malformed,
     Name,
     Number,
+    ReportFields,
     TerminateFields,
 )
 from btcp.handoff.messages import Capabilities, Reason
@@ -28,8 +30,13 @@ from btcp.handoff.messages import Capabilities, Reason
 Declared = list[tuple[bytes, amp.Argument]]
 Errors = dict[type[Exception], bytes]
 
-VERSION = 1
-"""Of this protocol; two nodes speak only if theirs are the same."""
+OLDEST = 1
+"""The oldest version of this protocol that we speak."""
+
+NEWEST = 2
+"""And the newest.  Two nodes speak the newest that both know, so that the nodes of a cluster
+can be upgraded one after another.  Version 1 knows L{Hello}, L{Handoff}, L{Terminate} and
+L{Ping}."""
 
 
 class HelloRefused(Exception):
@@ -94,10 +101,14 @@ class ControlCommand(amp.Command):
 class Hello(ControlCommand):
     """
     Who speaks.  The first command each side sends.
+
+    What a later version adds is optional, and unknown keys are not looked at: what C{version}
+    is must stay the oldest, for version 1 speaks to nobody else.
     """
 
     arguments: ClassVar[Declared] = [
         (b"version", Number(0xFFFF)),
+        (b"newest", Number(0xFFFF, optional=True)),
         (b"node", Name()),
         (b"epoch", Number(0xFFFFFFFFFFFFFFFF)),
         (b"mtu", Number(0xFFFF)),
@@ -136,6 +147,22 @@ class Ping(ControlCommand):
     """
 
 
+class Load(ControlCommand):
+    """
+    How I am.  From version 2 on.
+    """
+
+    arguments: ClassVar[Declared] = [(b"report", ReportFields())]
+
+
+class Decide(ControlCommand):
+    """
+    What an operator decided.  From version 2 on.
+    """
+
+    arguments: ClassVar[Declared] = [(b"decision", DecisionFields())]
+
+
 @frozen(slots=True, kw_only=True)
 class Identity:
     """
@@ -143,18 +170,21 @@ class Identity:
 
     @ivar node: its name.
     @ivar epoch: a number it did not use in an earlier life.
+    @ivar version: the newest that it and we speak.
     """
 
     node: str
     epoch: int
     capabilities: Capabilities
+    version: int = NEWEST
 
     def arguments(self) -> dict[str, object]:
         """
         @return: what L{Hello} takes.
         """
         return {
-            "version": VERSION,
+            "version": OLDEST,
+            "newest": NEWEST,
             "node": self.node,
             "epoch": self.epoch,
             "mtu": self.capabilities.mtu,
@@ -167,17 +197,16 @@ class Identity:
 def read_identity(box: amp.AmpBox) -> Identity:
     """
     @param box: a L{Hello} from the wire.
-    @raise HelloRefused: if it is of another version; the rest is not looked at,
+    @raise HelloRefused: if it is of other versions; the rest is not looked at,
         for it may mean something else there.
     @raise Malformed: if it is no Hello.
     """
-    version = box.get(b"version")
-    if version is not None and version != b"%d" % VERSION:
-        raise HelloRefused(f"version {version[:8]!r} is not {VERSION}")
+    version = _version(box)
     values: Mapping[str, Any] = Hello.parseArguments(box, None)
     return Identity(
         node=values["node"],
         epoch=values["epoch"],
+        version=version,
         capabilities=Capabilities(
             mtu=values["mtu"],
             sack=values["sack"],
@@ -185,3 +214,15 @@ def read_identity(box: amp.AmpBox) -> Identity:
             window_scaling=values["window_scaling"],
         ),
     )
+
+
+def _version(box: amp.AmpBox) -> int:
+    number = Number(0xFFFF)
+    if b"version" not in box:
+        raise Malformed("Hello: it has no version")
+    oldest = number.fromString(box[b"version"])
+    newest = number.fromString(box.get(b"newest", box[b"version"]))
+    version = min(newest, NEWEST)
+    if version < max(oldest, OLDEST):
+        raise HelloRefused(f"versions {oldest} to {newest} are not {OLDEST} to {NEWEST}")
+    return version

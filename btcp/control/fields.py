@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.protocols import amp
 
+from btcp.control.news import Admin, Decision, Health, Report
 from btcp.handoff.messages import Adopted, Endpoint, Handoff, Reason, Terminate
 
 Box = dict[bytes, bytes]
@@ -32,6 +33,7 @@ MAX_SCALE = 14
 _STATE = Struct("!QIIHHbbBqqH")
 _ADOPTED = Struct("!QIIH")
 _RECORD = Struct("!QBII")
+_LOAD = Struct("!IIIHBB")
 _ENDS = {length: Struct(f"!H{length}sH{length}s") for length in (4, 16)}
 _BY_LENGTH = {layout.size: layout for layout in _ENDS.values()}
 
@@ -47,6 +49,7 @@ REASON_CODES: dict[Reason, int] = {
     Reason.OPTIONS: 6,
     Reason.UNREACHABLE: 7,
     Reason.STOPPING: 8,
+    Reason.DRAINING: 9,
     Reason.CLOSED: 16,
     Reason.RESET_BY_CLIENT: 17,
     Reason.IDLE: 18,
@@ -56,6 +59,16 @@ REASON_CODES: dict[Reason, int] = {
 """A reason's octet in a termination record.  A number is never used again."""
 
 _REASONS = {code: reason for reason, code in REASON_CODES.items()}
+
+_HEALTH_CODES = {Health.UNCHECKED: 0, Health.UP: 1, Health.DOWN: 2}
+_HEALTHS = {code: health for health, code in _HEALTH_CODES.items()}
+_ADMIN_CODES = {Admin.READY: 0, Admin.DRAIN: 1, Admin.MAINT: 2}
+_ADMINS = {code: admin for admin, code in _ADMIN_CODES.items()}
+
+_WHOLE = 1000
+"""A host all of whose processors are busy."""
+
+_NOT_KNOWN = 0xFFFF
 
 
 class Malformed(Exception):
@@ -69,8 +82,8 @@ class Number(amp.Argument):
     An integer from 0 to a bound, in decimal digits and nothing else.
     """
 
-    def __init__(self, highest: int) -> None:
-        super().__init__()
+    def __init__(self, highest: int, optional: bool = False) -> None:
+        super().__init__(optional)
         self._highest = highest
         self._digits = len(str(highest))
 
@@ -114,6 +127,7 @@ class Name(amp.Argument):
 
 
 _NAME = Name()
+_COUNTER = Number(0xFFFFFFFFFFFFFFFF)
 
 
 class HandoffFields(amp.Argument):
@@ -245,3 +259,80 @@ class TerminateFields(amp.Argument):
             )
             for id, code, client_next, server_next in _RECORD.iter_unpack(strings[b"records"])
         ]
+
+
+class ReportFields(amp.Argument):
+    """
+    A L{btcp.control.news.Report} as two keys: C{load} and C{why}.
+    """
+
+    def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
+        """
+        @raise struct.error: if a number does not fit its field.
+        """
+        report: Report = objects["report"]
+        strings[b"load"] = _LOAD.pack(
+            report.fronts,
+            report.backs,
+            report.rate,
+            _NOT_KNOWN if report.cpu is None else round(report.cpu * _WHOLE),
+            _HEALTH_CODES[report.health],
+            _ADMIN_CODES[report.state],
+        )
+        strings[b"why"] = cut(report.why)
+
+    def fromBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
+        """
+        @raise Malformed: or as L{HandoffFields.fromBox}.
+        """
+        fronts, backs, rate, cpu, health, state = _LOAD.unpack(strings[b"load"])
+        why = strings[b"why"]
+        if cpu > _WHOLE and cpu != _NOT_KNOWN:
+            raise Malformed("a share is out of range")
+        if len(why) > MAX_NAME:
+            raise Malformed("a reason is too long")
+        objects["report"] = Report(
+            fronts=fronts,
+            backs=backs,
+            rate=rate,
+            cpu=None if cpu == _NOT_KNOWN else cpu / _WHOLE,
+            health=_HEALTHS[health],
+            why=why.decode(),
+            state=_ADMINS[state],
+        )
+
+
+def cut(text: str) -> bytes:
+    """
+    @return: so much of the text, in whole characters, as a name may be long.
+    """
+    return text.encode()[:MAX_NAME].decode(errors="ignore").encode()
+
+
+class DecisionFields(amp.Argument):
+    """
+    A L{btcp.control.news.Decision}, a key for each attribute.
+    """
+
+    def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
+        """
+        As in C{amp.Argument}.
+        """
+        decision: Decision = objects["decision"]
+        strings[b"node"] = decision.node.encode()
+        strings[b"subject"] = decision.subject.value.encode()
+        strings[b"value"] = decision.value.encode()
+        strings[b"counter"] = _COUNTER.toString(decision.counter)
+        strings[b"by"] = decision.by.encode()
+
+    def fromBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
+        """
+        @raise Malformed: or as L{HandoffFields.fromBox}.
+        """
+        objects["decision"] = Decision(
+            node=_NAME.fromString(strings[b"node"]),
+            subject=_NAME.fromString(strings[b"subject"]),
+            value=_NAME.fromString(strings[b"value"]),
+            counter=_COUNTER.fromString(strings[b"counter"]),
+            by=_NAME.fromString(strings[b"by"]),
+        )

@@ -20,17 +20,21 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from btcp.control.commands import (
+    OLDEST,
+    Decide,
     Handoff,
     HandoffRefused,
     Hello,
     HelloRefused,
     Identity,
+    Load,
     Ping,
     Terminate,
     read_identity,
 )
 from btcp.control.connection import BoundedAMP, Stage
 from btcp.control.fields import Malformed
+from btcp.control.news import Decision, Report
 from btcp.handoff import messages
 from btcp.handoff.messages import Reason
 
@@ -93,6 +97,21 @@ class LinkOwner(Protocol):
     def terminated(self, node: str, records: list[messages.Terminate]) -> int:
         """
         @return: how many of the flows are unknown.
+        """
+
+    def report(self) -> Report:
+        """
+        @return: how this node is.
+        """
+
+    def reported(self, node: str, report: Report) -> None:
+        """
+        How C{node} is.
+        """
+
+    def decided(self, node: str, decision: Decision) -> None:
+        """
+        What C{node} heard an operator say.
         """
 
 
@@ -207,6 +226,13 @@ class ControlProtocol(BoundedAMP):
         self._beat()
         self._owner.link_up(self)
 
+    @property
+    def version(self) -> int:
+        """
+        Of the protocol, as it is spoken here.
+        """
+        return self.peer.version if self.peer is not None else OLDEST
+
     def _answer_ping(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
         self.answer(tag, amp.AmpBox())
 
@@ -233,7 +259,7 @@ class ControlProtocol(BoundedAMP):
     def _refused(self, failure: Failure, tag: bytes, size: int) -> None:
         self._pending -= size
         if isinstance(failure.value, HandoffRefused):
-            self.error(tag, b"REFUSED", failure.value.reason.value)
+            self.error(tag, b"REFUSED", self._known(failure.value.reason).value)
         else:
             self._fail(tag, failure)
 
@@ -246,10 +272,33 @@ class ControlProtocol(BoundedAMP):
         else:
             self.answer(tag, Terminate.makeResponse({"unknown": unknown}, self))
 
+    def _known(self, reason: Reason) -> Reason:
+        # Version 1 takes a reason that it does not know for a defect.
+        old = self.version < 2 and reason is Reason.DRAINING
+        return Reason.STOPPING if old else reason
+
+    def _answer_load(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
+        report = Load.parseArguments(box, self)["report"]
+        self._take_in(tag, self._owner.reported, node, report)
+
+    def _answer_decide(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
+        decision = Decide.parseArguments(box, self)["decision"]
+        self._take_in(tag, self._owner.decided, node, decision)
+
+    def _take_in(self, tag: bytes, take: Callable[[str, Any], None], node: str, what: Any) -> None:
+        try:
+            take(node, what)
+        except Exception:  # see _fail
+            self._fail(tag, Failure())
+        else:
+            self.answer(tag, amp.AmpBox())
+
     _answers: ClassVar[dict[bytes, Callable[[ControlProtocol, str, bytes, amp.AmpBox], None]]] = {
         Handoff.commandName: _answer_handoff,
         Terminate.commandName: _answer_terminate,
         Ping.commandName: _answer_ping,
+        Load.commandName: _answer_load,
+        Decide.commandName: _answer_decide,
     }
 
     def _fail(self, tag: bytes, failure: Failure) -> None:
@@ -285,6 +334,28 @@ class ControlProtocol(BoundedAMP):
         """
         asked: Deferred[Any] = self.callRemote(Terminate, records=records)
         return asked.addCallback(lambda answer: answer["unknown"])
+
+    def decide(self, decision: Decision) -> None:
+        """
+        Pass on what an operator said, if the peer can understand it.
+        """
+        self._tell(Decide, decision=decision)
+
+    def tell_load(self) -> None:
+        """
+        Say how we are, if the peer can understand it.
+        """
+        self._tell(Load, report=self._owner.report())
+
+    def _tell(self, command: type[amp.Command], **arguments: object) -> None:
+        if self.stage is Stage.UP and self.version >= 2:
+            told: Deferred[Any] = self.callRemote(command, **arguments)
+            told.addErrback(self._not_told, command)
+
+    def _not_told(self, failure: Failure, command: type[amp.Command]) -> None:
+        if self.stage is Stage.UP:
+            said = f"{command.__name__}: {failure.getErrorMessage()}"
+            self.complain(said, "control.told-error")
 
     def probe(self) -> None:
         """
@@ -335,6 +406,7 @@ class ControlProtocol(BoundedAMP):
         self._heart = self.clock.callLater(self._owner.heartbeat, self._beat)
         ping: Deferred[Any] = self.callRemote(Ping)
         ping.addCallbacks(self._alive, lambda _: None, callbackArgs=(self.clock.seconds(),))
+        self.tell_load()
 
     def _stop_heart(self) -> None:
         if self._heart is not None and self._heart.active():

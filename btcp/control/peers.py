@@ -32,6 +32,7 @@ from btcp.control.dialing import (
     pack_address,
 )
 from btcp.control.link import Answer, ControlProtocol
+from btcp.control.news import Decision, Report
 from btcp.control.protection import Protection
 from btcp.control.terminations import Terminations
 from btcp.handoff import messages
@@ -112,6 +113,21 @@ class IControlled(Protocol):
         C{node} says that flows are over.
 
         @return: how many of them are unknown.
+        """
+
+    def report(self) -> Report:
+        """
+        @return: how this node is; asked with every heartbeat.
+        """
+
+    def reported(self, node: str, report: Report) -> None:
+        """
+        How C{node} is, by its own account.
+        """
+
+    def decided(self, node: str, decision: Decision) -> None:
+        """
+        What C{node} heard an operator say.
         """
 
 
@@ -306,7 +322,43 @@ class Peers(MultiService):
         """
         return self._owner.terminate(node, records)
 
+    def report(self) -> Report:
+        """
+        As L{IControlled.report}.
+        """
+        return self._owner.report()
+
+    def reported(self, node: str, report: Report) -> None:
+        """
+        As L{IControlled.reported}.
+        """
+        self._owner.reported(node, report)
+
+    def decided(self, node: str, decision: Decision) -> None:
+        """
+        As L{IControlled.decided}.
+        """
+        self._owner.decided(node, decision)
+
     # what the owner asks
+
+    def decide(self, decision: Decision, to: str | None = None) -> None:
+        """
+        Pass on what an operator said.
+
+        @param to: a node; C{None} for all that there is a link to.
+        """
+        for peer in self._peers.values():
+            if peer.link is not None and to in (None, peer.name):
+                peer.link.decide(decision)
+
+    def tell_load(self) -> None:
+        """
+        Tell all how we are, now; it is told with every heartbeat, too.
+        """
+        for peer in self._peers.values():
+            if peer.link is not None:
+                peer.link.tell_load()
 
     def hand_off(self, node: str, message: messages.Handoff) -> Deferred[Answer]:
         """
@@ -389,12 +441,14 @@ class Peers(MultiService):
 
     def states(self) -> dict[str, dict[str, object]]:
         """
-        @return: for each node its state (C{up} or C{down}), epoch, address, rtt
-            in seconds and number of terminations it has not acknowledged.
+        @return: for each node its state (C{up} or C{down}), the protocol's version,
+            epoch, address, rtt in seconds and number of terminations it has not
+            acknowledged.
         """
         return {
             peer.name: {
                 "state": "up" if peer.link else "down",
+                "version": peer.link.version if peer.link else None,
                 "epoch": peer.terminations.epoch,
                 "address": peer.link.address if peer.link else None,
                 "rtt": peer.link.rtt if peer.link else None,

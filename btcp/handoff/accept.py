@@ -12,7 +12,7 @@ from typing import Protocol
 from btcp.content.contract import ContentError
 from btcp.content.http import HttpReader
 from btcp.handoff import record
-from btcp.handoff.actions import Event, Install, Remove
+from btcp.handoff.actions import Blame, Event, Install, Remove
 from btcp.handoff.answering import Answering
 from btcp.handoff.context import Context
 from btcp.handoff.cookie import Established
@@ -139,6 +139,7 @@ class Acceptor:
             self.context.count("handoff.late-refusal")
             return
         self.context.count(f"handoff.refused.{reason.value}")
+        self.context.actions.append(Blame(node, flow.listener, reason))
         self.context.note(
             Event.REFUSED,
             "{node} refused {client}: {reason}",

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
-from btcp.handoff.messages import Adopted, Handoff, Refused, Terminate
+from btcp.handoff.messages import Adopted, Handoff, Reason, Refused, Terminate
 from btcp.handoff.route import Route
 from btcp.wire.segment import Segment
 
@@ -131,4 +131,27 @@ class Note:
     fields: dict[str, object] = field(factory=dict)
 
 
-Action = Transmit | Deliver | PassPacket | Install | Remove | Admit | Retract | Send | Reply | Note
+@frozen(slots=True)
+class Blame:
+    """
+    A node did not take a connection of a listener; it may be this very node.
+    """
+
+    node: str
+    listener: str
+    reason: Reason
+
+
+Action = (
+    Transmit
+    | Deliver
+    | PassPacket
+    | Install
+    | Remove
+    | Admit
+    | Retract
+    | Send
+    | Reply
+    | Note
+    | Blame
+)

@@ -58,6 +58,9 @@ class Adopter(Carrying):
             self._adopt_again(known)
             return
         settings = self.context.settings
+        if settings.draining():
+            self._refuse(peer, order.id, Reason.DRAINING)
+            return
         version = 4 if len(order.client.address) == 4 else 6
         origin = settings.origins.get((order.listener, version))
         if origin is None:

@@ -64,6 +64,7 @@ class Settings:
         us up; in any shorter time it cannot have.
     @ivar admits: the datapath knows C{Admit}, so adoption needs no replay.
     @ivar reports: the datapath follows FINs by itself and reports them.
+    @ivar draining: whether this node adopts nothing new.
     @ivar window_scale: what every SYN/ACK promises.
     @ivar secret: 16 to 64 random octets; initial sequence numbers come from it.
     """
@@ -82,6 +83,7 @@ class Settings:
     lease: float = inf
     admits: bool = False
     reports: bool = False
+    draining: Callable[[], bool] = lambda: False
     secret: bytes
 
 

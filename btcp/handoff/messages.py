@@ -29,6 +29,7 @@ class Reason(StrEnum):
     OPTIONS = "options-not-kept"
     UNREACHABLE = "unreachable"
     STOPPING = "stopping"
+    DRAINING = "draining"
     # ends of a flow
     CLOSED = "closed"
     RESET_BY_CLIENT = "reset-by-client"

@@ -73,6 +73,7 @@ def node_yaml(
     settings: dict[str, object] = {
         "node": node,
         "run": str(run),
+        "state": str(run),
         "nodes": {name: _settings(name) for name in nodes},
         "listeners": {"web": {"port": LISTEN_PORT, "origin": ORIGIN_PORT}},
         "partition": [

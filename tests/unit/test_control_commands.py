@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.control.boxes import serialize
 from btcp.control.commands import (
-    VERSION,
+    NEWEST,
+    OLDEST,
     Handoff,
     HandoffRefused,
     Hello,
@@ -256,7 +257,7 @@ class StrictnessTests(SynchronousTestCase):
 
     def test_hello(self) -> None:
         box = hello_box()
-        for key in box:
+        for key in set(box) - {b"newest"}:
             self.refused(box, {key: None}, Hello)
         for key, values in {
             b"node": (b"", b"\xff", b"x" * 256),
@@ -271,9 +272,31 @@ class StrictnessTests(SynchronousTestCase):
         """
         Only the version of another version's Hello is looked at.
         """
-        for version in (b"%d" % (VERSION + 1), b"", b"x" * 1000):
-            self.assertRaises(HelloRefused, read_identity, AmpBox({b"version": version}))
+        for oldest, newest in ((NEWEST + 1, NEWEST + 3), (OLDEST - 1, OLDEST - 1), (3, 1)):
+            box = AmpBox({b"version": b"%d" % oldest, b"newest": b"%d" % newest})
+            self.assertRaises(HelloRefused, read_identity, box)
+        for version in (b"", b"x" * 1000):
+            self.assertRaises(Malformed, read_identity, AmpBox({b"version": version}))
         self.assertRaises(Malformed, read_identity, AmpBox())
+
+    def test_version_in_common(self) -> None:
+        """
+        The newest that both speak; of one that says only one version, that one.
+        """
+        box = hello_box()
+        for oldest, newest, common in ((b"1", None, 1), (b"1", b"9", NEWEST), (b"2", b"2", 2)):
+            box[b"version"] = oldest
+            box.pop(b"newest", None)
+            if newest is not None:
+                box[b"newest"] = newest
+            self.assertEqual(read_identity(box).version, common)
+
+    def test_later_keys(self) -> None:
+        """
+        What a later version adds to Hello is not looked at.
+        """
+        box = hello_box()
+        self.assertEqual(read_identity(AmpBox({**box, b"later": b"\xff"})), IDENTITY)
 
     def test_unknown_reason(self) -> None:
         self.assertRaises(ValueError, HandoffRefused, "because")

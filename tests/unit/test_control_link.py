@@ -167,10 +167,10 @@ class HelloTests(SynchronousTestCase):
         """
         stranger = Stranger(self.network)
         self.assertEqual(stranger.say(b""), b"")
-        answer, hello, ping = parseString(stranger.say(ask(b"Hello", HELLO)))
+        answer, hello, ping, load = parseString(stranger.say(ask(b"Hello", HELLO)))
         self.assertEqual(answer, {b"_answer": b"1"})
         self.assertEqual((hello[b"_command"], hello[b"node"]), (b"Hello", b"b"))
-        self.assertEqual(ping[b"_command"], b"Ping")
+        self.assertEqual((ping[b"_command"], load[b"_command"]), (b"Ping", b"Load"))
         self.assertEqual(self.b.owner.said, [("up", "a", 7)])
 
     def test_handoff_first(self) -> None:
@@ -192,7 +192,7 @@ class HelloTests(SynchronousTestCase):
         self.assertIn("not an address of", self.refused(ask(b"Hello", HELLO), "192.0.2.13"))
 
     def test_version(self) -> None:
-        said = ask(b"Hello", {**HELLO, b"version": b"2"})
+        said = ask(b"Hello", {**HELLO, b"version": b"3", b"newest": b"4"})
         self.assertIn("version", self.refused(said))
 
     def test_malformed(self) -> None:

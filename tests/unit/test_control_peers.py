@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.control import link, terminations
 from btcp.control.commands import HandoffRefused
 from btcp.control.dialing import Patience, choose_source, pack_address
+from btcp.control.news import Admin, Decision, Health, Report
 from btcp.control.peers import Peers
 from btcp.control.protection import Unprotected
 from btcp.control.terminations import MAX_KEPT
@@ -27,6 +28,9 @@ from btcp.handoff import messages
 from btcp.handoff.messages import Adopted, Capabilities, Reason, Refused
 from tests.unit.test_control_commands import HANDOFF
 
+REPORT = Report(
+    fronts=1, backs=2, rate=3, cpu=0.5, health=Health.UP, why="", state=Admin.READY
+)
 CAPABILITIES = Capabilities(mtu=1500, sack=True, timestamps=True, window_scaling=True)
 
 
@@ -97,6 +101,8 @@ class Owner:
 
     @ivar pending: the handoffs it did not answer.
     @ivar known: the ids of flows it has.
+    @ivar reports: how others said they are.
+    @ivar decisions: what others heard.
     """
 
     def __init__(self) -> None:
@@ -104,6 +110,8 @@ class Owner:
         self.pending: list[tuple[str, messages.Handoff, Deferred[Adopted]]] = []
         self.ended: list[tuple[str, messages.Terminate]] = []
         self.known: set[int] = set()
+        self.reports: list[tuple[str, Report]] = []
+        self.decisions: list[tuple[str, Decision]] = []
 
     def peer_up(self, node: str, epoch: int, capabilities: Capabilities) -> None:
         self.said.append(("up", node, epoch))
@@ -119,6 +127,15 @@ class Owner:
     def terminate(self, node: str, records: list[messages.Terminate]) -> int:
         self.ended += [(node, record) for record in records]
         return sum(record.id not in self.known for record in records)
+
+    def report(self) -> Report:
+        return REPORT
+
+    def reported(self, node: str, report: Report) -> None:
+        self.reports.append((node, report))
+
+    def decided(self, node: str, decision: Decision) -> None:
+        self.decisions.append((node, decision))
 
 
 class Member:
@@ -295,12 +312,20 @@ class LinkTests(SynchronousTestCase):
             {
                 "b": {
                     "state": "up",
+                    "version": 2,
                     "epoch": 2,
                     "address": "192.0.2.12",
                     "rtt": 0.0,
                     "queued": 0,
                 },
-                "c": {"state": "down", "epoch": None, "address": None, "rtt": None, "queued": 0},
+                "c": {
+                    "state": "down",
+                    "version": None,
+                    "epoch": None,
+                    "address": None,
+                    "rtt": None,
+                    "queued": 0,
+                },
             },
         )
 

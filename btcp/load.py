@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""
+How much this node has to do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sized
+from pathlib import Path
+
+from attrs import frozen
+
+_FRESH = 0.5
+"""Seconds for which a reading is as good as a new one: every link asks for one."""
+
+_SMOOTHING = 0.5
+"""A new reading's share of what is told."""
+
+_STAT = Path("/proc/stat")
+
+
+@frozen
+class Load:
+    """
+    @ivar rate: connections per second that the origin got.
+    @ivar cpu: busy share of the processors, 0 to 1; C{None} if not known.
+    """
+
+    rate: float = 0.0
+    cpu: float | None = None
+
+
+def processor_ticks() -> tuple[int, int] | None:
+    """
+    @return: how long this host's processors were busy, and how long there were any, in ticks;
+        C{None} if the host does not tell.  See C{proc_stat(5)}.
+    """
+    try:
+        words = _STAT.read_bytes().partition(b"\n")[0].split()[1:9]
+        user, nice, system, idle, waiting, *stolen = map(int, words)
+    except (OSError, ValueError):
+        return None
+    busy = user + nice + system + sum(stolen)
+    return busy, busy + idle + waiting
+
+
+class Meter:
+    """
+    @ivar fronts: the connections of which this node is the front-end.
+    @ivar backs: those of which it is the back-end.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        counters: Counter[str],
+        fronts: Sized,
+        backs: Sized,
+        ticks: Callable[[], tuple[int, int] | None] = processor_ticks,
+    ) -> None:
+        self.fronts = fronts
+        self.backs = backs
+        self._clock = clock
+        self._counters = counters
+        self._ticks = ticks
+        self._at, self._begun, self._before = clock(), counters["adopt.begun"], ticks()
+        self._load = Load()
+
+    def read(self) -> Load:
+        """
+        @return: since the last reading, and less and less of earlier ones.
+        """
+        now = self._clock()
+        passed = now - self._at
+        if passed >= _FRESH:
+            begun, ticks = self._counters["adopt.begun"], self._ticks()
+            rate = (begun - self._begun) / passed
+            cpu = _share(self._before, ticks)
+            if cpu is not None and self._load.cpu is not None:
+                cpu += (self._load.cpu - cpu) * (1 - _SMOOTHING)
+            rate += (self._load.rate - rate) * (1 - _SMOOTHING)
+            self._at, self._begun, self._before = now, begun, ticks
+            self._load = Load(max(rate, 0.0), cpu)  # counters can be set back
+        return self._load
+
+
+def _share(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    return min(max((after[0] - before[0]) / (after[1] - before[1]), 0.0), 1.0)
