@@ -81,7 +81,8 @@ class Meter:
                 cpu += (self._load.cpu - cpu) * (1 - _SMOOTHING)
             rate += (self._load.rate - rate) * (1 - _SMOOTHING)
             self._at, self._begun, self._before = now, begun, ticks
-            self._load = Load(max(rate, 0.0), cpu)  # counters can be set back
+            # Counters can be set back.
+            self._load = Load(max(rate, 0.0), None if cpu is None else round(cpu, 3))
         return self._load
 
 

@@ -266,12 +266,20 @@ class Membership:
         was, member.report = member.health, report
         if report.health is not was:
             log.info(
-                "origin of {node} is {health} ({why})",
+                "origin of {node} is {health}: {why}",
                 node=node,
                 health=report.health.value,
-                why=report.why,
+                why=report.why or "nothing is wrong",
             )
         self._judge(member)
+
+    def checked(self, health: Health, why: str) -> None:
+        """
+        What checks found of this very node's origin.
+        """
+        report = self._members[self._own].report
+        assert report is not None  # for mypy: there is one from the beginning
+        self.reported(self._own, evolve(report, health=health, why=why))
 
     def refused(self, node: str, listener: str, reason: Reason) -> None:
         """

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from btcp.config import Config
 from btcp.control.commands import HandoffRefused
 from btcp.control.link import MISSED_HEARTBEATS
-from btcp.control.news import Admin, Decision, Report
+from btcp.control.news import Admin, Decision, Health, Report
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
 from btcp.datapath.interface import Datapath, Promise
@@ -39,10 +39,12 @@ from btcp.handoff.actions import (
     Retract,
     Send,
     Transmit,
+    Witness,
 )
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.context import Periods, Settings
 from btcp.handoff.messages import (
+    PROBER,
     Adopted,
     Capabilities,
     Handoff,
@@ -50,6 +52,9 @@ from btcp.handoff.messages import (
     Refused,
     Terminate,
 )
+from btcp.health.build import patience, watches
+from btcp.health.probe import Probe
+from btcp.health.watch import Checks
 from btcp.ledger import Ledger
 from btcp.load import Meter
 from btcp.logs import Recorder, endpoint_text
@@ -117,6 +122,16 @@ def settings(
         draining=draining,
         secret=secret,
     )
+
+
+def front_of(config: Config, listener: str, size: int) -> Endpoint:
+    """
+    @param size: octets of an address: 4 or 16.
+    @return: where clients of a listener can connect to this node.
+    """
+    found = next(each for each in config.listeners if each.name == listener)
+    addresses = config.listener_addresses(found, config.own)
+    return Endpoint(next(at for at in addresses if len(at) == size), found.port)
 
 
 class Node(MultiService):
@@ -194,7 +209,13 @@ class Node(MultiService):
             spread=self._spread,
             weigh=self._placement.weigh,
             counters=self.core.counters,
+            patience=patience(config),
         )
+        self._probe = Probe(self.handoff, self.terminate, partial(front_of, config))
+        watched = watches(config, self._probe.ask)
+        if watched:
+            wanted = lambda: self.membership.state is not Admin.MAINT  # noqa: E731
+            Checks(reactor, watched, wanted, self._checked).setServiceParent(self)
         looking: Any = TimerService(SECOND, self.membership.tick)
         looking.clock = reactor
         looking.setServiceParent(self)
@@ -220,6 +241,7 @@ class Node(MultiService):
             Reply: self._reply,
             Note: self.record,
             Blame: self._blame,
+            Witness: lambda seen: self._probe.witness(seen.number, seen.payload),
         }
 
     # -- service --------------------------------------------------------------
@@ -293,7 +315,9 @@ class Node(MultiService):
 
     def _send(self, action: Send) -> None:
         node, message = action.node, action.message
-        if isinstance(message, Terminate):
+        if isinstance(message, Terminate) and node == PROBER:
+            self._probe.ended(message.id, message.reason)
+        elif isinstance(message, Terminate):
             self.peers.terminate(node, message)
         else:
             answered = self.peers.hand_off(node, message)
@@ -417,6 +441,10 @@ class Node(MultiService):
         self.peers.decide(decision, to)
         if decision.node == self._config.node and to is None:
             self.peers.tell_load()  # so that others know that we know
+
+    def _checked(self, health: Health, why: str) -> None:
+        self.membership.checked(health, why)
+        self.peers.tell_load()
 
     def _blame(self, action: Blame) -> None:
         self.membership.refused(action.node, action.listener, action.reason)

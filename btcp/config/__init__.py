@@ -12,6 +12,7 @@ from btcp.config.keys import KEYS
 from btcp.config.reading import Reading
 from btcp.config.sections import read_config
 from btcp.config.values import (
+    Check,
     Config,
     Control,
     Credentials,
@@ -24,6 +25,7 @@ from btcp.config.values import (
 
 __all__ = [
     "KEYS",
+    "Check",
     "Config",
     "ConfigErrors",
     "Control",

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from attrs import fields
 
-from btcp.config.values import Limits, Log, Timeouts
+from btcp.config.values import Check, Limits, Log, Timeouts
 
 
 def key_of(attribute: str) -> str:
@@ -43,7 +43,8 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "window-scale",
         ),
         "nodes.NAME": ("addresses", "control", "weight"),
-        "listeners.NAME": ("port", "addresses", "origin"),
+        "listeners.NAME": ("port", "addresses", "origin", "health"),
+        "listeners.NAME.health": tuple(key_of(attribute.name) for attribute in fields(Check)),
         "partition[]": ("host", "path", "nodes", "policy", "balance-factor"),
         "control": ("certificate", "key", "authority", "insecure", "heartbeat"),
         "timeouts": tuple(key_of(attribute.name) for attribute in fields(Timeouts)),

@@ -15,6 +15,7 @@ from attrs import fields
 from btcp.config.agreement import check_agreement, spelled
 from btcp.config.control import read_control
 from btcp.config.document import AnyNode
+from btcp.config.health import read_health
 from btcp.config.keys import KEYS, key_of
 from btcp.config.log import read_log
 from btcp.config.partition import read_partition
@@ -134,9 +135,12 @@ def _listeners(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[Liste
             for key in ("port", "origin")
             if key in found
         ]
+        health = None
+        if "health" in found:
+            health = read_health(found["health"], f"{what}.health", reading)
         match ports:
             case [int(port), int(origin)]:
-                yield Listener(name, port, addresses, origin)
+                yield Listener(name, port, addresses, origin, health)
 
 
 def _addresses(node: AnyNode | None, what: str, reading: Reading) -> tuple[bytes, ...]:

@@ -25,6 +25,9 @@ DATAPATHS = ("auto", "ebpf", "raw")
 ADOPTIONS = ("auto", "cookie", "replay")
 """C{auto} is the first of the others that the host passes."""
 
+CHECKS = ("http", "https", "tcp", "tls", "handoff")
+"""How an origin can be asked whether it is well."""
+
 DEFAULT_WEIGHT = 100
 MAX_WEIGHT = 10_000
 
@@ -56,6 +59,43 @@ class Node:
     weight: int = DEFAULT_WEIGHT
 
 
+@frozen(slots=True, kw_only=True)
+class Check:
+    """
+    How each node checks its own origin.
+
+    @ivar kind: one of L{CHECKS}.
+    @ivar client: for a handoff: the address, in text, of the client that there is not.
+    @ivar path: to ask for.
+    @ivar host: what to call the origin; C{None} for its address.
+    @ivar status: ranges of what it may answer, both ends included.
+    @ivar body: a regular expression that must match somewhere in the first octets of
+        what it answers; C{None} for anything.
+    @ivar interval: seconds from one check to the next,
+    @ivar fast_interval: and while one more could change what is thought of the origin.
+    @ivar timeout: seconds for one check.
+    @ivar rise: good checks in a row after which it is up.
+    @ivar fall: failed checks in a row after which it is down; and connections that it
+        refuses, in one C{window}, after which a front-end leaves it alone.
+    @ivar window: seconds, also for how long.
+    @ivar jitter: per cent of an interval, by which it is longer or shorter at random.
+    """
+
+    kind: str
+    client: str | None = None
+    path: str = "/"
+    host: str | None = None
+    status: tuple[tuple[int, int], ...] = ((200, 399),)
+    body: str | None = None
+    interval: float = 2.0
+    fast_interval: float = 0.5
+    timeout: float = 1.0
+    rise: int = 2
+    fall: int = 3
+    window: float = 5.0
+    jitter: int = 10
+
+
 @frozen(slots=True)
 class Listener:
     """
@@ -64,12 +104,14 @@ class Listener:
     @ivar port: clients connect to it.
     @ivar addresses: packed; empty for every node's own.
     @ivar origin: the unmodified server's port, at the node's own addresses.
+    @ivar health: how that is checked; C{None}: it is not.
     """
 
     name: str
     port: int
     addresses: tuple[bytes, ...]
     origin: int
+    health: Check | None = None
 
 
 @frozen(slots=True)

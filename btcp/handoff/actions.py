@@ -142,6 +142,19 @@ class Blame:
     reason: Reason
 
 
+@frozen(slots=True)
+class Witness:
+    """
+    An origin said something to a client that there is not: see
+    L{btcp.handoff.messages.PROBER}.
+
+    @ivar number: of the flow.
+    """
+
+    number: int
+    payload: bytes
+
+
 Action = (
     Transmit
     | Deliver
@@ -154,4 +167,5 @@ Action = (
     | Reply
     | Note
     | Blame
+    | Witness
 )

@@ -12,7 +12,7 @@ from btcp.handoff.actions import Admit, Install, Remove
 from btcp.handoff.carry import DOUBTFUL, Carrying
 from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
-from btcp.handoff.messages import Adopted, Handoff, Reason, Terminate
+from btcp.handoff.messages import PROBER, Adopted, Handoff, Reason, Terminate
 from btcp.handoff.route import EVERYTHING, Report, Reported, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.states import Adopt, Progress
@@ -58,7 +58,7 @@ class Adopter(Carrying):
             self._adopt_again(known)
             return
         settings = self.context.settings
-        if settings.draining():
+        if settings.draining() and peer != PROBER:
             self._refuse(peer, order.id, Reason.DRAINING)
             return
         version = 4 if len(order.client.address) == 4 else 6

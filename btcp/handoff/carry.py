@@ -5,10 +5,10 @@ What a back-end does with a connection from the splice to the end.
 
 from __future__ import annotations
 
-from btcp.handoff.actions import Install, Remove, Retract
+from btcp.handoff.actions import Install, Remove, Retract, Witness
 from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
-from btcp.handoff.messages import Reason, Refused, Terminate
+from btcp.handoff.messages import PROBER, Reason, Refused, Terminate
 from btcp.handoff.replay import Replay
 from btcp.handoff.route import EVERYTHING, Reported, Route
 from btcp.handoff.states import ADOPT, Adopt, Progress
@@ -80,6 +80,10 @@ class Carrying:
         Whether the client must not see this: it would begin a response, and the
         front-end may have given us up and asked another node for it.
         """
+        if flow.peer == PROBER:
+            number = flow.order.id
+            self.context.actions.append(Witness(number, bytes(segment.payload)))
+            return True
         if flow.held:
             return True
         assert flow.to_client is not None

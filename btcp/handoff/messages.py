@@ -38,6 +38,10 @@ class Reason(StrEnum):
     LINK_LOST = "link-lost"
 
 
+PROBER = "(health)"
+"""The front-end, which is no node, of connections that only ask whether an origin is well."""
+
+
 @frozen(slots=True)
 class Endpoint:
     """

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from btcp.content.contract import RequestKey
 from btcp.datapath.memory import MemoryDatapath
-from btcp.handoff.actions import Action, Blame, Note, Reply, Send
+from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.context import Periods, Settings
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
@@ -188,7 +188,7 @@ class Node:
                 self.notes.append(action)
             elif isinstance(action, Send | Reply):
                 self.cluster.say(self, action.node, action.message)
-            elif not isinstance(action, Blame):
+            elif not isinstance(action, Blame | Witness):
                 self.datapath.perform(action)
         self._schedule()
 

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from btcp.content.contract import RequestKey
 from btcp.datapath.memory import MemoryDatapath
-from btcp.handoff.actions import Action, Blame, Note, Reply, Send
+from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.context import Settings
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
@@ -219,7 +219,7 @@ class Script:
                 self.notes.append(action)
             elif isinstance(action, Send | Reply):
                 self.said.append((action.node, action.message))
-            elif not isinstance(action, Blame):
+            elif not isinstance(action, Blame | Witness):
                 self.datapath.perform(action)
 
     def _transmit(self, packet: bytes) -> None:
