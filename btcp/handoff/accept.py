@@ -403,6 +403,22 @@ class Acceptor:
         context.count("handoff.local" if node == context.settings.node else "handoff.sent")
         context.to_back(node, message)
 
+    def back_again(self, node: str) -> None:
+        """
+        A back-end is here that may not have heard our orders, or not been heard.
+        """
+        for flow in self.flows.at(node):
+            if flow.state is Accept.HANDING_OFF:
+                self.ask_again(flow)
+
+    def ask_again(self, flow: AcceptedFlow) -> None:
+        """
+        The node that is asked may not have heard of it.
+        """
+        assert flow.node is not None
+        self.context.count("handoff.asked-again")
+        self.context.to_back(flow.node, flow.handoff())
+
     def _give_up_node(self, flow: AcceptedFlow, _: None) -> None:
         assert flow.node is not None
         self.context.count("handoff.timeout")

@@ -197,6 +197,7 @@ class BottomTcp:
         self._peers[peer] = capabilities
         self._weigh_promise()
         self.adopter.front_back(peer)
+        self.acceptor.back_again(peer)
         self._settle()
         return actions
 

@@ -225,6 +225,7 @@ class Cluster:
     @ivar nodes: by name.
     @ivar guarded: packets of kernels that never left.
     @ivar cut: pairs of nodes whose link is down.
+    @ivar overhear: is told what nodes say, just before it is on its way.
     """
 
     plan: Plan
@@ -234,6 +235,7 @@ class Cluster:
     nodes: dict[str, Node] = field(factory=dict)
     guarded: int = 0
     cut: set[frozenset[str]] = field(factory=set)
+    overhear: Callable[[str, str, Message], None] = lambda speaker, listener, message: None
     _kept: list[tuple[Node, str, Terminate]] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
@@ -251,6 +253,7 @@ class Cluster:
         """
         Carry a message; in order, for all take the same time.
         """
+        self.overhear(speaker.name, name, message)
         listener, epochs = self.nodes[name], (speaker.epoch, self.nodes[name].epoch)
         if frozenset((speaker.name, name)) in self.cut:
             if isinstance(message, Terminate):  # a link sends these again
@@ -259,8 +262,12 @@ class Cluster:
 
         def arrive() -> None:
             gone = frozenset((speaker.name, name)) in self.cut
-            if not listener.dead and not gone and epochs == (speaker.epoch, listener.epoch):
+            if listener.dead or epochs != (speaker.epoch, listener.epoch):
+                return
+            if not gone:
                 listener.hear(speaker.name, message)
+            elif isinstance(message, Terminate):
+                self._kept.append((speaker, name, message))
 
         self.clock.call_later(LINK_DELAY, arrive)
 
