@@ -6,7 +6,9 @@ Tests for L{btcp.control.peers}: whole clusters, on an imagined network.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from socket import AF_INET, AF_INET6, inet_pton
+from types import MappingProxyType
 
 from attrs import evolve, field, frozen
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -143,8 +145,10 @@ class Member:
     One running node.
     """
 
-    def __init__(self, reactor: MemoryReactorClock, config: Config, epoch: int) -> None:
-        self.owner = Owner()
+    def __init__(
+        self, reactor: MemoryReactorClock, config: Config, epoch: int, owner: Owner | None = None
+    ) -> None:
+        self.owner = owner or Owner()
         self.counters: Counter[str] = Counter()
         self.peers = Peers(
             config,
@@ -170,9 +174,16 @@ class Network:
 
     @ivar deaf: nodes nobody reaches.
     @ivar cut_off: connections through which nothing will ever come again.
+    @ivar owners: of nodes whose owner is not any.
     """
 
-    def __init__(self, *names: str, nodes: dict[str, NodeConfig] = NODES) -> None:
+    def __init__(
+        self,
+        *names: str,
+        nodes: dict[str, NodeConfig] = NODES,
+        owners: Mapping[str, Owner] = MappingProxyType({}),
+    ) -> None:
+        self.owners = owners
         self.reactor = MemoryReactorClock()
         self.nodes = nodes
         self.members: dict[str, Member] = {}
@@ -194,7 +205,8 @@ class Network:
         self.reactor.tcpServers[:] = [
             server for server in self.reactor.tcpServers if server[3] != self.nodes[name].control[0]
         ]
-        member = Member(self.reactor, Config(name, self.nodes), epoch)
+        config = Config(name, self.nodes)
+        member = Member(self.reactor, config, epoch, self.owners.get(name))
         self.members[name] = member
         member.peers.startService()
         return member
