@@ -250,6 +250,14 @@ def misfit(status: int, check: Check) -> str:
     return "" if expected else f"it answers with status {status}"
 
 
+def cause(failure: Failure) -> Failure:
+    """
+    @return: what really happened: a request that fails or is cancelled says so in a wrapping.
+    """
+    inner = getattr(failure.value, "reasons", None)
+    return inner[0] if inner else failure
+
+
 ASKINGS: Mapping[str, Asking] = MappingProxyType(
     {"http": ask_web, "https": ask_web, "tcp": ask_tcp, "tls": ask_tls}
 )

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from btcp.config import Check
 from btcp.control.news import Health
-from btcp.health.asking import Asking, Origin
+from btcp.health.asking import Asking, Origin, cause
 from btcp.health.verdict import Verdict
 
 log = Logger()
@@ -133,7 +133,7 @@ class Checks(Service):
 
 
 def _words(failure: Failure, check: Check) -> str:
-    if failure.check(TimeoutError, CancelledError):
+    real = cause(failure)
+    if real.check(TimeoutError, CancelledError):
         return f"no answer in {check.timeout:g} s"
-    inner = getattr(failure.value, "reasons", None)  # of treq: what really happened
-    return (inner[0] if inner else failure).getErrorMessage()
+    return real.getErrorMessage()
