@@ -47,6 +47,7 @@ from btcp.handoff.messages import (
     PROBER,
     Adopted,
     Capabilities,
+    Endpoint,
     Handoff,
     Reason,
     Refused,
