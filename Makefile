@@ -4,6 +4,7 @@
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTHON := .venv/bin/python
 READY := .venv/bootstrapped
+PLOTS := .venv/plots
 BPF := btcp/datapath/bpf
 OBJECTS := $(BPF)/btcp.bpf.o $(BPF)/adopt.bpf.o
 BUILT := $(READY) $(OBJECTS)
@@ -31,9 +32,10 @@ lint: $(READY)
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 
-# How fast each datapath is beside a direct connection; prints, asserts nothing.
-bench: $(BUILT)
-	$(PYTHON) -m tests.bench.datapaths
+# BTCP beside nginx, HAProxy and a direct connection; docs/benchmark.md.  WORK=short is one of the
+# works, BASELINE=results.json an earlier result to compare with.  Without WORK, docs/ is rewritten.
+bench: $(BUILT) $(PLOTS)
+	$(PYTHON) -m tests.bench $(WORK) $(if $(BASELINE),--baseline $(BASELINE))
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .ruff_cache _trial_temp*
@@ -44,6 +46,11 @@ clean:
 $(BPF)/%.bpf.o: $(BPF)/%.bpf.c $(wildcard $(BPF)/*.h) | $(READY)
 	clang -O2 -g -target bpf -Wall -Wextra -Werror \
 	    -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+
+# Only pictures need matplotlib.
+$(PLOTS): setup.cfg | $(READY)
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	touch $@
 
 $(READY): bootstrap setup.cfg pyproject.toml
 	./bootstrap

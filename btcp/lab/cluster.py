@@ -57,12 +57,14 @@ class Lab:
     @ivar nodes: the nodes' names, a letter of L{topology.NODES} each.
     @ivar config: top-level keys for every C{node.yaml}, see L{topology.node_yaml}.
     @ivar tls: protect the control channel, with an authority of the lab's own.
+    @ivar origin_config: of every origin, see L{origin.CONFIG}.
     """
 
     prefix: str = field(default="btcp", validator=_valid)
     nodes: tuple[str, ...] = field(default="abc", converter=_names)
     config: Mapping[str, object] = field(factory=dict)
     tls: bool = False
+    origin_config: str = origin.CONFIG
     _captures: Iterator[int] = field(factory=itertools.count, init=False)
 
     @classmethod
@@ -317,7 +319,7 @@ class Lab:
         content = self.state / "content"
         origin.write_content(content, self.nodes)
         for node in self.nodes:
-            origin.start(self.network, node, self.home(node), content)
+            origin.start(self.network, node, self.home(node), content, self.origin_config)
 
     def _launch(self, node: str) -> subprocess.Popen[bytes]:
         """

@@ -25,7 +25,7 @@ from btcp.lab.topology import ORIGIN_PORT, SHARED, addresses
 # file name -> octets
 SIZES = {"1k": 1 << 10, "100k": 100 << 10, "10m": 10 << 20}
 
-_CONFIG = """\
+CONFIG = """\
 user root;
 worker_processes 1;
 worker_rlimit_nofile 16384;
@@ -68,6 +68,9 @@ http {
     }
 }
 """
+"""
+What nginx is told; another template may stand in for it, with the same names in it.
+"""
 
 
 @frozen
@@ -107,12 +110,15 @@ def write_content(directory: Path, nodes: Iterable[str]) -> None:
             (directory / part / name).write_bytes(random.Random(f"{part}/{name}").randbytes(size))
 
 
-def start(network: Network, node: str, home: Path, content: Path) -> None:
+def start(
+    network: Network, node: str, home: Path, content: Path, template: str = CONFIG
+) -> None:
     """
     Start nginx in the node's namespace; it listens when this returns.
 
     @param home: the node's directory, which gets configuration, logs and pid file.
     @param content: where L{write_content} wrote.
+    @param template: such as L{CONFIG}.
     @raise LabError: nginx said no.
     """
     for directory in ("www", "uploads"):
@@ -122,7 +128,7 @@ def start(network: Network, node: str, home: Path, content: Path) -> None:
     v4, v6 = addresses(node)
     config = home / "nginx.conf"
     values = {"home": home, "node": node, "v4": v4, "v6": v6, "port": ORIGIN_PORT}
-    config.write_text(_CONFIG % values)
+    config.write_text(template % values)
     errors = str(home / "error.log")
     run(network.inside(node, ["nginx", "-p", str(home), "-e", errors, "-c", str(config)]))
     _await_pid(home / "nginx.pid")

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: MIT
 """
-How long each tc program takes for a packet, and how much of it the verifier had to look at;
-prints, asserts nothing.
+How long each tc program takes for a packet.
 
 The kernel runs the program on the same packet again and again (C{BPF_PROG_TEST_RUN}), so all
 it needs is in the caches, and what a redirection costs afterwards is not counted.  The smallest
-of several averages is shown, for this machine may be busy with others.
+of several averages is taken, for this machine may be busy with others.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 from attrs import frozen
@@ -18,13 +16,13 @@ from attrs import frozen
 from btcp.datapath.ebpf.adoption import Adoption
 from btcp.handoff.route import ENDING, Route
 from btcp.handoff.splice import Rewriter, Splice
-from btcp.table import table
+from btcp.lab.programs import LabError
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, FIN
 from tests.integration.loaded import Loaded, frame, lacking
 from tests.integration.program_case import BOTH, LISTENERS, sack, stamps
 
-_ROUNDS = 20
+_ROUNDS = 10
 _REPEAT = 50_000
 _FLOWS = 4096
 """In the table beside the one that is measured."""
@@ -77,34 +75,34 @@ def cases() -> Iterator[Case]:
             yield Case(program, f"IPv{version} with timestamps, 3 SACK blocks", holes, rewriting)
 
 
-def main() -> int:
+def measured() -> list[tuple[str, str, int]]:
     """
-    @return: the exit status.
+    @return: program, packet and nanoseconds.
+    @raise LabError: what is missing.
     """
     lacks = lacking()
     if lacks:
-        print("; ".join(lacks), file=sys.stderr)
-        return 1
+        raise LabError("; ".join(lacks))
     loaded = Loaded(LISTENERS, _FLOWS)
+    try:
+        return list(_tc(loaded)) + list(_adopting())
+    finally:
+        loaded.close()
+
+
+def _tc(loaded: Loaded) -> Iterator[tuple[str, str, int]]:
     for number in range(_FLOWS):
         key = BOTH[1].request[:-4] + (1024 + number).to_bytes(2, "big") + b"\0\x50"
         loaded.install(_itself(key, True))
-    rows: list[tuple[str, str, str | int]] = [("program", "packet", "ns")]
     for case in cases():
         if case.route is not None:
             loaded.install(case.route)
         runs = (loaded.nanoseconds(case.program, case.frame, _REPEAT) for _ in range(_ROUNDS))
-        rows.append((case.program, case.what, min(runs)))
+        yield case.program, case.what, min(runs)
+
+
+def _adopting() -> Iterator[tuple[str, str, int]]:
     adopting = Adoption().load()
     other = frame(compose(BOTH[0].forwarded, 5, 3000, ACK, 99, stamps()))
     spans = (adopting.run(ADOPT, other, repeat=_REPEAT).nanoseconds for _ in range(_ROUNDS))
-    rows.append((ADOPT, "IPv4 that nothing is to be made of", min(spans)))
-    print(table(rows))
-    print()
-    programs = [(name, loaded.steps(name)) for name in (INGRESS, EGRESS, "btcp_amend")]
-    print(table([("program", "verified"), *programs, (ADOPT, adopting.steps(ADOPT))]))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    yield ADOPT, "IPv4 that nothing is to be made of", min(spans)

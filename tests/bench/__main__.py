@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""
+The command; see C{docs/benchmark.md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from btcp.lab.programs import LabError
+from tests.bench import documents, programs
+from tests.bench.about import about
+from tests.bench.baseline import agreement, falls
+from tests.bench.flood import Flood
+from tests.bench.flows import Flows
+from tests.bench.latency import Latency
+from tests.bench.locality import Locality
+from tests.bench.ratios import flat
+from tests.bench.result import Outcome, Result, Run, loaded
+from tests.bench.stage import Stage
+from tests.bench.systems import SYSTEMS, System
+from tests.bench.works import Work, plain
+
+ROUNDS = 5
+_REST = 0.4
+"""Seconds between two measurements, for connections to end."""
+
+PROGRAMS = "programs"
+OUTPUT = Path("build/bench")
+
+
+def works() -> dict[str, Work]:
+    """
+    @return: by name, in the order in which they are done.
+    """
+    every: tuple[Work, ...] = (
+        *plain(SYSTEMS),
+        Latency(SYSTEMS),
+        Flood(SYSTEMS),
+        Flows(SYSTEMS),
+        Locality(),
+    )
+    return {work.name: work for work in every}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    @return: the exit status.
+    """
+    known = works()
+    options = _options(known, arguments)
+    try:
+        before = loaded(options.baseline) if options.baseline else None
+    except (OSError, ValueError) as problem:
+        print(f"btcp: baseline: {problem}", file=sys.stderr)
+        return 2
+    everything = not options.work
+    chosen = [known[name] for name in options.work or known if name != PROGRAMS]
+    measured: list[tuple[str, str, int]] = []
+    try:
+        if everything or PROGRAMS in options.work:
+            _say("the kernel's programs")
+            measured = programs.measured()
+        found = _measure(chosen, options.rounds)
+    except LabError as error:
+        print(f"btcp: {error}", file=sys.stderr)
+        return 1
+    result = Result(about(options.rounds), found, measured)
+    _report(result, chosen, everything, before, options.output)
+    return 0
+
+
+def _options(known: Mapping[str, Work], arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    choices = [*known, PROGRAMS]
+    parser.add_argument("work", nargs="*", help=f"one of {', '.join(choices)}; all if none is said")
+    parser.add_argument("--baseline", type=Path, help="an earlier results.json to compare with")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="the results' directory")
+    options = parser.parse_args(arguments)
+    for name in options.work:
+        if name not in choices:
+            parser.error(f"there is no work {name!r}: {', '.join(choices)}")
+    if options.rounds < 1:
+        parser.error("at least one round")
+    return options
+
+
+def _measure(chosen: Sequence[Work], rounds: int) -> dict[str, dict[str, Outcome]]:
+    """
+    Those works first that share their labs.
+    """
+    found: dict[str, dict[str, Outcome]] = {}
+    staged = [(work, work.stage()) for work in chosen]
+    shared = [work for work, stage in staged if stage is None]
+    if shared:
+        with Stage("bench", SYSTEMS).standing() as stage:
+            for work in shared:
+                found[work.name] = _rounds(work, stage, rounds)
+    for work, own in staged:
+        if own is not None:
+            _say(f"{work.name}: labs of its own")
+            with own as stage:
+                found[work.name] = _rounds(work, stage, rounds)
+    return {work.name: found[work.name] for work in chosen}
+
+
+def _rounds(work: Work, stage: Stage, rounds: int) -> dict[str, Outcome]:
+    """
+    Each system once, and again from the first, so that all have their share of the machine's moods.
+    """
+    runs: dict[str, list[Run]] = {system.name: [] for system in work.systems}
+    for number in range(1, rounds + 1):
+        for system in work.systems:
+            runs[system.name].append(_once(work, stage, system))
+            time.sleep(_REST)
+        _say(f"{work.name}: round {number} of {rounds}")
+    return {name: Outcome(of) for name, of in runs.items()}
+
+
+def _once(work: Work, stage: Stage, system: System) -> Run:
+    try:
+        run = work.measure(stage, system)
+    except LabError as problem:
+        run = Run({}, 1, [str(problem)])
+    if run.errors or run.complaints:
+        _say(f"{work.name}: {system.name}: {'; '.join(run.complaints)}")
+    return run
+
+
+def _report(
+    result: Result,
+    chosen: Sequence[Work],
+    everything: bool,
+    before: Result | None,
+    output: Path,
+) -> None:
+    primary = {work.name: work.primary for work in chosen}
+    ratios = flat(result.works, primary)
+    print(documents.write_some(result, chosen, ratios, output))
+    if everything:
+        documents.write_all(result, chosen, ratios)
+    if before is not None:
+        print("\n".join(_compared(before, result, primary)))
+    print()
+    print(documents.line(ratios))
+
+
+def _compared(before: Result, result: Result, primary: Mapping[str, str]) -> Iterator[str]:
+    yield f"\n### Beside the result of {before.about['date']}, tree {before.about['tree']}\n"
+    fell = list(falls(before.works, result.works, primary))
+    yield from (f"- fell: {one}" for one in fell)
+    if not fell:
+        yield "Nothing fell by more than the noise of both."
+    apart = agreement(before.works, result.works, primary)
+    if apart:
+        key = max(apart, key=lambda key: abs(apart[key]))
+        near = sum(abs(one) <= 0.1 for one in apart.values())
+        yield (
+            f"\n{near} of {len(apart)} ratios agree within 10 %; "
+            f"furthest apart is {key}, by {apart[key]:+.1%}."
+        )
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""
+Where a result is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.bench.markdown import page
+from tests.bench.plots import draw
+from tests.bench.result import Result, dumped
+from tests.bench.works import Work
+
+DOCS = Path("docs")
+PAGE = DOCS / "performance.md"
+START, END = "<!-- bench -->", "<!-- end of bench -->"
+
+
+def rewritten(text: str, inside: str) -> str:
+    """
+    @return: the page with another part between the marks.
+    @raise ValueError: it has no marks.
+    """
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"{START} and {END} are not there")
+    return f"{before}{START}\n\n{inside}\n\n{END}{after}"
+
+
+def write_all(
+    result: Result, works: Sequence[Work], ratios: Mapping[str, float | None]
+) -> None:
+    """
+    What a run of everything leaves in C{docs/}.
+    """
+    draw(result, works, DOCS / "performance")
+    (DOCS / "performance" / "results.json").write_text(dumped(result, ratios))
+    PAGE.write_text(rewritten(PAGE.read_text(), page(result, works, "performance")))
+
+
+def write_some(
+    result: Result,
+    works: Sequence[Work],
+    ratios: Mapping[str, float | None],
+    directory: Path,
+) -> str:
+    """
+    What any run leaves in a directory of its own.
+
+    @return: Markdown.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    draw(result, works, directory / "plots")
+    (directory / "results.json").write_text(dumped(result, ratios))
+    text = page(result, works, "plots")
+    (directory / "results.md").write_text(f"{text}\n")
+    return text
+
+
+def line(ratios: Mapping[str, float | None]) -> str:
+    """
+    @return: one line of JSON.
+    """
+    return json.dumps(ratios)
