@@ -114,11 +114,12 @@ def _rounds(work: Work, stage: Stage, rounds: int) -> dict[str, Outcome]:
     Each system once, and again from the first, so that all have their share of the machine's moods.
     """
     runs: dict[str, list[Run]] = {system.name: [] for system in work.systems}
+    start = time.monotonic()
     for number in range(1, rounds + 1):
         for system in work.systems:
             runs[system.name].append(_once(work, stage, system))
             time.sleep(_REST)
-        _say(f"{work.name}: round {number} of {rounds}")
+        _say(f"{work.name}: round {number} of {rounds}, {time.monotonic() - start:.0f} s")
     return {name: Outcome(of) for name, of in runs.items()}
 
 

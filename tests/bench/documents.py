@@ -9,26 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.bench.markdown import page
+from tests.bench.markdown import page, rewritten
 from tests.bench.plots import draw
 from tests.bench.result import Result, dumped
 from tests.bench.works import Work
 
 DOCS = Path("docs")
 PAGE = DOCS / "performance.md"
-START, END = "<!-- bench -->", "<!-- end of bench -->"
-
-
-def rewritten(text: str, inside: str) -> str:
-    """
-    @return: the page with another part between the marks.
-    @raise ValueError: it has no marks.
-    """
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"{START} and {END} are not there")
-    return f"{before}{START}\n\n{inside}\n\n{END}{after}"
 
 
 def write_all(

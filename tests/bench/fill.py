@@ -8,9 +8,9 @@ The daemon does not know of them; the programs look up and pass over them as ove
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from ctypes import CDLL, byref, c_uint32, create_string_buffer
-from errno import ENOENT
+from functools import cache
 from pathlib import Path
 
 from attrs import frozen
@@ -76,11 +76,11 @@ def fill(table: Table, destination: bytes, count: int) -> None:
     @param destination: the address and the port that the clients are said to have connected to.
     @raise LabError: there is no room.
     """
-    library = _library()
-    for keys, values in _chunks(destination, count):
-        done = c_uint32(len(keys) // abi.KEY.size)
-        wanted = done.value
-        if library.bpf_map_update_batch(table.fd, keys, values, byref(done), None):
+    library, value = _library(), _value(destination)
+    for keys in _keys(destination, count):
+        wanted = len(keys) // abi.KEY.size
+        done = c_uint32(wanted)
+        if library.bpf_map_update_batch(table.fd, keys, value * wanted, byref(done), None):
             raise LabError(f"only {done.value} of {wanted} more routes fit into the table")
 
 
@@ -88,15 +88,15 @@ def clear(table: Table, destination: bytes, count: int) -> int:
     """
     Take out what L{fill} put in.
 
-    @return: how many were there still.
+    @return: how many were there still; one that was not ends the count.
     """
     library, found = _library(), 0
-    for keys, _ in _chunks(destination, count):
-        for first in range(0, len(keys), abi.KEY.size):
-            gone = library.bpf_map_delete_elem(table.fd, keys[first : first + abi.KEY.size])
-            if gone not in (0, -ENOENT):
-                raise LabError(f"a route cannot be deleted: {gone}")
-            found += gone == 0
+    for keys in _keys(destination, count):
+        done = c_uint32(len(keys) // abi.KEY.size)
+        failed = library.bpf_map_delete_batch(table.fd, keys, byref(done), None)
+        found += done.value
+        if failed:
+            break
     return found
 
 
@@ -109,15 +109,21 @@ def key(number: int, destination: bytes) -> bytes:
     return source + destination[:4] + (1024 + port).to_bytes(2, "big") + destination[4:]
 
 
-def _chunks(destination: bytes, count: int) -> Iterator[tuple[bytes, bytes]]:
+@cache
+def _keys(destination: bytes, count: int) -> Sequence[bytes]:
+    """
+    @return: C{struct btcp_key} after C{struct btcp_key}, so many at a time.
+    """
+    chunks = (range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK))
+    return [
+        b"".join(abi.pack_key(key(number, destination)) for number in chunk) for chunk in chunks
+    ]
+
+
+def _value(destination: bytes) -> bytes:
     sample = key(0, destination)
     rule = Splice(old=sample, new=sample, seq=1, ack=1, tsval=0, tsecr=0, shift=0)
-    route = Route(sample, Rewriter(rule), local=False, punt=ENDING, now=0.0)
-    value = abi.pack_route(route)
-    for first in range(0, count, _CHUNK):
-        numbers = range(first, min(first + _CHUNK, count))
-        keys = b"".join(abi.pack_key(key(number, destination)) for number in numbers)
-        yield keys, value * len(numbers)
+    return abi.pack_route(Route(sample, Rewriter(rule), local=False, punt=ENDING, now=0.0))
 
 
 def _library() -> CDLL:
@@ -130,6 +136,6 @@ def _library() -> CDLL:
         pointer,
         pointer,
     )
-    library.bpf_map_delete_elem.argtypes = (ctypes.c_int, ctypes.c_char_p)
+    library.bpf_map_delete_batch.argtypes = (ctypes.c_int, ctypes.c_char_p, pointer, pointer)
     library.bpf_map_get_fd_by_id.argtypes = (c_uint32,)
     return library

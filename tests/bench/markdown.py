@@ -12,6 +12,20 @@ from tests.bench.ratios import compared, peers_of, ratio
 from tests.bench.result import Outcome, Result
 from tests.bench.works import Work
 
+START, END = "<!-- bench -->", "<!-- end of bench -->"
+
+
+def rewritten(text: str, inside: str) -> str:
+    """
+    @return: the page with another part between the marks.
+    @raise ValueError: it has no marks.
+    """
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"{START} and {END} are not there")
+    return f"{before}{START}\n\n{inside}\n\n{END}{after}"
+
 
 def page(result: Result, works: Sequence[Work], plots: str) -> str:
     """

@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from tests.bench.result import Outcome
 from tests.bench.systems import MODES, PEERS
 
-_BY_THEMSELVES = ("fe_bytes", "kept", "hits")
+_BY_THEMSELVES = {
+    "short": ("fe_bytes",),
+    "keepalive": ("fe_bytes",),
+    "bulk": ("fe_bytes",),
+    "flood": ("kept",),
+    "flows": ("kept", "octets_per_flow"),
+    "locality": ("hits",),
+}
+"""What needs no peer to be compared with, by work."""
+
 _DIGITS = 4
 
 
@@ -55,11 +64,11 @@ def flat(
             value = ratio(outcomes, primary[work], mode, peer)
             found[f"{work}.{mode}/{peer}"] = _rounded(value)
         for name, outcome in outcomes.items():
-            for metric in _BY_THEMSELVES:
-                # A peer has no bytes to be proud of, and the table has them.
-                spread = outcome.spread(metric)
-                if spread is not None and (metric != "fe_bytes" or name in _MODES):
-                    found[f"{work}.{name}.{metric}"] = _rounded(spread.middle)
+            for metric in _BY_THEMSELVES.get(work, ()):
+                if outcome.rounds(metric):
+                    spread = outcome.spread(metric)
+                    value = None if spread is None else spread.middle
+                    found[f"{work}.{name}.{metric}"] = _rounded(value)
             found[f"{work}.{name}.errors"] = outcome.errors
         if work == "latency":
             found |= _added(outcomes)

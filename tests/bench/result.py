@@ -6,7 +6,7 @@ What was measured, as values and as JSON; C{docs/benchmark.md} describes the sch
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from attrs import field, frozen
 from tests.bench.statistic import Spread, spread
 
 SCHEMA = 1
+
+
+def _tuple(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts)
 
 
 @frozen
@@ -30,7 +34,7 @@ class Run:
 
     values: Mapping[str, float]
     errors: int = 0
-    complaints: Sequence[str] = ()
+    complaints: Sequence[str] = field(default=(), converter=_tuple)
     samples: Sequence[float] = ()
 
 
