@@ -3,24 +3,21 @@
 Run suites of tests with trial and close with one plain line of figures.
 
 C{python -m tests unit properties} runs C{tests/unit} and C{tests/properties};
-C{python -m tests --claims} runs C{tests/claims} and tells of each claim whether it is shown.
-A test shows the claims its name begins with, as C{test_claims_18_30_...} does, and the
-first line of its docstring says what is to be seen.
+C{python -m tests integration --mode ebpf+cookie} runs those of C{tests/integration} that are on a
+cluster in this mode, see L{tests.modes}.
 """
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from attrs import define, field
 from twisted.trial.reporter import TreeReporter
-from twisted.trial.runner import TestLoader, TrialRunner
+from twisted.trial.runner import TestLoader, TrialRunner, name
 
-CLAIMS = range(13, 35)
-_NAME = re.compile(r"test_claims?((?:_\d+)+)(?:_|$)")
+from tests.modes import MODES, Mode
 
 
 def leaves(suite: Any) -> Iterator[Any]:
@@ -36,51 +33,28 @@ def leaves(suite: Any) -> Iterator[Any]:
         yield from leaves(test)
 
 
-@define
-class Claim:
+def loaded(suites: Iterable[str], modes: Sequence[Mode] = ()) -> tuple[Any, list[Any]]:
     """
-    @ivar told: what its tests say of themselves.
-    @ivar problems: why it is not shown; empty if it is.
+    @param suites: names below C{tests}.
+    @param modes: to load only tests in one of these; else all.
+    @return: a suite, and its tests.
     """
-
-    told: list[str] = field(factory=list)
-    problems: list[str] = field(factory=list)
-
-
-def numbers(test: Any) -> list[int]:
-    """
-    The claims a test shows.
-    """
-    named = _NAME.match(test.id().rpartition(".")[2])
-    return [int(number) for number in named[1].split("_") if number] if named else []
+    loader = TestLoader()
+    loader.sorter = _place
+    suite = loader.suiteFactory([loader.loadByName(f"tests.{suite}", True) for suite in suites])
+    tests = list(leaves(suite))
+    if modes:
+        tests = [test for test in tests if getattr(test, "mode", None) in modes]
+        suite = loader.suiteFactory(tests)
+    return suite, tests
 
 
-def judged(tests: Iterable[Any], problems: dict[str, str]) -> dict[int, Claim]:
+def _place(thing: Any) -> tuple[int, str]:
     """
-    What became of each claim.
-
-    @param problems: why a test, by its id, did not pass.
+    Cases of a module in the order of their modes, so that one lab serves all in a mode.
     """
-    claims = {number: Claim() for number in CLAIMS}
-    for test in tests:
-        for number in numbers(test):
-            claim = claims[number]
-            claim.told.append(test.shortDescription() or test.id())
-            if test.id() in problems:
-                claim.problems.append(problems[test.id()])
-    for claim in claims.values():
-        if not claim.told:
-            claim.problems.append("no test")
-    return claims
-
-
-def problems(result: Any) -> dict[str, str]:
-    """
-    Why tests did not pass, by their ids.
-    """
-    failed = [*result.failures, *result.errors, *result.expectedFailures]
-    found = {test.id(): why.getErrorMessage().partition("\n")[0] for test, why, *_ in failed}
-    return found | {test.id(): f"skipped: {why}" for test, why in result.skips}
+    mode = getattr(thing, "mode", None)
+    return MODES.index(mode) if mode in MODES else 0, name(thing)
 
 
 def closing(result: Any) -> str:
@@ -92,24 +66,33 @@ def closing(result: Any) -> str:
     return f"{result.successes} passed, {failed} failed" + f", {skipped} skipped" * bool(skipped)
 
 
+def _mode(text: str) -> Mode:
+    for mode in MODES:
+        if str(mode) == text:
+            return mode
+    raise ArgumentTypeError(f"{text!r} is none of {', '.join(map(str, MODES))}")
+
+
+def chosen(arguments: list[str], *positional: str) -> Namespace:
+    """
+    @return: what the command line says; its C{mode} is a list of modes.
+    """
+    parser = ArgumentParser(prog="python -m tests")
+    for each in positional:
+        parser.add_argument(each, nargs="+")
+    parser.add_argument("--mode", action="append", type=_mode, default=[])
+    return parser.parse_args(arguments)
+
+
 def main(arguments: list[str]) -> int:
     """
     @return: the exit status.
     """
-    ask_claims = arguments == ["--claims"]
-    suites = ["claims"] if ask_claims else arguments
-    loader = TestLoader()
-    suite = loader.suiteFactory([loader.loadByName(f"tests.{name}", True) for name in suites])
-    tests = list(leaves(suite))
+    options = chosen(arguments, "suite")
+    suite, _ = loaded(options.suite, options.mode)
     reporter: Any = TreeReporter  # its interface is declared with an argument too few
     result: Any = TrialRunner(reporter).run(suite)
     good = result.wasSuccessful() and result.testsRun > 0
-    if ask_claims:
-        claims = judged(tests, problems(result))
-        for number, claim in claims.items():
-            word = "NOT SHOWN" if claim.problems else "shown"
-            print(f"claim {number}  {word}  {'; '.join(claim.problems or claim.told)}")
-        good = good and not any(claim.problems for claim in claims.values())
     print(closing(result))
     return 0 if good else 1
 

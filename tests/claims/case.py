@@ -7,21 +7,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.claims.evidence import Evidence
 from tests.claims.packets import MODULUS, Change, Seen
-from tests.claims.scene import HANDED_OFF, LOCAL, scene
+from tests.claims.scene import HANDED_OFF, LOCAL, Scene, lossy, scene
 from tests.claims.stage import End
+from tests.modes import RAW_REPLAY, Mode
 
 
 class ClaimTestCase(SynchronousTestCase):
     """
     A test of a claim tells what it has seen, with numbers.
+
+    @cvar mode: of the cluster that it is seen on.
     """
 
+    mode: ClassVar[Mode] = RAW_REPLAY
     _told = ""
+
+    @property
+    def scene(self) -> Scene:
+        """
+        What was recorded in this mode.
+        """
+        return scene(self.mode)
 
     def shortDescription(self) -> str | None:
         """
@@ -41,14 +53,41 @@ class ClaimTestCase(SynchronousTestCase):
         @return: evidence on a connection handed off over IPv4, and one over IPv6.
         """
         front, back = HANDED_OFF[which]
-        return (Evidence(scene(), each) for each in scene().between(front, back))
+        return (Evidence(self.scene, each) for each in self.scene.between(front, back))
 
     def local(self, which: int) -> Iterator[Evidence]:
         """
         As L{handed_off}, of connections that stayed on their front-end.
         """
         node = LOCAL[which]
-        return (Evidence(scene(), each) for each in scene().between(node, node))
+        return (Evidence(self.scene, each) for each in self.scene.between(node, node))
+
+    def losing(self, evidence: Evidence) -> Evidence:
+        """
+        On a connection of the same nodes, with a long answer, on the way to whose client
+        packets were lost.
+        """
+        lost, it = lossy(self.mode), evidence.connection
+        (connection,) = (
+            each
+            for each in lost.glances
+            if (each.front, each.back, each.family) == (it.front, it.back, it.family)
+        )
+        return Evidence(lost, connection)
+
+    def check_mover(self, evidence: Evidence, packets: list[Seen], node: str) -> str:
+        """
+        Where the kernel is to move packets, a node's daemon sees but the first and last of
+        them.
+
+        @param packets: as they came to the node's programs.
+        """
+        raised = evidence.raised(packets, node)
+        if not self.mode.in_kernel:
+            self.assertEqual(len(raised), len(packets))
+            return f"all by the daemon of {node}"
+        self.assertLess(10 * len(raised), len(packets))
+        return f"all but {len(raised)} of {len(packets)} by the kernel of {node}"
 
     def assert_moved(self, before: list[Seen], after: list[Seen], change: Change) -> None:
         """
@@ -77,9 +116,26 @@ class ClaimTestCase(SynchronousTestCase):
         """
         self.assertEqual([str(each) for each in packets if not each.intact()], [])
 
-    def check_replay(self, evidence: Evidence, request: bytes) -> None:
+    def check_adoption(self, evidence: Evidence, request: bytes) -> None:
         """
-        The back-end's TCP was given SYN, ACK and request as from the client.
+        The back-end's TCP has the client's connection and the request.
+        """
+        if self.mode.by_cookie:
+            self._check_admission(evidence)
+        else:
+            self._check_replay(evidence)
+        self.assert_intact(evidence.replayed)
+        pieces = {each.seq: each.payload for each in evidence.replayed if each.payload}
+        self.assertEqual(b"".join(pieces.values()), request)
+        # And it believed: this is a connection like any other.
+        it = evidence.connection
+        sockets = evidence.talk.sockets[it.back]
+        established = [line for line in sockets.splitlines() if line.startswith("ESTAB")]
+        self.assertEqual(sum(_has(line, it.at_back, it.client) for line in established), 1)
+
+    def _check_replay(self, evidence: Evidence) -> None:
+        """
+        It was given SYN and ACK as from the client.
         """
         it, original = evidence.connection, evidence.arrived[0]
         syn, ack, syn_ack = evidence.syn, evidence.ack, evidence.caught[0]
@@ -94,13 +150,24 @@ class ClaimTestCase(SynchronousTestCase):
         self.assertEqual(syn_ack.ack, (syn.seq + 1) % MODULUS)
         self.assertEqual((ack.source, ack.destination), (it.client, it.at_back))
         self.assertEqual((ack.seq, ack.ack), (syn_ack.ack, (syn_ack.seq + 1) % MODULUS))
-        self.assert_intact(evidence.replayed)
-        pieces = {each.seq: each.payload for each in evidence.replayed if each.payload}
-        self.assertEqual(b"".join(pieces.values()), request)
-        # And it believed: this is a connection like any other.
-        sockets = evidence.talk.sockets[it.back]
-        established = [line for line in sockets.splitlines() if line.startswith("ESTAB")]
-        self.assertEqual(sum(_has(line, it.at_back, it.client) for line in established), 1)
+
+    def _check_admission(self, evidence: Evidence) -> None:
+        """
+        It was given no SYN and said none: the request itself, with the front-end's numbers,
+        made the connection, and these are the numbers of its TCP.
+        """
+        shaken = [each for each in (*evidence.injected, *evidence.caught) if "S" in each.flags]
+        self.assertEqual([str(each) for each in shaken], [])
+        syn, first, said = evidence.arrived[0], evidence.injected[0], evidence.caught[0]
+        self.assertEqual(evidence.injected[0].octets, evidence.written[0].octets)
+        self.assertGreater(len(first.payload), 0)
+        self.assertEqual(first.seq, (syn.seq + 1) % MODULUS)
+        self.assertEqual(first.ack, (evidence.iss + 1) % MODULUS)
+        clock = max(each.timestamps[0] for each in evidence.replied if each.time < first.time)
+        self.assertEqual(first.timestamps, (evidence.completing.timestamps[0], clock))
+        self.assertGreater(said.time, first.time)
+        self.assertEqual(said.seq, (evidence.iss + 1) % MODULUS)
+        self.assertEqual((evidence.delta, evidence.stamps), (0, 0))
 
     def show(self, evidence: Iterator[Evidence], check: Callable[[Evidence], str]) -> None:
         """

@@ -5,6 +5,7 @@ What the tape has on one connection, by the roles that the claims speak of.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from btcp.datapath.raw.datapath import TAP
 from btcp.handoff.messages import Adopted, Handoff, Terminate
 from btcp.lab.topology import CLIENT
 from tests.claims.channel import Channel, Said, adopted, handoff
+from tests.claims.mirror import MIRROR, below_tcp
 from tests.claims.packets import MODULUS, Change, Seen, between
 from tests.claims.scene import Connection, Conversation, Scene
 
@@ -160,13 +162,37 @@ class Evidence:
     @cached_property
     def injected(self) -> list[Seen]:
         """
-        Written to the back-end's TCP.
+        What the back-end's TCP was given.
+        """
+        it, mode = self.connection, self.scene.mode
+        if not mode.in_kernel:
+            return self.written
+        given = between(self.scene.tape.at(it.back, MIRROR), it.client, it.at_back)
+        return sorted([*self.written, *given], key=lambda each: each.time)
+
+    @cached_property
+    def written(self) -> list[Seen]:
+        """
+        Of that, what the back-end's daemon wrote to the TAP device.
         """
         it, tape = self.connection, self.scene.tape
         own = self._ether(it.back, TAP)
         passed = between(tape.at(it.back, TAP), it.client, it.at_back)
         # All others came that way too, from the network.
         return [each for each in passed if each.frame.dst == own]
+
+    def raised(self, packets: Iterable[Seen], node: str) -> list[Seen]:
+        """
+        @param packets: of the connection, as they came to a node's programs.
+        @return: those that the programs left to the daemon.
+        """
+        seen = Counter(each.octets for each in self.scene.tape.at(node, TAP))
+        found = []
+        for each in packets:
+            if seen[each.octets]:
+                seen[each.octets] -= 1
+                found.append(each)
+        return found
 
     @cached_property
     def syn(self) -> Seen:
@@ -194,8 +220,8 @@ class Evidence:
         """
         From the back-end's TCP.
         """
-        it = self.connection
-        return between(self.scene.tape.at(it.back, TAP), it.at_back, it.client)
+        it, device = self.connection, below_tcp(self.scene.mode)
+        return between(self.scene.tape.at(it.back, device), it.at_back, it.client)
 
     @cached_property
     def answered(self) -> list[Seen]:
@@ -265,9 +291,11 @@ class Evidence:
     @cached_property
     def isn(self) -> int:
         """
-        The back-end's, as its TCP chose it.
+        The back-end's, as its TCP has it; of a TCP that says no SYN, the number before the
+        first.
         """
-        return self.caught[0].seq
+        first = self.caught[0]
+        return first.seq if "S" in first.flags else (first.seq - 1) % MODULUS
 
     @cached_property
     def delta(self) -> int:
@@ -282,7 +310,8 @@ class Evidence:
         From the back-end's TCP since it had all of the request: before that, the back-end
         keeps what its TCP says to itself.
         """
-        return [each for each in self.caught[1:] if self.taken(each) >= self.size]
+        said = (each for each in self.caught if "S" not in each.flags)
+        return [each for each in said if self.taken(each) >= self.size]
 
     @cached_property
     def stamps(self) -> int:
@@ -306,11 +335,12 @@ class Evidence:
         What becomes of the packets of the back-end's TCP on their way to the client.
         """
         promised = self.received[0].options["WScale"]
+        own = promised if self.scene.mode.by_cookie else self.caught[0].options["WScale"]
         return Change(
             source=self.connection.at_front,
             seq=self.delta,
             tsval=self.stamps,
-            shift=self.caught[0].options["WScale"] - promised,
+            shift=own - promised,
         )
 
 

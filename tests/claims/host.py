@@ -16,6 +16,7 @@ _COMMANDS = {
     "rules": "ip rule; ip -6 rule",
     "routes": "ip route show table all; ip -6 route show table all",
     "packet filter": "nft list ruleset",
+    "traffic control": "tc qdisc; for to in ingress egress; do tc filter show dev eth0 $to; done",
     "settings": "sysctl --all --ignore --pattern ^net",
     "modules": "cut -d' ' -f1 /proc/modules | sort",
     "kernel": "uname -rv; cat /proc/sys/kernel/tainted",

@@ -24,6 +24,7 @@ from btcp.lab.topology import LISTEN_PORT, ORIGIN_PORT
 from tests.claims.channel import Channel
 from tests.claims.stage import End, Stage, answer, dial, request
 from tests.claims.tape import Place, Tape, places, recording
+from tests.modes import Mode
 
 STAGE = Stage("claims")
 
@@ -81,12 +82,14 @@ class Conversation(Connection):
 @frozen(eq=False)
 class Scene:
     """
+    @ivar mode: of the lab.
     @ivar glances: a connection for each front-end, content and family.
     @ivar addresses: of the devices, as L{hardware_addresses}.
     @ivar freed: the nodes' flows in the end.
     """
 
     lab: Lab
+    mode: Mode
     tape: Tape
     glances: list[Connection]
     conversations: list[Conversation]
@@ -107,40 +110,40 @@ class Scene:
 
 
 @cache
-def scene() -> Scene:
+def scene(mode: Mode) -> Scene:
     """
     Made at the first call.
     """
-    lab = STAGE.lab()
+    lab = STAGE.lab(mode)
     pairs = [*HANDED_OFF, *((node, node) for node in LOCAL)]
     lab.offload(False, checksums=False)
     try:
-        with recording(lab, places(lab.nodes)) as tape:
+        with recording(lab, places(lab.nodes, mode)) as tape:
             glances = [_glance(lab, *each) for each in product(lab.nodes, lab.nodes, (4, 6))]
             talks = [_converse(lab, *pair, family) for pair in pairs for family in (4, 6)]
             freed = emptied(lab)
     finally:
         lab.offload(True)
-    return Scene(lab, tape, glances, talks, hardware_addresses(lab), freed)
+    return Scene(lab, mode, tape, glances, talks, hardware_addresses(lab), freed)
 
 
 @cache
-def lossy() -> Scene:
+def lossy(mode: Mode) -> Scene:
     """
     As L{scene}, but on the way to and from the client packets are lost.  A connection for
     each pair of nodes in L{HANDED_OFF} and each family downloads 1 MB.
     """
-    lab = STAGE.lab()
+    lab = STAGE.lab(mode)
     lab.offload(False, checksums=False)
     lab.loss(_LOSS)
     try:
-        with recording(lab, places(lab.nodes)) as tape:
+        with recording(lab, places(lab.nodes, mode)) as tape:
             glances = [_torn(lab, *pair, family) for pair in HANDED_OFF for family in (4, 6)]
             freed = emptied(lab)
     finally:
         lab.loss(0)
         lab.offload(True)
-    return Scene(lab, tape, glances, [], hardware_addresses(lab), freed)
+    return Scene(lab, mode, tape, glances, [], hardware_addresses(lab), freed)
 
 
 def _torn(lab: Lab, front: str, back: str, family: int) -> Connection:

@@ -16,16 +16,16 @@ from typing import TypeVar
 from unittest import SkipTest
 
 from btcp.lab.cluster import Lab
-from btcp.lab.programs import missing
 from btcp.lab.topology import CLIENT, LISTEN_PORT
+from tests.modes import RAW_REPLAY, Mode
+from tests.turns import take_turn
 
 IN_THE_OPEN: Mapping[str, object] = {
-    "datapath": "raw",
-    "adoption": "replay",
     "control": {"insecure": True},
+    # Of several labs at once, none needs much of the kernel's memory.
+    "limits": {"flows": 4096},
 }
-"""Everything is done where a capture sees it: by the method that the claims describe, and in
-plain words between the nodes."""
+"""Nodes speak in plain words, where a capture sees it."""
 
 PATIENCE = 20.0
 """Seconds for anything that a client waits for."""
@@ -40,7 +40,7 @@ End = tuple[str, int]
 
 class Stage:
     """
-    A lab from its first use to the end of the process, however that comes.
+    A lab for each mode, from its first use to the end of the process, however that comes.
     """
 
     def __init__(self, prefix: str, config: Mapping[str, object] | None = None) -> None:
@@ -49,29 +49,30 @@ class Stage:
         """
         self._prefix = prefix
         self._config = {**IN_THE_OPEN, **(config or {})}
-        self._lab: Lab | None = None
-        self._problem: Exception | None = None
+        self._labs: dict[Mode, Lab] = {}
+        self._problems: dict[Mode, Exception] = {}
 
-    def lab(self) -> Lab:
+    def lab(self, mode: Mode = RAW_REPLAY) -> Lab:
         """
-        @raise SkipTest: if this machine can have none.
+        @raise SkipTest: if this machine can have none in this mode.
         @raise LabError: if it did not come up, now or at an earlier call.
         """
-        if self._problem is not None:
-            raise self._problem
-        if self._lab is None:
-            lacks = missing()
+        if mode in self._problems:
+            raise self._problems[mode]
+        if mode not in self._labs:
+            lacks = mode.lacks()
             if lacks:
                 raise SkipTest("; ".join(lacks))
-            lab = Lab(self._prefix, config=self._config)
+            lab = Lab(self._prefix + mode.prefix.lower(), config={**self._config, **mode.config})
+            take_turn(lab.prefix)
             atexit.register(lab.down)
             try:
                 lab.up()
             except Exception as problem:
-                self._problem = problem
+                self._problems[mode] = problem
                 raise
-            self._lab = lab
-        return self._lab
+            self._labs[mode] = lab
+        return self._labs[mode]
 
 
 def inside(lab: Lab, host: str, make: Callable[[], T]) -> T:

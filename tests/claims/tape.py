@@ -15,18 +15,21 @@ from attrs import define, field
 from btcp.datapath.raw.datapath import TAP
 from btcp.lab.cluster import Lab
 from btcp.lab.topology import CLIENT
+from tests.claims.mirror import MIRROR, below_tcp, mirrored
 from tests.claims.packets import Seen, read
+from tests.modes import Mode
 
 Place = tuple[str, str]
 """Host and device."""
 
 
-def places(nodes: Iterable[str]) -> list[Place]:
+def places(nodes: Iterable[str], mode: Mode) -> list[Place]:
     """
     All that there is to see of connections of these nodes: at the client, on the nodes'
     network, and between BTCP and each node's TCP.
     """
-    return [(CLIENT, "eth0"), *((node, device) for node in nodes for device in ("eth0", TAP))]
+    devices = dict.fromkeys(("eth0", TAP, below_tcp(mode)))
+    return [(CLIENT, "eth0"), *((node, device) for node in nodes for device in devices)]
 
 
 @define
@@ -60,6 +63,7 @@ def recording(
     where = list(where)
     tape = Tape()
     with ExitStack() as stack:
+        stack.enter_context(mirrored(lab, (host for host, device in where if device == MIRROR)))
         captures = [
             lab.capture(host, filter, device=device, snaplen=snaplen) for host, device in where
         ]

@@ -18,16 +18,19 @@ from tests.claims.case import ClaimTestCase
 from tests.claims.channel import Channel
 from tests.claims.evidence import Evidence
 from tests.claims.packets import MODULUS
-from tests.claims.scene import HANDED_OFF, STAGE
+from tests.claims.scene import HANDED_OFF
 from tests.claims.stage import answer, dial, request
 from tests.claims.tape import recording
+from tests.modes import in_all_modes
 
 _HANDOFFS = 200
 _RESETS = "(tcp[tcpflags] & tcp-rst != 0) or (ip6[6] == 6 and ip6[53] & 4 != 0)"
 _PIECE = 4 << 20
 _LOADED_ON = ("c", "b")
+_PROGRAMS = ("btcp_ingress", "btcp_egress")
 
 
+@in_all_modes
 class WholeTests(ClaimTestCase):
     def test_claim_13(self) -> None:
         self.check(0)
@@ -64,7 +67,7 @@ class WholeTests(ClaimTestCase):
     # -- again and again, over the same channel --------------------------------
 
     def check_frequency(self, front: str, back: str) -> str:
-        lab = STAGE.lab()
+        lab = self.scene.lab
         before = {node: host.tcp(lab, node) for node in (front, back)}
         links = self.links(lab, front, back)
         with (
@@ -111,7 +114,7 @@ class WholeTests(ClaimTestCase):
     # -- loaded at run time, leaving the existing TCP/IP untouched -------------
 
     def check_loading(self, which: int) -> str:
-        lab, node = STAGE.lab(), _LOADED_ON[which]
+        lab, node = self.scene.lab, _LOADED_ON[which]
         family = (4, 6)[which]
         lab.stop_daemon(node)
         without = host.snapshot(lab, node)
@@ -129,9 +132,10 @@ class WholeTests(ClaimTestCase):
             body += response.read()
         lab.start_daemon(node)
         self.assertEqual(body, content)
+        hooked = f"programs {' and '.join(_PROGRAMS)}" if self.mode.in_kernel else f"table {TABLE}"
         return (
             f"started and stopped on {node} in the middle of a download over IPv{family} from "
-            f"its TCP, whose {len(body)} octets are right: device {TAP} and table {TABLE} below "
+            f"its TCP, whose {len(body)} octets are right: device {TAP} and {hooked} below "
             f"TCP came and went, nothing else changed, Linux {without['kernel'][0].split()[0]} "
             f"as it was"
         )
@@ -139,16 +143,33 @@ class WholeTests(ClaimTestCase):
     def check_loaded(self, without: host.Snapshot, loaded: host.Snapshot) -> None:
         self.assertEqual(host.removed(without, loaded), {})
         new = host.added(without, loaded)
-        self.assertEqual(set(new) - {"addresses", "routes"}, {"links", "packet filter", "settings"})
+        hooked = new.pop("traffic control" if self.mode.in_kernel else "packet filter")
+        # A device has a queue.
+        queues = new.pop("traffic control", [])
+        self.assertEqual([line for line in queues if TAP not in line], [])
+        self.assertEqual(set(new) - {"addresses", "routes"}, {"links", "settings"})
         (device, *_) = (line for line in new["links"] if not line.startswith(" "))
         self.assertIn(TAP, device)
-        self.assertIn(f"table netdev {TABLE} {{", new["packet filter"])
-        hooks = [line.strip() for line in new["packet filter"] if "hook" in line]
-        self.assertEqual(len(hooks), 2, hooks)
+        if self.mode.in_kernel:
+            self.check_programs(hooked)
+        else:
+            self.assertIn(f"table netdev {TABLE} {{", hooked)
+            hooks = [line.strip() for line in hooked if "hook" in line]
+            self.assertEqual(len(hooks), 2, hooks)
         for kind in ("addresses", "routes", "settings"):
             for line in new.get(kind, ()):
                 if not line.startswith(" "):
                     self.assertIn(TAP, line)
+
+    def check_programs(self, hooked: list[str]) -> None:
+        """
+        Two, of one filter each, on the hook that is there for such.
+        """
+        queues = [line for line in hooked if line.startswith("qdisc") and TAP not in line]
+        self.assertEqual([line.split()[1] for line in queues], ["clsact"])
+        filters = [line for line in hooked if line.startswith("filter") and " name " in line]
+        named = [line.partition(" name ")[2].split()[0] for line in filters]
+        self.assertEqual(named, list(_PROGRAMS))
 
 
 def _end(text: str) -> tuple[str, int]:

@@ -13,9 +13,10 @@ from btcp.control import commands
 from tests.claims.case import ClaimTestCase
 from tests.claims.channel import handoff
 from tests.claims.evidence import Evidence
-from tests.claims.scene import scene
+from tests.modes import in_all_modes
 
 
+@in_all_modes
 class DecisionTests(ClaimTestCase):
     def test_claim_15(self) -> None:
         self.show(self.handed_off(0), self.check)
@@ -39,10 +40,10 @@ class DecisionTests(ClaimTestCase):
         """
         asked = {
             (handoff(said).request.split()[1].decode(), said.receiver)
-            for said in scene().channel(front).asked(commands.Handoff)
+            for said in self.scene.channel(front).asked(commands.Handoff)
             if said.sender == front and handoff(said).request.startswith(b"GET")
         }
-        others = [node for node in scene().lab.nodes if node != front]
+        others = [node for node in self.scene.lab.nodes if node != front]
         self.assertEqual(asked, {(f"/{node}/1k", node) for node in others})
 
     def check_messages(self, evidence: Evidence) -> None:

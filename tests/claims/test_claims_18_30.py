@@ -8,9 +8,10 @@ from __future__ import annotations
 from tests.claims.case import ClaimTestCase
 from tests.claims.evidence import Evidence, data
 from tests.claims.packets import MODULUS, Change, Seen, between
-from tests.claims.scene import Scene, lossy, scene
+from tests.modes import in_all_modes
 
 
+@in_all_modes
 class ForwardTests(ClaimTestCase):
     def test_claim_18(self) -> None:
         self.show(self.handed_off(0), self.check)
@@ -23,16 +24,18 @@ class ForwardTests(ClaimTestCase):
         self.assert_intact(evidence.forwarded)
         # The very same packets arrive at the back-end, and go to its TCP.
         it = evidence.connection
-        passed = between(scene().tape.at(it.back), it.client, it.at_back)
+        passed = between(self.scene.tape.at(it.back), it.client, it.at_back)
         self.assert_moved(evidence.forwarded, passed, Change())
         self.assertEqual(len(passed), len(evidence.forwarded))
         self.assert_moved(passed, evidence.injected, Change())
-        edges, lost = self.check_sack(self.losing(evidence))
+        losing = self.losing(evidence)
+        edges, lost = self.check_sack(losing)
+        moved = self.check_mover(losing, losing.later, it.front)
         return (
             f"{len(evidence.forwarded)} packets with {data(evidence.forwarded)} octets of "
             f"{it.client[0]} sent on by {it.front} to {it.at_back[0]}:{it.at_back[1]}, "
             f"ack - {evidence.delta}, TSecr - {evidence.stamps}, all checksums right; "
-            f"of another connection with {lost} packets lost, {edges} SACK edges too"
+            f"of another connection with {lost} packets lost, {edges} SACK edges too; {moved}"
         )
 
     def assert_translated(self, evidence: Evidence) -> None:
@@ -42,19 +45,6 @@ class ForwardTests(ClaimTestCase):
         """
         self.assert_come(evidence.forwarded, evidence.later, evidence.inward)
         self.assert_moved(evidence.fresh, evidence.forwarded, evidence.inward)
-
-    def losing(self, evidence: Evidence) -> Evidence:
-        """
-        On a connection of the same nodes, on the way to whose client packets were lost.
-        """
-        lost: Scene = lossy()
-        it = evidence.connection
-        (connection,) = (
-            each
-            for each in lost.glances
-            if (each.front, each.back, each.family) == (it.front, it.back, it.family)
-        )
-        return Evidence(lost, connection)
 
     def check_sack(self, evidence: Evidence) -> tuple[int, int]:
         """

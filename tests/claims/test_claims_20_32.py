@@ -15,9 +15,10 @@ from tests.claims.case import ClaimTestCase
 from tests.claims.channel import Channel
 from tests.claims.evidence import Evidence
 from tests.claims.packets import MODULUS, between
-from tests.claims.scene import counts, end, scene
+from tests.claims.scene import counts, end
 from tests.claims.stage import End, dial, request
 from tests.claims.tape import recording
+from tests.modes import in_all_modes
 
 _RESET = struct.pack("ii", 1, 0)
 _SOON = 1.0
@@ -25,6 +26,7 @@ _SOME = 1 << 20
 _NOTHING = {"front": 0, "back": 0}
 
 
+@in_all_modes
 class EndTests(ClaimTestCase):
     def test_claim_20(self) -> None:
         self.show(self.handed_off(0), self.check)
@@ -41,7 +43,7 @@ class EndTests(ClaimTestCase):
         said, record = evidence.end
         self.check_fins(evidence)
         # ... and in the end, nobody knew anything.
-        self.assertEqual(scene().freed, dict.fromkeys(scene().lab.nodes, _NOTHING))
+        self.assertEqual(self.scene.freed, dict.fromkeys(self.scene.lab.nodes, _NOTHING))
         seconds = self.check_reset(it.front, it.back, it.family)
         return (
             f"FIN {record.client_next - 1} of the client and FIN {record.server_next - 1} to it "
@@ -70,7 +72,7 @@ class EndTests(ClaimTestCase):
 
         @return: seconds from then until both nodes had freed all that they knew.
         """
-        lab = scene().lab
+        lab = self.scene.lab
         with recording(lab, [(front, "eth0")]) as tape:
             connection = dial(lab, family, front)
             client = end(connection)

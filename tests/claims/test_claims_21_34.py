@@ -10,9 +10,10 @@ from tests.claims.case import ClaimTestCase
 from tests.claims.channel import handoff
 from tests.claims.evidence import Evidence, data
 from tests.claims.packets import ARRIVAL, of
-from tests.claims.scene import scene
+from tests.modes import in_all_modes
 
 
+@in_all_modes
 class LocalTests(ClaimTestCase):
     def test_claim_21(self) -> None:
         self.show(self.local(0), self.check)
@@ -23,12 +24,18 @@ class LocalTests(ClaimTestCase):
     def check(self, evidence: Evidence) -> str:
         it = evidence.connection
         self.assertEqual(it.front, it.back)
-        self.check_replay(evidence, evidence.stream[: evidence.size])
+        self.check_adoption(evidence, evidence.stream[: evidence.size])
         self.check_translation(evidence)
         self.check_nobody_else(evidence)
+        adopted = (
+            f"{it.front} gave its own TCP the request, which made a connection with the client's "
+            f"own ISN {evidence.iss}"
+            if self.mode.by_cookie
+            else f"{it.front} replayed into its own TCP, which chose ISN {evidence.isn} where the "
+            f"client has {evidence.iss}"
+        )
         return (
-            f"{it.front} replayed into its own TCP, which chose ISN {evidence.isn} where the "
-            f"client has {evidence.iss}; {len(evidence.spoken)} packets with "
+            f"{adopted}; {len(evidence.spoken)} packets with "
             f"{data(evidence.spoken)} octets out with seq + {evidence.delta}, "
             f"{len(evidence.fresh)} packets with {data(evidence.fresh)} octets in with "
             f"ack - {evidence.delta}, all checksums right"
@@ -53,9 +60,9 @@ class LocalTests(ClaimTestCase):
 
     def check_nobody_else(self, evidence: Evidence) -> None:
         it = evidence.connection
-        for node in scene().lab.nodes:
+        for node in self.scene.lab.nodes:
             if node != it.front:
-                passed = of(scene().tape.at(node), it.client)
+                passed = of(self.scene.tape.at(node), it.client)
                 self.assertEqual([each for each in passed if it.at_front in each.ends], [])
         asked = evidence.channel.asked(commands.Handoff)
         self.assertNotIn(it.client[1], [handoff(said).client.port for said in asked])

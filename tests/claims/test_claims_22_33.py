@@ -12,9 +12,11 @@ from btcp.lab.topology import CONTROL_PORT
 from tests.claims.case import ClaimTestCase
 from tests.claims.channel import handoff
 from tests.claims.evidence import Evidence, data
-from tests.claims.scene import Connection, scene, sockets
+from tests.claims.scene import Connection, sockets
+from tests.modes import in_all_modes
 
 
+@in_all_modes
 class SymmetryTests(ClaimTestCase):
     def test_claim_22(self) -> None:
         self.check()
@@ -24,7 +26,7 @@ class SymmetryTests(ClaimTestCase):
 
     def check(self) -> None:
         links = self.check_links()
-        glances, nodes = scene().glances, scene().lab.nodes
+        glances, nodes = self.scene.glances, self.scene.lab.nodes
         seen = [(each.front, each.back, each.family) for each in glances]
         self.assertEqual(seen, list(product(nodes, nodes, (4, 6))))
         for each in glances:
@@ -42,7 +44,7 @@ class SymmetryTests(ClaimTestCase):
 
         @return: how many there are.
         """
-        lab, links = scene().lab, 0
+        lab, links = self.scene.lab, 0
         known = {node: lab.query(node, "peers")["peers"] for node in lab.nodes}
         lines = {node: sockets(lab, node).splitlines() for node in lab.nodes}
         for one, other in combinations(lab.nodes, 2):
@@ -55,7 +57,7 @@ class SymmetryTests(ClaimTestCase):
         return links
 
     def check_roles(self, connection: Connection) -> None:
-        evidence = Evidence(scene(), connection)
+        evidence = Evidence(self.scene, connection)
         asked = [
             (said.sender, said.receiver)
             for said in evidence.channel.asked(commands.Handoff)

@@ -9,17 +9,18 @@ from collections import Counter
 
 from btcp.lab.topology import CLIENT, ORIGIN_PORT, SHARED, url
 from tests.claims.case import ClaimTestCase
-from tests.claims.scene import STAGE, scene
+from tests.modes import in_all_modes
 
 _ROUNDS = 2
 
 
+@in_all_modes
 class PlacementTests(ClaimTestCase):
     def test_claim_23(self) -> None:
         """
         One LAN, partitioned content.
         """
-        lab, packets = scene().lab, self.check_lan()
+        lab, packets = self.scene.lab, self.check_lan()
         served = {(node, part): self.status(node, part) for node in lab.nodes for part in lab.nodes}
         should = {pair: 200 if pair[0] == pair[1] else 404 for pair in served}
         self.assertEqual(served, should)
@@ -36,7 +37,7 @@ class PlacementTests(ClaimTestCase):
 
         @return: how many packets went.
         """
-        packets, addresses = 0, scene().addresses
+        packets, addresses = 0, self.scene.addresses
         for evidence in (*self.handed_off(0), *self.handed_off(1)):
             it = evidence.connection
             hop = addresses[it.front, "eth0"], addresses[it.back, "eth0"]
@@ -62,7 +63,7 @@ class PlacementTests(ClaimTestCase):
         """
         quiet = [word for each in urls for word in ("-o", "/dev/null", each)]
         argv = ["curl", "-sS", "-m", "10", "-H", "Connection: close", "-w", what, *quiet]
-        done = STAGE.lab().exec(CLIENT, argv)
+        done = self.scene.lab.exec(CLIENT, argv)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.decode()
 
@@ -70,7 +71,7 @@ class PlacementTests(ClaimTestCase):
         """
         Partially replicated content.
         """
-        lab = STAGE.lab()
+        lab = self.scene.lab
         counts: Counter[str] = Counter()
         for front in lab.nodes:
             for family in (4, 6):

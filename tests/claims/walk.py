@@ -22,6 +22,7 @@ from tests.claims.packets import Seen, of
 from tests.claims.scene import Scene, emptied, fetch, hardware_addresses
 from tests.claims.stage import End, Stage, request
 from tests.claims.tape import Place, recording
+from tests.modes import RAW_REPLAY
 
 _ROOT = Path(__file__).parents[2]
 _CAPTURE = _ROOT / "docs/captures/handoff.pcapng"
@@ -179,7 +180,8 @@ def capture(stage: Stage) -> Evidence:
     with recording(lab, _PLACES) as tape:
         connection = fetch(lab, _FRONT, _BACK, 4, request(path), lab.content(path), _PAUSE)
         freed = emptied(lab)
-    return Evidence(Scene(lab, tape, [connection], [], hardware_addresses(lab), freed), connection)
+    addresses = hardware_addresses(lab)
+    return Evidence(Scene(lab, RAW_REPLAY, tape, [connection], [], addresses, freed), connection)
 
 
 def page(walk: Walk) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Tests for L{tests.__main__}: what did not pass is never told as if it had.
+Tests for L{tests.__main__} and L{tests.claims.verdict}: what did not pass is never told as if it
+had.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.__main__ import CLAIMS, closing, judged, numbers, problems
+from tests.__main__ import closing
+from tests.claims.verdict import CLAIMS, judged, numbers, problems
+from tests.modes import EBPF_COOKIE, RAW_REPLAY, Mode
 
 
 class Example:
@@ -22,12 +25,13 @@ class Example:
     As much of a test as the runner looks at.
     """
 
-    def __init__(self, method: str, says: str | None = None) -> None:
+    def __init__(self, method: str, says: str | None = None, mode: Mode = RAW_REPLAY) -> None:
         self._method = method
         self._says = says
+        self.mode = mode
 
     def id(self) -> str:
-        return f"tests.claims.test_x.XTests.{self._method}"
+        return f"tests.claims.test_x.{self.mode.prefix}XTests.{self._method}"
 
     def shortDescription(self) -> str | None:
         return self._says
@@ -54,21 +58,38 @@ class ClaimsTests(SynchronousTestCase):
         self.assertEqual(numbers(Example("test_claim_18th")), [])
 
     def test_shown(self) -> None:
-        claims = judged([Example("test_claims_18_30_x", "seen on the wire")], {})
-        self.assertEqual(claims[18].told, ["seen on the wire"])
-        self.assertEqual([number for number in CLAIMS if not claims[number].problems], [18, 30])
+        verdicts = judged([Example("test_claims_18_30_x", "seen on the wire")], {}, [RAW_REPLAY])
+        self.assertEqual(verdicts[18, RAW_REPLAY].told, ["seen on the wire"])
+        shown = [number for number in CLAIMS if not verdicts[number, RAW_REPLAY].problems]
+        self.assertEqual(shown, [18, 30])
+        self.assertEqual(str(verdicts[18, RAW_REPLAY]), "shown      seen on the wire")
 
     def test_no_test(self) -> None:
-        self.assertEqual(judged([], {})[13].problems, ["no test"])
+        verdict = judged([], {}, [RAW_REPLAY])[13, RAW_REPLAY]
+        self.assertEqual(verdict.problems, ["no test"])
+        self.assertEqual(str(verdict), "NOT SHOWN  no test")
+
+    def test_no_test_in_a_mode(self) -> None:
+        verdicts = judged([Example("test_claim_18_x")], {}, [RAW_REPLAY, EBPF_COOKIE])
+        self.assertEqual(verdicts[18, RAW_REPLAY].problems, [])
+        self.assertEqual(verdicts[18, EBPF_COOKIE].problems, ["no test"])
 
     def test_one_failure_suffices(self) -> None:
         good, bad = Example("test_claim_18_x"), Example("test_claim_18_y")
-        self.assertEqual(judged([good, bad], {bad.id(): "why"})[18].problems, ["why"])
+        verdicts = judged([good, bad], {bad.id(): "why"}, [RAW_REPLAY])
+        self.assertEqual(verdicts[18, RAW_REPLAY].problems, ["why"])
+
+    def test_failure_in_a_mode(self) -> None:
+        good, bad = Example("test_claim_18"), Example("test_claim_18", mode=EBPF_COOKIE)
+        verdicts = judged([good, bad], {bad.id(): "why"}, [RAW_REPLAY, EBPF_COOKIE])
+        self.assertEqual(verdicts[18, RAW_REPLAY].problems, [])
+        self.assertEqual(verdicts[18, EBPF_COOKIE].problems, ["why"])
 
     def test_skip_shows_nothing(self) -> None:
         test = Example("test_claim_18_x")
         why = problems(result(skips=[(test, "root is missing")]))
-        self.assertEqual(judged([test], why)[18].problems, ["skipped: root is missing"])
+        verdicts = judged([test], why, [RAW_REPLAY])
+        self.assertEqual(verdicts[18, RAW_REPLAY].problems, ["skipped: root is missing"])
 
     def test_first_line_of_a_failure(self) -> None:
         test = Example("test_claim_18_x")
