@@ -19,6 +19,9 @@ from scapy.utils import PcapReader
 from tests.claims.stage import End
 
 MODULUS = 1 << 32
+HEADERS = 160
+"""Octets to capture of a packet that have all of its headers."""
+
 _ETHERNET = 14
 
 

@@ -17,7 +17,7 @@ from tests.claims import host
 from tests.claims.case import ClaimTestCase
 from tests.claims.channel import Channel
 from tests.claims.evidence import Evidence
-from tests.claims.packets import MODULUS
+from tests.claims.packets import HEADERS, MODULUS, Seen, of
 from tests.claims.scene import HANDED_OFF
 from tests.claims.stage import answer, dial, request
 from tests.claims.tape import recording
@@ -72,7 +72,8 @@ class WholeTests(ClaimTestCase):
         links = self.links(lab, front, back)
         with (
             recording(lab, [(front, "eth0")], f"tcp port {CONTROL_PORT}", 512) as tape,
-            recording(lab, [(h, "eth0") for h in (CLIENT, front, back)], _RESETS) as resets,
+            recording(lab, [(CLIENT, "eth0")], snaplen=HEADERS) as client,
+            recording(lab, [(node, "eth0") for node in (front, back)], _RESETS) as resets,
         ):
             began = time.monotonic()
             self.connect(lab, front, back)
@@ -82,7 +83,7 @@ class WholeTests(ClaimTestCase):
             for node in before
         }
         self.assertEqual(opened, {front: 0, back: _HANDOFFS})
-        self.assertEqual([resets.at(*place) for place in resets.paths], [[], [], []])
+        self.check_resets(client.at(CLIENT), [*resets.at(front), *resets.at(back)])
         # One connection before, during and after.
         self.assertEqual(len(links), 1)
         self.assertEqual(self.links(lab, front, back), links)
@@ -93,6 +94,20 @@ class WholeTests(ClaimTestCase):
             f"{_HANDOFFS} more in {took:.1f} s over one and the same control connection; the TCP "
             f"of {front} accepted {opened[front]} connections, that of {back} {opened[back]}"
         )
+
+    def check_resets(self, seen: list[Seen], at_nodes: list[Seen]) -> None:
+        """
+        There is none.  But what the kernel moves may overtake what the daemon has still to
+        move: a client's FIN an ACK.  The back-end's TCP acknowledges that once more, and the
+        client, for which the connection is over, answers with a reset.
+        """
+        resets = [each for each in seen if "R" in each.flags]
+        if self.mode.in_kernel:
+            late = {each.source for each in resets if _is_over(of(seen, each.source), each)}
+            resets = [each for each in (*resets, *at_nodes) if each.source not in late]
+        else:
+            resets += at_nodes
+        self.assertEqual(list(map(str, resets)), [])
 
     def connect(self, lab: Lab, front: str, back: str) -> None:
         head = request(f"/{back}/1k", "Connection: close")
@@ -170,6 +185,21 @@ class WholeTests(ClaimTestCase):
         filters = [line for line in hooked if line.startswith("filter") and " name " in line]
         named = [line.partition(" name ")[2].split()[0] for line in filters]
         self.assertEqual(named, list(_PROGRAMS))
+
+
+def _is_over(packets: list[Seen], reset: Seen) -> bool:
+    """
+    @param packets: of the connection, headers at least.
+    @return: whether both ends had acknowledged the other's FIN before the reset.
+    """
+    earlier = [each for each in packets if each.time < reset.time]
+    ends = {each.source: (each.seq + each.length + 1) % MODULUS for each in earlier if _ends(each)}
+    done = {each.source for each in earlier if ends.get(each.destination) == each.ack}
+    return len(done) == 2
+
+
+def _ends(packet: Seen) -> bool:
+    return "F" in packet.flags
 
 
 def _end(text: str) -> tuple[str, int]:

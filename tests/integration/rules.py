@@ -33,8 +33,6 @@ PAIRS = (("a", "b"), ("b", "b"))
 """Front-end and back-end: a handoff, and a connection that stays."""
 
 NOTHING = {"front": 0, "back": 0}
-HEADERS_ONLY = 160
-"""Octets to capture of each packet."""
 
 
 class RulesTestCase(SynchronousTestCase):

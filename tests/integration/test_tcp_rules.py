@@ -11,11 +11,11 @@ from pathlib import Path
 
 from btcp.datapath.raw.datapath import TAP
 from btcp.lab.topology import CLIENT, LISTEN_PORT, ORIGIN_PORT, ROUTER, SHARED, url
-from tests.claims.packets import MODULUS, Seen
+from tests.claims.packets import HEADERS, MODULUS, Seen
 from tests.claims.scene import sockets
 from tests.claims.stage import End, answer, dial, request
 from tests.claims.tape import recording
-from tests.integration.rules import FAMILIES, HEADERS_ONLY, RulesTestCase
+from tests.integration.rules import FAMILIES, RulesTestCase
 
 _SOON = 1.0
 
@@ -35,7 +35,7 @@ class LossTests(RulesTestCase):
     def check_sack(self, family: int) -> None:
         wrong = ("TCPSACKDiscard", "PAWSEstab")
         before = self.tcp_counters("b", *wrong, "TCPSackRecovery")
-        with recording(self.lab, [("b", TAP)], f"tcp port {ORIGIN_PORT}", HEADERS_ONLY) as tape:
+        with recording(self.lab, [("b", TAP)], f"tcp port {ORIGIN_PORT}", HEADERS) as tape:
             self.download(family, "a", "b")
         after = self.tcp_counters("b", *wrong, "TCPSackRecovery")
         self.assertEqual([after[name] - before[name] for name in wrong], [0, 0])
@@ -88,7 +88,7 @@ class WindowTests(RulesTestCase):
         target = url("a", family, "/b/upload/large")
         places = [(CLIENT, "eth0"), ("b", TAP)]
         answers = f"tcp src port {LISTEN_PORT} or tcp src port {ORIGIN_PORT}"
-        with recording(self.lab, places, answers, HEADERS_ONLY) as tape:
+        with recording(self.lab, places, answers, HEADERS) as tape:
             done = self.lab.exec(
                 CLIENT, ["curl", "-sS", "-m", "30", "-T", "-", target], stdin=large
             )
@@ -139,7 +139,7 @@ class TimestampTests(RulesTestCase):
         self.lab.start_daemon(node)
 
     def check_none(self, family: int) -> None:
-        with recording(self.lab, [(CLIENT, "eth0")], "tcp", HEADERS_ONLY) as tape:
+        with recording(self.lab, [(CLIENT, "eth0")], "tcp", HEADERS) as tape:
             for front, back in (("a", "c"), ("c", "a"), ("a", "b")):
                 self.download(family, front, back)
         answers = [each for each in tape.at(CLIENT) if each.flags == "SA"]

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 
 from btcp.lab.topology import LISTEN_PORT, ORIGIN_PORT
-from tests.claims.packets import between
+from tests.claims.packets import HEADERS, between
 from tests.claims.scene import end
 from tests.claims.stage import dial, request
 from tests.claims.tape import recording
 from tests.integration import handmade
-from tests.integration.rules import FAMILIES, HEADERS_ONLY, PAIRS, RulesTestCase
+from tests.integration.rules import FAMILIES, PAIRS, RulesTestCase
 
 
 class SegmentTests(RulesTestCase):
@@ -111,7 +111,7 @@ class SegmentTests(RulesTestCase):
         """
         head = request("/b/1k", "Connection: close")
         for family in FAMILIES:
-            with recording(self.lab, [("a", "eth0")], "tcp dst port 80", HEADERS_ONLY) as tape:
+            with recording(self.lab, [("a", "eth0")], "tcp dst port 80", HEADERS) as tape:
                 with dial(self.lab, family, "a") as connection:
                     client = end(connection)
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
