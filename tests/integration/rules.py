@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.lab.topology import CLIENT, LISTEN_PORT, ORIGIN_PORT, url
 from tests.claims.scene import emptied
 from tests.claims.stage import Stage
+from tests.modes import RAW_REPLAY, Mode
 
 ODD_PORT = 81
 ODD_ORIGIN = 8081
@@ -37,11 +39,14 @@ NOTHING = {"front": 0, "back": 0}
 
 class RulesTestCase(SynchronousTestCase):
     """
+    @cvar mode: in which the nodes work.
     @ivar lab: stands, with a daemon on each node.
     """
 
+    mode: ClassVar[Mode] = RAW_REPLAY
+
     def setUp(self) -> None:
-        self.lab = STAGE.lab()
+        self.lab = STAGE.lab(self.mode)
 
     def tcp_counters(self, node: str, *names: str) -> dict[str, int]:
         """
@@ -78,9 +83,10 @@ class RulesTestCase(SynchronousTestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
-    def download(self, family: int, front: str, back: str) -> None:
+    def download(self, family: int, front: str, back: str, octets: int = 10 << 20) -> None:
         path = f"/{back}/10m"
-        self.assertTrue(self.curl(url(front, family, path)) == self.lab.content(path))
+        body = self.curl("-r", f"0-{octets - 1}", url(front, family, path))
+        self.assertTrue(body == self.lab.content(path)[:octets])
 
     def assert_empty(self) -> None:
         """

@@ -17,8 +17,9 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.lab.cluster import Lab
-from btcp.lab.programs import missing
 from btcp.lab.topology import CLIENT
+from tests.modes import RAW_REPLAY, Mode
+from tests.turns import end_turn, take_turn
 
 PREFIX = "hold"
 
@@ -26,35 +27,39 @@ RESETS = (
     "(tcp[tcpflags] & tcp-rst != 0) or (ip6 and ip6[6] == 6 and ip6[53] & 4 != 0)"  # RFC 9293, 3.1
 )
 
-_standing: dict[str, tuple[Lab, Mapping[str, object]]] = {}
+_standing: dict[str, tuple[Lab, Mapping[str, object], Mode]] = {}
 
 
-def _stand(prefix: str, config: Mapping[str, object], tls: bool) -> Lab:
+def _stand(prefix: str, config: Mapping[str, object], mode: Mode, tls: bool) -> Lab:
     """
-    @return: a lab with this configuration.  The first module that wants another one takes it
+    @return: a lab with this configuration.  The first case that wants another one takes it
         down; the end of the process takes the last one down.
     """
     if prefix in _standing:
-        lab, its = _standing[prefix]
-        if its is config:
+        lab, *its = _standing[prefix]
+        if its[0] is config and its[1] is mode:
             return lab
     _take_down()
-    lab = Lab(prefix, config=config, tls=tls)
+    take_turn(prefix)
+    lab = Lab(prefix, config={**config, **mode.config}, tls=tls)
     lab.up()
-    _standing[prefix] = lab, config
+    _standing[prefix] = lab, config, mode
     return lab
 
 
 @atexit.register
 def _take_down() -> None:
     while _standing:
-        _standing.popitem()[1][0].down()
+        prefix, (lab, *_) = _standing.popitem()
+        lab.down()
+        end_turn(prefix)
 
 
 class ClusterTestCase(SynchronousTestCase):
     """
     @cvar config: top-level keys of the nodes' configuration; the tests that share the mapping
         share the lab.
+    @cvar mode: in which the nodes work.
     @cvar prefix: of the lab.
     @cvar tls: whether the control channel is protected.
     @ivar lab: stands, with a daemon on each node.
@@ -62,14 +67,15 @@ class ClusterTestCase(SynchronousTestCase):
 
     prefix: ClassVar[str] = PREFIX
     tls: ClassVar[bool] = False
+    mode: ClassVar[Mode] = RAW_REPLAY
     config: ClassVar[Mapping[str, object]]
     lab: Lab
 
     def setUp(self) -> None:
-        lacks = missing()
+        lacks = self.mode.lacks()
         if lacks:
             raise SkipTest("; ".join(lacks))
-        self.lab = _stand(self.prefix, self.config, self.tls)
+        self.lab = _stand(self.prefix, self.config, self.mode, self.tls)
         down = [node for node in self.lab.nodes if self.lab.daemon_pid(node) is None]
         if down:
             self.lab.start_daemon(*down)

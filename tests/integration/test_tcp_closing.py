@@ -25,19 +25,20 @@ from tests.integration.rules import (
     STAGE,
     RulesTestCase,
 )
+from tests.modes import Mode, in_all_modes
 
 _SOON = 1.0
 _RESET = struct.pack("ii", 1, 0)
 
 
 @cache
-def _odd_origins() -> list[subprocess.Popen[bytes]]:
+def _odd_origins(mode: Mode) -> list[subprocess.Popen[bytes]]:
     """
-    Start them on all nodes.
+    Start them on all nodes of the lab in this mode.
 
     @return: what goes down with the lab.
     """
-    lab, processes = STAGE.lab(), []
+    lab, processes = STAGE.lab(mode), []
     for node in lab.nodes:
         addresses = [lab.address(node, family) for family in FAMILIES]
         argv = [sys.executable, odd_origin.__file__, *addresses, str(ODD_ORIGIN)]
@@ -48,10 +49,11 @@ def _odd_origins() -> list[subprocess.Popen[bytes]]:
     return processes
 
 
+@in_all_modes
 class ClosingTests(RulesTestCase):
     def setUp(self) -> None:
         super().setUp()
-        _odd_origins()
+        _odd_origins(self.mode)
         self.assert_empty()
 
     def each_way(self) -> Iterator[tuple[int, str, str]]:

@@ -17,8 +17,10 @@ from tests.claims.stage import dial, request
 from tests.claims.tape import recording
 from tests.integration import handmade
 from tests.integration.rules import FAMILIES, PAIRS, RulesTestCase
+from tests.modes import in_all_modes
 
 
+@in_all_modes
 class SegmentTests(RulesTestCase):
     """
     However a request is cut and sent, the answer is the one that the origin gives itself.
