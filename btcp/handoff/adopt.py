@@ -68,6 +68,7 @@ class Adopter(Carrying):
             return
         inbound = flow_key(order.client.address, order.client.port, *origin)
         outbound = reversed_key(inbound)
+        self._exhume(outbound)
         old = self.flows.outbound.get(outbound)
         if old is not None and old.state is Adopt.CLOSED:
             self._free(old)
@@ -198,6 +199,8 @@ class Adopter(Carrying):
         """
         if self.flows.outbound.get(flow.outbound) is flow:
             self.step(flow, Progress.TIMEOUT, None)
+        elif self.flows.graves.get(flow.outbound) is flow:
+            self._exhume(flow.outbound)
 
     # -- what a packet means --------------------------------------------------
 
@@ -315,7 +318,7 @@ class Adopter(Carrying):
             self._retry_later(flow)
 
     def _refuse_no_listener(self, flow: AdoptedFlow, _: Segment) -> None:
-        self._refuse_and_free(flow, Reason.NO_LISTENER)
+        self._refuse_and_bury(flow, Reason.NO_LISTENER)
 
     # -- REQUEST-DELIVERED ----------------------------------------------------
 
@@ -341,15 +344,15 @@ class Adopter(Carrying):
         """
 
     def _refuse_reset(self, flow: AdoptedFlow, _: Segment) -> None:
-        self._refuse_and_free(flow, Reason.RESET_BY_ORIGIN)
+        self._refuse_and_bury(flow, Reason.RESET_BY_ORIGIN)
 
     def _give_up(self, flow: AdoptedFlow, reason: Reason) -> None:
         self._replay.reset(flow, add(flow.order.irs, 1))
-        self._refuse_and_free(flow, reason)
+        self._refuse_and_bury(flow, reason)
 
-    def _refuse_and_free(self, flow: AdoptedFlow, reason: Reason) -> None:
+    def _refuse_and_bury(self, flow: AdoptedFlow, reason: Reason) -> None:
         self._refuse(flow.peer, flow.order.id, reason)
-        self._free(flow)
+        self._bury(flow)
 
     # -- SPLICED, CLOSING -----------------------------------------------------
 

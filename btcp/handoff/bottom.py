@@ -121,6 +121,8 @@ class BottomTcp:
             self._inbound(segment)
         elif key in self.adopter.flows.outbound:
             self.adopter.from_server(segment)
+        elif key in self.adopter.flows.graves:
+            self.context.count("adopt.swallowed")
         elif segment.destination + key[-2:] in self.context.settings.listeners:
             self.acceptor.receive(segment)
         else:

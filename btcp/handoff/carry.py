@@ -25,6 +25,10 @@ TRAIL = 0.5
 """Seconds by which we linger longer than a front-end, which begins when it hears of the end:
 what it still forwards must not meet a TCP that has forgotten the connection."""
 
+GRAVE = 1.0
+"""Seconds in which what the local TCP says of a flow that is no more goes nowhere: longer
+than anything waits in a device's queue."""
+
 DOUBTFUL = 1.0
 """Seconds without a packet, after a RST that the local TCP may or may not have
 believed, until it is made to say which; and again, until its silence says that the
@@ -249,7 +253,7 @@ class Carrying:
     def _end_by_client(self, flow: AdoptedFlow, segment: Segment) -> None:
         self._to_server(flow, segment)
         self._report(flow, Reason.RESET_BY_CLIENT)
-        self._free(flow)
+        self._bury(flow)
 
     def _abort(self, flow: AdoptedFlow, why: Reason) -> None:
         """
@@ -263,7 +267,7 @@ class Carrying:
             for seq in (add(flow.order.irs, 1), flow.request_end):
                 self._replay.reset(flow, seq)
             self._refuse(flow.peer, flow.order.id, why)  # who asked, gets an answer
-        self._free(flow)
+        self._bury(flow)
 
     def _abort_both(self, flow: AdoptedFlow, why: Reason) -> None:
         """
@@ -313,6 +317,23 @@ class Carrying:
         if flow.admitted:
             flow.admitted = False
             self.context.actions.append(Retract(flow.inbound))
+
+    def _bury(self, flow: AdoptedFlow) -> None:
+        """
+        Free a flow that the local TCP did not end by itself: what it has said and what it
+        is going to say of it must not leave as if there had been no splice.
+        """
+        self._free(flow)
+        claim = Route(flow.outbound, None, local=False, punt=EVERYTHING, now=self.context.now)
+        self.context.actions.append(Install(claim))
+        self.flows.graves[flow.outbound] = flow
+        self.timers.set(flow, self.context.now + GRAVE, self.context.now)
+
+    def _exhume(self, outbound: bytes) -> None:
+        flow = self.flows.graves.pop(outbound, None)
+        if flow is not None:
+            self.timers.cancel(flow)
+            self.context.actions.append(Remove(outbound))
 
     def _free(self, flow: AdoptedFlow) -> None:
         flow.state = Adopt.CLOSED

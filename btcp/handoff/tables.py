@@ -105,6 +105,8 @@ class AdoptedFlows:
         the L{Acceptor<btcp.handoff.accept.Acceptor>}.
     @ivar outbound: flows by the key of the local TCP's packets.
     @ivar by_order: by front-end and its number for the flow.
+    @ivar graves: flows that are no more, by the key of what the local TCP may still
+        have said of them.
     """
 
     def __init__(self, node: str) -> None:
@@ -115,6 +117,7 @@ class AdoptedFlows:
         self.inbound: dict[bytes, AdoptedFlow] = {}
         self.outbound: dict[bytes, AdoptedFlow] = {}
         self.by_order: dict[tuple[str, int], AdoptedFlow] = {}
+        self.graves: dict[bytes, AdoptedFlow] = {}
         self._by_peer: dict[str, dict[int, AdoptedFlow]] = {}
 
     def __len__(self) -> int:

@@ -202,11 +202,13 @@ class Script:
     @property
     def empty(self) -> bool:
         """
-        Nothing is remembered.
+        Nothing is remembered but, for a while, what the local TCP may still speak of.
         """
         core = self.core
+        graves = core.adopter.flows.graves
         flows = len(core.acceptor.flows) + len(core.adopter.flows)
-        return not flows and not self.datapath.routes and core.deadline() == float("inf")
+        waiting = core.deadline() < float("inf")
+        return not flows and set(self.datapath.routes) == set(graves) and waiting == bool(graves)
 
     # -- what the core wants done ---------------------------------------------
 

@@ -5,6 +5,9 @@ The back-end's half when it has the connection: SPLICED, and its link down.
 
 from __future__ import annotations
 
+from attrs import evolve
+
+from btcp.handoff.carry import GRAVE
 from btcp.handoff.context import Periods
 from btcp.handoff.messages import Reason, Terminate
 from btcp.handoff.states import Adopt
@@ -12,7 +15,7 @@ from btcp.wire.segment import ACK, FIN, RST
 from tests.simulation.cluster import CAPABILITIES
 from tests.simulation.script import Tcp
 from tests.unit import back_case as case
-from tests.unit.back_case import CLIENT, END, ISN, ISS, RESPONSE, RST_OF_CLIENT, SERVER
+from tests.unit.back_case import CLIENT, END, ISN, ISS, ORDER, RESPONSE, RST_OF_CLIENT, SERVER
 
 
 class SplicedTests(case.BackCase):
@@ -122,6 +125,28 @@ class SplicedTests(case.BackCase):
             self.assertIs(self.state(), Adopt.SPLICED)
         self.script.take(CLIENT.but(flags=FIN | ACK, intact=False))
         self.assertIs(self.state(), Adopt.SPLICED)
+
+    def test_what_the_local_tcp_still_says(self) -> None:
+        """
+        Of a connection that was taken from it, goes nowhere; for a while.
+        """
+        self.script.take(RST_OF_CLIENT)
+        self.assertTrue(self.script.empty)
+        self.assertEqual(self.script.take(SERVER.but(payload=b"late")), [])
+        self.assertEqual(self.script.core.counters["adopt.swallowed"], 1)
+        self.script.wait(GRAVE)
+        self.assertTrue(self.script.empty)
+        self.assertEqual(self.script.datapath.routes, {})
+
+    def test_adopted_again_meanwhile(self) -> None:
+        """
+        The same client at the same port.
+        """
+        self.script.take(RST_OF_CLIENT)
+        self.order(evolve(ORDER, id=ORDER.id + 1))
+        self.script.wait(GRAVE / 2)
+        self.assertEqual(self.script.core.adopter.flows.graves, {})
+        self.assertEqual(len(self.script.core.adopter.flows), 1)
 
     def test_given_up(self) -> None:
         """
