@@ -438,6 +438,7 @@ class Core(RuleBasedStateMachine):
         core = self.script.core
         assert all(flow.deadline < inf for flow in core.acceptor.flows.by_key.values())
         assert all(flow.deadline < inf for flow in core.adopter.flows.outbound.values())
+        assert all(flow.deadline < inf for flow in core.adopter.flows.graves.values())
         assert not core.context.local
 
     @invariant()
@@ -448,6 +449,7 @@ class Core(RuleBasedStateMachine):
         core = self.script.core
         known: set[bytes] = set(core.adopter.flows.outbound) | set(core.adopter.flows.inbound)
         known |= {f.key for f in core.acceptor.flows.by_key.values() if f.route is not None}
+        known |= set(core.adopter.flows.graves)
         assert set(self.script.datapath.routes) <= known
         spliced = {
             flow.outbound
