@@ -146,7 +146,7 @@ def check_clock(host: Host, config: Config) -> Iterator[Finding]:
         skew = None if v4 is None else host.skew(str(ip_address(v4)), _source(config, v4))
         if skew is None:
             continue
-        told.append(f"{node.name} {skew:+.1f} s")
+        told.append(f"{node.name} {round(skew, 1) or 0.0:+.1f} s")  # not -0.0
         if abs(skew) >= _SKEW:
             verdict = fail if abs(skew) >= _TOO_MUCH_SKEW else warn
             yield verdict(
