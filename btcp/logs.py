@@ -30,8 +30,10 @@ from btcp.handoff.messages import Endpoint, Reason
 _ORDINARY = frozenset((Reason.CLOSED.value, Reason.RESET_BY_CLIENT.value))
 """Ends that are no error of the cluster."""
 
-_RESERVED = frozenset(("time", "level", "logger", "message", "isError", "system", "format"))
-"""Keys of an event that are the log's own, or of Twisted's older logging."""
+_RESERVED = frozenset(
+    ("time", "level", "logger", "message", "isError", "system", "format", "details")
+)
+"""Keys of an event that are the log's own, for text only, or of Twisted's older logging."""
 
 _CONNECTION = Logger("btcp.connection")
 
@@ -66,7 +68,25 @@ class Recorder:
             name: endpoint_text(value) if isinstance(value, Endpoint) else value
             for name, value in note.fields.items()
         }
-        self._log.info(note.what, event=note.event.value, **fields)
+        details = _Details(note.what, fields)
+        text = note.what + "{details}"
+        self._log.info(text, event=note.event.value, details=details, **fields)
+
+
+class _Details:
+    """
+    What a note's text does not say of its fields.  Made into a text only if somebody
+    writes text.
+    """
+
+    def __init__(self, what: str, fields: Mapping[str, object]) -> None:
+        self._what = what
+        self._fields = fields
+
+    def __str__(self) -> str:
+        said, fields = self._what, self._fields.items()
+        rest = [f"{n}={v}" for n, v in fields if v is not None and f"{{{n}" not in said]
+        return f" ({' '.join(rest)})" if rest else ""
 
 
 def _is_error(note: Note) -> bool:

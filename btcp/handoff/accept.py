@@ -557,7 +557,7 @@ class Acceptor:
             flow.open = False
             self.context.note(
                 Event.ENDED,
-                "ended {client}: {reason}",
+                "ended {client} {reason} after {seconds:.3f} s",
                 **record.ending(flow, why, self.context.now),
             )
 

@@ -342,13 +342,17 @@ class UserTests(ServiceTestCase):
 
     def test_two_capabilities(self) -> None:
         """
-        Without CAP_BPF it is the raw datapath.
+        Without CAP_BPF it is the raw datapath; the log is JSON, on standard output.
         """
         self.run_directory.mkdir()
         os.chown(self.run_directory, 65534, 65534)
-        with self.daemon(*self.capable("net_admin", "net_raw")) as running:
+        caps = self.capable("net_admin", "net_raw")
+        with self.daemon(*caps, log={"format": "json"}) as running:
             self.assert_works(running, "0000000000003000")
-            self.assertIn("datapath: raw, for the kernel refuses", self.output())
+        records = [json.loads(line) for line in self.output().splitlines()]
+        said = [record.get("message", "") for record in records]
+        self.assertTrue(any(s.startswith("datapath: raw, for the kernel refuses") for s in said))
+        self.assertIn("handed-off", [record.get("event") for record in records])
         self.assert_nothing_left()
 
     def test_root_becomes_a_user(self) -> None:

@@ -5,6 +5,8 @@ Tests for L{btcp.handoff.record}, and that each connection is on record, once.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from btcp.handoff.actions import Event
@@ -20,6 +22,7 @@ WHO = {
     "listener": "web",
 }
 
+_OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 _NOBODYS = b"GET /nobody HTTP/1.1\r\nHost: h.example\r\n\r\n"
 
 
@@ -122,6 +125,19 @@ class RecordTests(case.FrontCase):
         self.script.wait(120)
         self.assertEqual(self.ended()["reason"], "idle")
         self.assertEqual(self.ended()["octets_out"], 0)
+
+    def test_reference(self) -> None:
+        """
+        C{docs/operations.md} knows every field, and no other.
+        """
+        self.forward()
+        self.terminate()
+        known = {name for _, fields in self.noted() for name in fields} - {"request"}
+        known |= {"time", "level", "logger", "event", "status"}
+        known |= {"method", "host", "path", "sni"}  # of the request
+        section = _OPERATIONS.read_text().partition("## Records of connections")[2]
+        rows = re.findall(r"^\| (`.*?) \|", section.partition("\n## ")[0], re.MULTILINE)
+        self.assertEqual({name for row in rows for name in re.findall("`(.*?)`", row)}, known)
 
     def test_half_open_connections_are_none(self) -> None:
         self.open()

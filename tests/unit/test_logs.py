@@ -31,11 +31,16 @@ _FIELDS: dict[str, object] = {
 
 
 def ended(reason: str) -> Note:
-    return Note(Event.ENDED, "ended {client}: {reason}", {**_FIELDS, "reason": reason})
+    fields = {**_FIELDS, "request": None, "reason": reason}
+    return Note(Event.ENDED, "ended {client} {reason} after {seconds:.3f} s", fields)
 
 
 _HANDED_OFF = Note(Event.HANDED_OFF, "handed off {client} {request} to {node}", _FIELDS)
-_REFUSED = Note(Event.REFUSED, "{node} refused {client}: {reason}", {**_FIELDS, "reason": "x"})
+_REFUSED = Note(
+    Event.REFUSED,
+    "{node} refused {client}: {reason}",
+    {"node": "b", "client": _CLIENT, "reason": "x"},
+)
 
 
 class LogCase(SynchronousTestCase):
@@ -60,18 +65,21 @@ class RecorderTests(LogCase):
         self.assertEqual(
             self.texts("all"),
             [
-                r"handed off 192.0.2.1:80 GET h.example/\n\udc80 to b",
+                r"handed off 192.0.2.1:80 GET h.example/\n\udc80 to b (seconds=0.5)",
                 "b refused 192.0.2.1:80: x",
-                "ended 192.0.2.1:80: closed",
-                "ended 192.0.2.1:80: reset-by-client",
-                "ended 192.0.2.1:80: link-lost",
+                "ended 192.0.2.1:80 closed after 0.500 s (node=b)",
+                "ended 192.0.2.1:80 reset-by-client after 0.500 s (node=b)",
+                "ended 192.0.2.1:80 link-lost after 0.500 s (node=b)",
             ],
         )
 
     def test_errors(self) -> None:
         self.assertEqual(
             self.texts("errors"),
-            ["b refused 192.0.2.1:80: x", "ended 192.0.2.1:80: link-lost"],
+            [
+                "b refused 192.0.2.1:80: x",
+                "ended 192.0.2.1:80 link-lost after 0.500 s (node=b)",
+            ],
         )
 
     def test_off(self) -> None:
