@@ -96,20 +96,28 @@ class Daemon(MultiService):
 
         @raise PrivilegeError: if that cannot be.
         """
-        run = Path(self._node.config.run)
-        run.mkdir(mode=0o755, parents=True, exist_ok=True)
-        user = self._node.config.user
+        config = self._node.config
+        user = config.user
+        Path(config.run).mkdir(mode=0o755, parents=True, exist_ok=True)
         if os.geteuid() == 0 and user is not None:
-            uid, gid = privileges.account(user)
-            os.chown(run, uid, gid)
-            if self._writer is not None and isinstance(self._writer.file, LogFile):
-                self._writer.file.give_to(uid, gid)
+            self._give_to(config, *privileges.account(user))
             privileges.become(user)
             log.info("user {user}, with {names}", user=user, names=_names())
         elif os.geteuid() != 0:
             privileges.hand_on()
             log.info("not root, with {names}", names=_names())
         super().privilegedStartService()
+
+    def _give_to(self, config: Config, uid: int, gid: int) -> None:
+        """
+        Make somebody else the owner of what the daemon writes.
+        """
+        state = Path(config.state)
+        state.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for path in (Path(config.run), state, *state.glob("*.json")):
+            os.chown(path, uid, gid, follow_symlinks=False)
+        if self._writer is not None and isinstance(self._writer.file, LogFile):
+            self._writer.file.give_to(uid, gid)
 
     def startService(self) -> None:
         """

@@ -170,6 +170,19 @@ class Membership:
         for member in self._members.values():
             self._judge(member, gently=False)
 
+    def configure(self, config: Settings, patience: Mapping[str, Patience]) -> None:
+        """
+        Go by another configuration; it has all nodes of the present one.
+
+        @param patience: as at the beginning.
+        """
+        self._slow_start = config.slow_start
+        self._patience = patience
+        for name, node in config.nodes.items():
+            member = self._members.setdefault(name, Member(name, node.weight, self._clock()))
+            member.weight = node.weight
+            self._judge(member)
+
     # -- what an operator says ------------------------------------------------
 
     def set_state(self, node: str, state: Admin) -> None:

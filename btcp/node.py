@@ -213,10 +213,8 @@ class Node(MultiService):
             patience=patience(config),
         )
         self._probe = Probe(self.handoff, self.terminate, partial(front_of, config))
-        watched = watches(config, self._probe.ask)
-        if watched:
-            wanted = lambda: self.membership.state is not Admin.MAINT  # noqa: E731
-            Checks(reactor, watched, wanted, self._checked).setServiceParent(self)
+        self._checks: Checks | None = None
+        self._watch(config)
         looking: Any = TimerService(SECOND, self.membership.tick)
         looking.clock = reactor
         looking.setServiceParent(self)
@@ -480,6 +478,9 @@ class Node(MultiService):
         changed = reloadable(self._started, self._config, new)
         if not {"partition", "policy"}.isdisjoint(changed):
             self._placement.replace(new.partition, Policies(new.policy, new.node))
+        self.membership.configure(new, patience(new))
+        if any(key.startswith("listeners.") for key in changed):
+            self._watch(new)
         for name, node in new.nodes.items():
             if name not in self._config.nodes:
                 self.peers.add(name, node)
@@ -487,6 +488,20 @@ class Node(MultiService):
         self.record.wanted = new.log.connections
         self._config = new
         return changed
+
+    def _watch(self, config: Config) -> None:
+        """
+        Check this node's origins as a configuration says.
+        """
+        if self._checks is not None:
+            self._checks.disownServiceParent()
+            self._checks = None
+            self._checked(Health.UNCHECKED, "")
+        watched = watches(config, self._probe.ask)
+        if watched:
+            wanted = lambda: self.membership.state is not Admin.MAINT  # noqa: E731
+            self._checks = Checks(self._reactor, watched, wanted, self._checked)
+            self._checks.setServiceParent(self)
 
     # -- what the management may see ------------------------------------------
 

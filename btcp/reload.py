@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import fields
+from attrs import evolve, fields
 
-from btcp.config import Config
+from btcp.config import Config, Listener
 from btcp.config.keys import key_of
 
-_LIVE = frozenset(("partition", "policy", "timeouts", "limits"))
+_LIVE = frozenset(("partition", "policy", "slow-start", "timeouts", "limits"))
 """Keys, and sections all of whose keys, are put into service at once."""
 
 _SECTIONS = frozenset(("control", "timeouts", "limits", "log"))
@@ -52,10 +52,17 @@ def _differences(old: Config, new: Config) -> Iterator[str]:
             yield from (f"nodes.{n}" for n in names if before.get(n) != after.get(n))
         elif before == after:
             continue
+        elif name == "listeners" and _plain(before) == _plain(after):
+            pairs = zip(before, after, strict=True)
+            yield from (f"listeners.{b.name}.health" for b, a in pairs if b.health != a.health)
         elif name in _SECTIONS:
             yield from (f"{name}.{key}" for key in _changed(before, after))
         else:
             yield key_of(name)
+
+
+def _plain(listeners: tuple[Listener, ...]) -> list[Listener]:
+    return [evolve(listener, health=None) for listener in listeners]
 
 
 def _changed(before: Any, after: Any) -> Iterator[str]:
@@ -87,7 +94,12 @@ def reloadable(started: Config, old: Config, new: Config) -> list[str]:
 def _is_live(key: str, started: Config, old: Config, new: Config) -> bool:
     section, _, name = key.partition(".")
     if section == "nodes":
-        return name not in old.nodes  # a further node
+        before, after = old.nodes.get(name), new.nodes.get(name)
+        if before is None or after is None:
+            return before is None  # a further node; not one less
+        return evolve(before, weight=after.weight) == after
+    if section == "listeners":
+        return name.endswith(".health")
     if key == "limits.flows":  # tables in the kernel have the size they were made with
         return new.limits.flows <= started.limits.flows
     if section == "log" and name != "file":

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import btcp
 from btcp.lab.topology import node_yaml
 from tests.integration.standing import ClusterTestCase
+from tests.modes import EBPF_COOKIE, Mode
 
 _CODE = Path(btcp.__file__).parents[1]
 _DOCS = _CODE / "docs" / "operations.md"
@@ -146,7 +147,7 @@ class KernelDatapathTests(DoctorCase):
     The same questions where the kernel moves the packets.
     """
 
-    config: ClassVar[Mapping[str, object]] = {"datapath": "ebpf"}
+    mode: ClassVar[Mode] = EBPF_COOKIE
 
     def test_killed(self) -> None:
         """

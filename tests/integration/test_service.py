@@ -82,7 +82,7 @@ class ReloadTests(ServiceTestCase):
         Give node C{a} another file.
         """
         home = self.lab.home("a")
-        settings = {**self.config, **changes}
+        settings = {**self.lab.config, **changes}
         (home / "node.yaml").write_text(node_yaml("a", home, "abc", settings))
 
     def hang_up(self, expected: str) -> str:
@@ -158,7 +158,7 @@ class NewNodeTests(ServiceTestCase):
 
     def test_further_node(self) -> None:
         lab = self.lab
-        small = {**self.config, "partition": [_PARTITION[0], _PARTITION[1]]}
+        small = {**self.lab.config, "partition": [_PARTITION[0], _PARTITION[1]]}
         for node in "ab":
             lab.stop_daemon(node)
         try:
@@ -167,7 +167,7 @@ class NewNodeTests(ServiceTestCase):
             self.assertEqual(self._linked("c"), {"a": "down", "b": "down"})
             for node in "ab":
                 home = lab.home(node)
-                (home / "node.yaml").write_text(node_yaml(node, home, "abc", dict(self.config)))
+                (home / "node.yaml").write_text(node_yaml(node, home, "abc", dict(self.lab.config)))
                 pid = lab.daemon_pid(node)
                 assert pid is not None
                 os.kill(pid, signal.SIGHUP)
@@ -251,7 +251,7 @@ class UserTests(ServiceTestCase):
         """
         self.run_directory.mkdir(exist_ok=True)
         config = self.scratch / "node.yaml"
-        settings = {**self.config, "datapath": "auto", **changes}
+        settings = {**self.lab.config, "datapath": "auto", "adoption": "auto", **changes}
         config.write_text(node_yaml("a", self.run_directory, "abc", settings))
         program = str(Path(sys.executable).with_name("twistd"))
         command = [program, "--nodaemon", "--pidfile=", "btcp", "-c", str(config)]

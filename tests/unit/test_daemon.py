@@ -198,16 +198,20 @@ class DaemonTests(SynchronousTestCase):
 
     def test_becomes_a_user(self) -> None:
         """
-        Who owns the run directory and the log by then.
+        Who owns by then all that the daemon writes.
         """
         done: list[object] = []
         self.patch(privileges, "account", lambda user: (12, 34))
         self.patch(privileges, "become", done.append)
-        self.patch(os, "chown", lambda path, *owner: done.append((path, *owner)))
+        self.patch(os, "chown", lambda path, *owner, **_: done.append((path.name, *owner)))
         self.patch(os, "fchown", lambda fd, *owner: done.append(("log", *owner)))
-        self.node.config = evolve(self.node.config, user="btcp")
+        state = Path(self.mktemp()).resolve()
+        state.mkdir()
+        (state / "decisions.json").touch()
+        self.node.config = evolve(self.node.config, user="btcp", state=str(state))
         self.start(self.writer())
-        self.assertEqual(done, [(self.run_directory, 12, 34), ("log", 12, 34), "btcp"])
+        names = [self.run_directory.name, state.name, "decisions.json", "log"]
+        self.assertEqual(done, [*((name, 12, 34) for name in names), "btcp"])
 
     def test_is_none_but_root_already(self) -> None:
         done: list[object] = []

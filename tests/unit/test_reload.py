@@ -12,8 +12,19 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.config import Config, ConfigErrors, Credentials, Limits, Log, Problem, Timeouts, loads
+from btcp.config import (
+    Check,
+    Config,
+    ConfigErrors,
+    Credentials,
+    Limits,
+    Log,
+    Problem,
+    Timeouts,
+    loads,
+)
 from btcp.content.contract import RequestKey
+from btcp.control.news import Health
 from btcp.datapath.memory import MemoryDatapath
 from btcp.lab.topology import node_yaml
 from btcp.node import Node
@@ -69,6 +80,19 @@ class DifferencesTests(SynchronousTestCase):
     def test_further_node(self) -> None:
         new = configuration("abcd", partition=[{"path": "/", "nodes": ["d"]}])
         self.assert_live(new, "nodes.d", "partition")
+
+    def test_weights(self) -> None:
+        heavier = {**OLD.nodes, "c": evolve(OLD.nodes["c"], weight=7)}
+        self.assert_live(evolve(OLD, nodes=heavier, slow_start=3.0), "nodes.c", "slow-start")
+
+    def test_checks(self) -> None:
+        """
+        Of an origin; its port is another matter.
+        """
+        (web,) = OLD.listeners
+        checked = evolve(web, health=Check(kind="tcp"))
+        self.assert_live(evolve(OLD, listeners=(checked,)), "listeners.web.health")
+        self.assert_fixed(evolve(OLD, listeners=(evolve(checked, origin=1),)), "listeners")
 
     def test_node_that_is_gone_or_elsewhere(self) -> None:
         two = {name: node for name, node in OLD.nodes.items() if name != "c"}
@@ -163,6 +187,31 @@ class NodeTests(SynchronousTestCase):
         self.reload(configuration("abcd"))
         self.assertEqual(self.node.peers.states()["d"]["state"], "down")
         self.assertEqual(self.reload(configuration("abcd")), [])
+
+    def test_weight(self) -> None:
+        node = evolve(OLD.nodes["b"], weight=7)
+        self.reload(evolve(OLD, nodes={**OLD.nodes, "b": node}))
+        self.assertEqual(self.node.membership.weight_of("b"), 7)
+
+    def test_further_node_is_a_member(self) -> None:
+        """
+        It gets nothing before there is a link to it, and its share when there is.
+        """
+        self.reload(configuration("abcd", partition=[{"path": "/", "nodes": ["d"]}]))
+        self.assertFalse(self.node.membership.eligible("d"))
+        self.assertEqual(self.placed("/"), [])
+        self.node.peer_up("d", 1, CAPABILITIES)
+        self.assertEqual(self.placed("/"), ["d"])
+
+    def test_checks(self) -> None:
+        """
+        They begin, and when they end, nothing is known of the origin.
+        """
+        (web,) = OLD.listeners
+        self.reload(evolve(OLD, listeners=(evolve(web, health=Check(kind="tcp")),)))
+        self.node.membership.checked(Health.DOWN, "refused")
+        self.reload(OLD)
+        self.assertIs(self.node.membership.health, Health.UNCHECKED)
 
     def test_nothing_of_what_cannot_be(self) -> None:
         partition = [{"path": "/new/", "nodes": ["b"]}]
