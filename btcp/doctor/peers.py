@@ -52,17 +52,7 @@ def check_certificates(host: Host, config: Config) -> Iterator[Finding]:
             "btcp ca init /root/btcp-ca",
         )
         return
-    found = host.stat(files.key)
-    if found is not None and found.st_mode & 0o077 & ~0o040:
-        yield fail(f"{files.key} is open to others", f"chmod 0600 {files.key}")
-    elif found is not None and config.user is not None:
-        uid, gid = host.account(config.user)
-        readable = uid in (0, found.st_uid) or (found.st_gid == gid and found.st_mode & 0o040)
-        if not readable:
-            yield fail(
-                f"{files.key} is not for user {config.user}: once renewed, it cannot be read",
-                f"chown {config.user} {files.key}",
-            )
+    yield from _key(host, files.key, config.user)
     try:
         ends = host.trust(files, config.node).ends
     except TrustError as problem:
@@ -74,6 +64,22 @@ def check_certificates(host: Host, config: Config) -> Iterator[Finding]:
         yield warn(f"{files.certificate} ends in {left.days} days", renew)
     else:
         yield fine(f"for node {config.node}, {left.days} days left")
+
+
+def _key(host: Host, path: str, user: str | None) -> Iterator[Finding]:
+    found = host.stat(path)
+    if found is None:
+        return
+    if found.st_mode & 0o077 & ~0o040:
+        yield fail(f"{path} is open to others", f"chmod 0600 {path}")
+    elif user is not None:
+        uid, gid = host.account(user)
+        readable = uid in (0, found.st_uid) or (found.st_gid == gid and found.st_mode & 0o040)
+        if not readable:
+            yield fail(
+                f"{path} is not for user {user}: once renewed, it cannot be read",
+                f"chown {user} {path}",
+            )
 
 
 def check_peers(host: Host, config: Config) -> Iterator[Finding]:
