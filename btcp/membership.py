@@ -284,6 +284,8 @@ class Membership:
                 health=report.health.value,
                 why=report.why or "nothing is wrong",
             )
+            if report.health is Health.UP:
+                member.blame.forget()
         self._judge(member)
 
     def checked(self, health: Health, why: str) -> None:

@@ -69,6 +69,13 @@ class Blame:
         self._until = now + patience.window
         return True
 
+    def forget(self) -> None:
+        """
+        The origin was ill, and is well now.
+        """
+        self._seen.clear()
+        self._until = None
+
     def over(self, now: float) -> None:
         """
         Time has passed: perhaps the node is to be tried again.

@@ -210,6 +210,16 @@ class RefusalTests(MembershipTestCase):
         self.refuse(2, Reason.NO_LISTENER)  # counted anew
         self.assertEqual(self.eligible(), "a")
 
+    def test_well_again(self) -> None:
+        """
+        Checks that find the origin well after it was ill are believed at once.
+        """
+        self.refuse(3, Reason.NO_LISTENER)
+        self.membership.reported("a", SICK)
+        self.assertEqual(self.eligible(), "")
+        self.membership.reported("a", WELL)
+        self.assertEqual(self.eligible(), "a")
+
     def test_seldom(self) -> None:
         for _ in range(10):
             self.refuse(1, Reason.NO_LISTENER)
