@@ -15,6 +15,7 @@ from typing import Any
 from attrs import asdict
 from twisted.logger import Logger
 
+from btcp.config import Config
 from btcp.control.news import Decision
 
 _FORMAT = 1
@@ -22,6 +23,23 @@ _MAX_OCTETS = 1 << 20
 """Of a file that we wrote; a thousand nodes take a quarter of it."""
 
 log = Logger()
+
+
+def decisions_of(config: Config) -> Path:
+    """
+    @return: the file for them.
+    """
+    return Path(config.state) / "decisions.json"
+
+
+def give(path: Path, uid: int, gid: int) -> None:
+    """
+    Let another user read and replace a file that need not be there.
+    """
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for each in (path.parent, path):
+        if each.exists():
+            os.chown(each, uid, gid)
 
 
 class Ledger:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sized
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 _FRESH = 0.5
 """Seconds for which a reading is as good as a new one: every link asks for one."""
@@ -23,10 +23,14 @@ _STAT = Path("/proc/stat")
 @frozen
 class Load:
     """
+    @ivar fronts: connections of which this node is the front-end.
+    @ivar backs: those of which it is the back-end.
     @ivar rate: connections per second that the origin got.
     @ivar cpu: busy share of the processors, 0 to 1; C{None} if not known.
     """
 
+    fronts: int = 0
+    backs: int = 0
     rate: float = 0.0
     cpu: float | None = None
 
@@ -47,8 +51,7 @@ def processor_ticks() -> tuple[int, int] | None:
 
 class Meter:
     """
-    @ivar fronts: the connections of which this node is the front-end.
-    @ivar backs: those of which it is the back-end.
+    Knows how much there is to do now, and how much there was since it last was asked.
     """
 
     def __init__(
@@ -59,8 +62,7 @@ class Meter:
         backs: Sized,
         ticks: Callable[[], tuple[int, int] | None] = processor_ticks,
     ) -> None:
-        self.fronts = fronts
-        self.backs = backs
+        self._fronts, self._backs = fronts, backs
         self._clock = clock
         self._counters = counters
         self._ticks = ticks
@@ -69,8 +71,13 @@ class Meter:
 
     def read(self) -> Load:
         """
-        @return: since the last reading, and less and less of earlier ones.
+        @return: of what is counted over time, since the last reading, and less and less of
+            earlier ones.
         """
+        self._count()
+        return evolve(self._load, fronts=len(self._fronts), backs=len(self._backs))
+
+    def _count(self) -> None:
         now = self._clock()
         passed = now - self._at
         if passed >= _FRESH:
@@ -82,8 +89,8 @@ class Meter:
             rate += (self._load.rate - rate) * (1 - _SMOOTHING)
             self._at, self._begun, self._before = now, begun, ticks
             # Counters can be set back.
-            self._load = Load(max(rate, 0.0), None if cpu is None else round(cpu, 3))
-        return self._load
+            cpu = None if cpu is None else round(cpu, 3)
+            self._load = Load(rate=max(rate, 0.0), cpu=cpu)
 
 
 def _share(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:

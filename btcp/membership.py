@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from btcp.control.news import FULL, Admin, Decision, Health, Report, Subject
 from btcp.handoff.messages import Reason
 from btcp.health.passive import BLAMED, Blame, Patience
+from btcp.load import Load
 
 __all__ = ["Admin", "Health", "Membership"]
 
@@ -138,6 +139,8 @@ class Membership:
         memory: Memory,
         spread: Callable[[Decision, str | None], None],
         weigh: Callable[[str, float], None],
+        loaded: Callable[[str, int], None],
+        measure: Callable[[], Load],
         counters: Counter[str],
         patience: Mapping[str, Patience] | None = None,
     ) -> None:
@@ -148,6 +151,8 @@ class Membership:
             spoken to.
         @param weigh: is told the weight that a node has in placement whenever that changes,
             0 for a node that shall get nothing new.
+        @param loaded: is told how many connections a node's origin has.
+        @param measure: this node's own load.
         @param patience: by listener, what refusals take a node out; of others none do.
         """
         self._own = config.node
@@ -156,6 +161,8 @@ class Membership:
         self._memory = memory
         self._spread = spread
         self._weigh = weigh
+        self._loaded = loaded
+        self._measure = measure
         self._counters = counters
         self._patience = patience or {}
         now = clock()
@@ -163,7 +170,7 @@ class Membership:
             name: Member(name, node.weight, now) for name, node in config.nodes.items()
         }
         own = self._members[self._own]
-        own.linked, own.epoch, own.report = True, epoch, _NOTHING
+        own.linked, own.epoch = True, epoch
         self._decisions: dict[tuple[str, Subject], Decision] = {}
         for decision in memory.read():
             self._learn(decision)
@@ -250,6 +257,16 @@ class Membership:
 
     # -- what happens ---------------------------------------------------------
 
+    def reconfigure(self, config: Settings) -> None:
+        """
+        Go by another configuration, which has all nodes that there were, and perhaps more.
+        """
+        self._slow_start = config.slow_start
+        for name, node in config.nodes.items():
+            if name not in self._members:
+                self._members[name] = Member(name, node.weight, self._clock())
+                self._judge(self._members[name])
+
     def link_up(self, node: str, epoch: int) -> None:
         """
         A node can be spoken to: tell it what is decided.
@@ -277,6 +294,7 @@ class Membership:
         """
         member = self._members[node]
         was, member.report = member.health, report
+        self._loaded(node, report.backs)
         if report.health is not was:
             log.info(
                 "origin of {node} is {health}: {why}",
@@ -288,13 +306,28 @@ class Membership:
                 member.blame.forget()
         self._judge(member)
 
+    def report(self) -> Report:
+        """
+        @return: how this very node is.
+        """
+        own, load = self._members[self._own], self._measure()
+        report = Report(
+            fronts=load.fronts,
+            backs=load.backs,
+            rate=round(load.rate),
+            cpu=load.cpu,
+            health=own.health,
+            why="" if own.report is None else own.report.why,
+            state=own.admin,
+        )
+        self.reported(self._own, report)
+        return report
+
     def checked(self, health: Health, why: str) -> None:
         """
         What checks found of this very node's origin.
         """
-        report = self._members[self._own].report
-        assert report is not None  # for mypy: there is one from the beginning
-        self.reported(self._own, evolve(report, health=health, why=why))
+        self.reported(self._own, evolve(self.report(), health=health, why=why))
 
     def refused(self, node: str, listener: str, reason: Reason) -> None:
         """
@@ -363,21 +396,6 @@ class Membership:
     # -- what others ask ------------------------------------------------------
 
     @property
-    def health(self) -> Health:
-        """
-        Of this very node's origin.
-        """
-        return self._members[self._own].health
-
-    @property
-    def why(self) -> str:
-        """
-        What the last failed check found there.
-        """
-        report = self._members[self._own].report
-        return "" if report is None else report.why
-
-    @property
     def state(self) -> Admin:
         """
         What is wanted of this very node.
@@ -404,6 +422,7 @@ class Membership:
         @return: for each node what is known of it; C{since} is in seconds before now, C{load}
             the busy share of its processors, C{rate} its new connections per second.
         """
+        self.report()  # of ourselves nobody else tells us
         return list(map(self._row, self._members.values()))
 
     def _row(self, member: Member) -> dict[str, object]:

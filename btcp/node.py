@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from twisted.application.internet import TimerService
@@ -56,7 +55,7 @@ from btcp.handoff.messages import (
 from btcp.health.build import patience, watches
 from btcp.health.probe import Probe
 from btcp.health.watch import Checks
-from btcp.ledger import Ledger
+from btcp.ledger import Ledger, decisions_of
 from btcp.load import Meter
 from btcp.logs import Recorder, endpoint_text
 from btcp.membership import Membership
@@ -202,13 +201,16 @@ class Node(MultiService):
             protection=protect(config.control, config.node, reactor, self.core.counters),
         )
         self.peers.setServiceParent(self)
+        flows = self.core.acceptor.flows, self.core.adopter.flows
         self.membership = Membership(
             config,
             epoch=epoch,
             clock=clock,
-            memory=Ledger(Path(config.state) / "decisions.json"),
+            memory=Ledger(decisions_of(config)),
             spread=self._spread,
             weigh=self._placement.weigh,
+            loaded=self._placement.loads.report,
+            measure=Meter(clock, self.core.counters, *flows).read,
             counters=self.core.counters,
             patience=patience(config),
         )
@@ -218,8 +220,6 @@ class Node(MultiService):
         looking: Any = TimerService(SECOND, self.membership.tick)
         looking.clock = reactor
         looking.setServiceParent(self)
-        flows = self.core.acceptor.flows, self.core.adopter.flows
-        self._meter = Meter(clock, self.core.counters, *flows)
         self._epochs: dict[str, int] = {}
         self._grace: dict[str, IDelayedCall] = {}
         self._replies: dict[tuple[str, int], list[Deferred[Adopted]]] = {}
@@ -410,24 +410,12 @@ class Node(MultiService):
         """
         @return: how this node is.
         """
-        load = self._meter.read()
-        report = Report(
-            fronts=len(self._meter.fronts),
-            backs=len(self._meter.backs),
-            rate=round(load.rate),
-            cpu=load.cpu,
-            health=self.membership.health,
-            why=self.membership.why,
-            state=self.membership.state,
-        )
-        self.reported(self._config.node, report)
-        return report
+        return self.membership.report()
 
     def reported(self, node: str, report: Report) -> None:
         """
         How a node is, by its own account.
         """
-        self._placement.loads.report(node, report.backs)
         self.membership.reported(node, report)
 
     def decided(self, node: str, decision: Decision) -> None:
@@ -484,6 +472,7 @@ class Node(MultiService):
         for name, node in new.nodes.items():
             if name not in self._config.nodes:
                 self.peers.add(name, node)
+        self.membership.reconfigure(new)
         self.core.context.settings = self._settings(new)
         self.record.wanted = new.log.connections
         self._config = new
@@ -520,7 +509,6 @@ class Node(MultiService):
         return shown[what]()
 
     def _nodes(self) -> object:
-        self.report()  # of ourselves nobody else tells us
         return {"nodes": self.membership.show()}
 
     def _links(self) -> object:

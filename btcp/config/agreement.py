@@ -48,6 +48,7 @@ def check_agreement(
         addresses = listener.addresses or everywhere
         _check_ports(listener, addresses, everywhere, taken, place, reading)
         _check_families(listener, addresses, nodes, node_places, reading)
+        _check_client(listener, addresses, place, reading)
 
 
 def _check_ports(
@@ -70,6 +71,21 @@ def _check_ports(
         if use != f"listener {listener.name!r}":
             at = spelled((str(ip_address(address)), listener.port))
             reading.complain(place, f"{what}: {at} is already {use}")
+
+
+def _check_client(
+    listener: Listener, addresses: tuple[bytes, ...], place: AnyNode, reading: Reading
+) -> None:
+    client = listener.health.client if listener.health is not None else None
+    packed = ip_address(client).packed if client is not None else None
+    if packed is None:
+        return
+    what = f"listeners.{listener.name}.health.client"
+    if len(packed) not in {len(address) for address in addresses}:
+        family = _FAMILIES[len(packed)]
+        reading.complain(place, f"{what}: the listener has no {family} address")
+    elif packed in addresses:
+        reading.complain(place, f"{what}: {client} is an address of the cluster")
 
 
 def _check_families(

@@ -107,6 +107,7 @@ class Script:
     @ivar passed: packets that are no TCP and went to the local host (C{True}) or the
         network, since the last step.
     @ivar notes: all that was to be put on record.
+    @ivar told: what the shell was told of origins.
     """
 
     def __init__(self, capabilities: Capabilities = CAPABILITIES, **changes: Any) -> None:
@@ -126,6 +127,7 @@ class Script:
         self.datapath = MemoryDatapath(lambda: self.now, self._transmit, self._deliver)
         self.datapath.start(self.core, self)
         self.notes: list[Note] = []
+        self.told: list[Blame | Witness] = []
         self._forget()
         for peer in ("b", "c"):
             self.perform(self.core.peer_up(peer, CAPABILITIES, self.now))
@@ -221,7 +223,9 @@ class Script:
                 self.notes.append(action)
             elif isinstance(action, Send | Reply):
                 self.said.append((action.node, action.message))
-            elif not isinstance(action, Blame | Witness):
+            elif isinstance(action, Blame | Witness):
+                self.told.append(action)
+            else:
                 self.datapath.perform(action)
 
     def _transmit(self, packet: bytes) -> None:

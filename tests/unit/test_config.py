@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.config import (
     KEYS,
+    Check,
     Config,
     ConfigErrors,
     Control,
@@ -98,14 +99,24 @@ class ValueTests(SynchronousTestCase):
     def test_all_that_is_optional(self) -> None:
         config = loads(
             changed(("insecure: true", "insecure: true, heartbeat: 0.5"))
+            + "slow-start: 4\nstate: /s\n"
             + "device: eth1\nrun: /tmp/b\npolicy: round-robin\nwindow-scale: 0\n"
             + "timeouts: {half-closed: 1.5, link-grace: 3}\nlimits: {half-open: 7}\n",
             "good.yaml",
         )
         self.assertEqual((config.device, config.run, config.window_scale), ("eth1", "/tmp/b", 0))
+        self.assertEqual((config.state, config.slow_start), ("/s", 4.0))
         self.assertEqual(config.control.heartbeat, 0.5)
         self.assertEqual(config.timeouts, Timeouts(half_closed=1.5, link_grace=3.0))
         self.assertEqual(config.limits, Limits(half_open=7))
+
+    def test_health(self) -> None:
+        text = "{kind: https, status: [204, 300-399], body: ok, host: h, fast-interval: 0.1}"
+        config = loads(changed(("origin: 8080", f"origin: 8080, health: {text}")), "")
+        check = Check(
+            kind="https", status=((204, 204), (300, 399)), body="ok", host="h", fast_interval=0.1
+        )
+        self.assertEqual([each.health for each in config.listeners], [check, None])
 
     def test_credentials(self) -> None:
         for more in ("", "\n  insecure: false"):
@@ -365,6 +376,46 @@ class ProblemTests(SynchronousTestCase):
             weight = ('.11:7311"', f'.11:7311", weight: {text}')
             self.assert_problem(3, "nodes.a.weight: want a whole number from 0 to 10000", weight)
 
+    def test_health(self) -> None:
+        for message, health in (
+            ("health: 'kind' is missing", "{path: /}"),
+            ("health.kind: unknown kind 'htp'; did you mean 'http'?", "{kind: htp}"),
+            ("health: unknown key 'intervall'; did you mean", "{kind: tcp, intervall: 1}"),
+            ("health.path: a check of kind 'tcp' has none", "{kind: tcp, path: /}"),
+            ("health.host: a check of kind 'tcp' has none", "{kind: tcp, host: a.example}"),
+            ("health.status: a check of kind 'tls' has none", "{kind: tls, status: 200}"),
+            ("health.client: a check of kind 'http' has", "{kind: http, client: 192.0.2.1}"),
+            (
+                "health.body: a check of kind 'handoff' has none",
+                "{kind: handoff, client: 192.0.2.1, body: x}",
+            ),
+            ("health: 'client' is missing; a handoff has one", "{kind: handoff}"),
+            ("health.client: want an IPv4 or IPv6 address", "{kind: handoff, client: x}"),
+            ("health.client: 192.0.2.12 is an address", "{kind: handoff, client: 192.0.2.12}"),
+            ("health.path: want a path that starts with '/'", "{kind: http, path: a}"),
+            ("health.path: want a path that starts with '/'", "{kind: http, path: '/a b'}"),
+            ("health.host: want a host name", "{kind: http, host: 'a b'}"),
+            ("health.status: want a status or a range", "{kind: http, status: 2xx}"),
+            ("health.status: want a status or a range", "{kind: http, status: 399-200}"),
+            ("health.status: want a status or a range", "{kind: http, status: [200, 600]}"),
+            ("health.body: no regular expression: ", "{kind: http, body: '(x'}"),
+            ("health.interval: want seconds", "{kind: tcp, interval: 0}"),
+            ("health.fast-interval: want seconds", "{kind: tcp, fast-interval: fast}"),
+            ("health.rise: want a whole number from 1", "{kind: tcp, rise: 0}"),
+            ("health.jitter: want a whole number from 0 to 50", "{kind: tcp, jitter: 51}"),
+        ):
+            new = f"origin: 8080, health: {health}"
+            self.assert_problem(6, f"listeners.web.{message}", ("origin: 8080", new))
+        client = '{kind: handoff, client: "2001:db8::1"}'
+        new = f"[192.0.2.100], origin: 8080, health: {client}"
+        message = "listeners.vip.health.client: the listener has no IPv6 address"
+        self.assert_problem(7, message, ("[192.0.2.100], origin: 8080", new))
+
+    def test_several_problems_of_a_check(self) -> None:
+        health = "{kind: none, path: a, rise: 0}"
+        problems = self.problems(changed(("origin: 8080", f"origin: 8080, health: {health}")))
+        self.assertEqual(len(problems), 3, problems)
+
     def test_protection_must_be_said(self) -> None:
         message = "control: say 'certificate', 'key' and 'authority' for TLS"
         for old, new in (("true", "false"), ("insecure: true", "heartbeat: 1")):
@@ -602,10 +653,15 @@ class ReferenceTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         rows = re.findall(r"^\| `([^`]+)` \|[^|]*\| ([0-9.]+) \|", self.reference, re.MULTILINE)
         documented = {key: float(default) for key, default in rows}
-        for section in (Timeouts, Limits):
+        for section, name in (
+            (Timeouts, "timeouts"),
+            (Limits, "limits"),
+            (Check, "listeners.NAME.health"),
+        ):
             for attribute in fields(section):
-                key = f"{section.__name__.lower()}.{attribute.name.replace('_', '-')}"
-                self.assertEqual(documented[key], attribute.default, key)
+                key = f"{name}.{attribute.name.replace('_', '-')}"
+                if isinstance(attribute.default, int | float):
+                    self.assertEqual(documented[key], attribute.default, key)
 
     def test_example(self) -> None:
         [text, errors] = re.findall(

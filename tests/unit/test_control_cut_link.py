@@ -21,6 +21,7 @@ from btcp.control.link import ControlProtocol
 from btcp.control.news import Admin, Decision
 from btcp.handoff import messages
 from btcp.handoff.messages import Adopted, Capabilities, Reason, Refused
+from btcp.load import Load
 from btcp.membership import Membership
 from tests.unit.test_control_commands import HANDOFF
 from tests.unit.test_control_peers import Network, Owner, adopted, termination
@@ -50,6 +51,8 @@ class Knowing(Owner):
             memory=Kept(),
             spread=self._spread,
             weigh=lambda node, weight: None,
+            loaded=lambda node, load: None,
+            measure=Load,
             counters=Counter(),
         )
 

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.control.news import Admin, Decision, Health, Report, Subject
 from btcp.handoff.messages import Reason
 from btcp.health.passive import Patience
+from btcp.load import Load
 from btcp.membership import FAINTEST, Membership
 
 WELL = Report(fronts=0, backs=0, rate=0, cpu=None, health=Health.UP, why="", state=Admin.READY)
@@ -61,6 +62,8 @@ class Place:
     def __init__(self, clock: Clock, config: Config, memory: Kept | None = None) -> None:
         self.memory = memory or Kept()
         self.weights: dict[str, float] = {}
+        self.loads: dict[str, int] = {}
+        self.load = Load()
         self.links: dict[str, Place] = {}
         self.name = config.node
         self.counters: Counter[str] = Counter()
@@ -71,6 +74,8 @@ class Place:
             memory=self.memory,
             spread=self._spread,
             weigh=self.weights.__setitem__,
+            loaded=self.loads.__setitem__,
+            measure=lambda: self.load,
             counters=self.counters,
             patience={"web": Patience(3, 10.0)},
         )
@@ -183,6 +188,80 @@ class EligibilityTests(MembershipTestCase):
         self.assertEqual(self.place.memory.decisions, [])
 
 
+class ReportTests(MembershipTestCase):
+    """
+    How nodes are.
+    """
+
+    def test_own(self) -> None:
+        """
+        As it is when somebody asks.
+        """
+        self.assertEqual(self.membership.report(), evolve(WELL, health=Health.UNCHECKED))
+        self.membership.checked(Health.DOWN, "503")
+        self.membership.set_state("a", Admin.MAINT)
+        self.place.load = Load(fronts=1, backs=2, rate=3.4, cpu=0.5)
+        row = self.row("a")
+        self.assertEqual([row[key] for key in ("fronts", "backs", "rate", "load")], [1, 2, 3, 0.5])
+        report = Report(
+            fronts=1,
+            backs=2,
+            rate=3,
+            cpu=0.5,
+            health=Health.DOWN,
+            why="503",
+            state=Admin.MAINT,
+        )
+        self.assertEqual(self.membership.report(), report)
+        self.assertEqual(self.place.loads, {"a": 2})
+
+    def test_others(self) -> None:
+        self.membership.link_up("b", 7)
+        self.assertIsNone(self.membership.report_of("b"))
+        report = evolve(WELL, fronts=5, backs=6, rate=7, cpu=0.25)
+        self.membership.reported("b", report)
+        self.clock.advance(3)
+        self.assertEqual(self.membership.report_of("b"), report)
+        self.assertEqual(self.place.loads["b"], 6)
+        self.assertEqual(
+            self.row("b"),
+            {
+                "node": "b",
+                "admin": "ready",
+                "health": "up",
+                "why": "",
+                "link": "up",
+                "epoch": 7,
+                "eligible": True,
+                "drained": False,
+                "weight": 100.0,
+                "percent": 100,
+                "load": 0.25,
+                "rate": 7,
+                "fronts": 5,
+                "backs": 6,
+                "since": 3.0,
+            },
+        )
+
+    def test_links(self) -> None:
+        self.assertEqual(self.row("a")["link"], "self")
+        self.assertEqual((self.row("c")["link"], self.row("c")["epoch"]), ("down", None))
+
+    def test_another_configuration(self) -> None:
+        """
+        There may be further nodes in it.
+        """
+        nodes = {name: Weighted(50) for name in "abcd"}
+        self.membership.reconfigure(Config("a", 4.0, nodes))
+        self.assertEqual(self.place.weights, {"a": 100, "b": 0, "c": 0, "d": 0})
+        self.membership.link_up("d", 1)
+        self.assertEqual(self.place.weights["d"], 50)
+        self.membership.set_state("d", Admin.DRAIN)
+        self.membership.set_state("d", Admin.READY)
+        self.assertEqual(self.place.weights["d"], 50 * FAINTEST)
+
+
 class RefusalTests(MembershipTestCase):
     """
     What refused connections do.
@@ -215,9 +294,9 @@ class RefusalTests(MembershipTestCase):
         Checks that find the origin well after it was ill are believed at once.
         """
         self.refuse(3, Reason.NO_LISTENER)
-        self.membership.reported("a", SICK)
+        self.membership.checked(Health.DOWN, "503")
         self.assertEqual(self.eligible(), "")
-        self.membership.reported("a", WELL)
+        self.membership.checked(Health.UP, "")
         self.assertEqual(self.eligible(), "a")
 
     def test_seldom(self) -> None:
