@@ -5,11 +5,13 @@ Nodes are drained and made ready, origins stop and start, while clients load the
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 from btcp.control.news import Admin
@@ -27,10 +29,8 @@ things to do."""
 _QUIET = 0.2
 """Seconds in which a drained node must get nothing new."""
 
-_LOADS = (
-    ["wrk", "-t1", "-c8", "-d120"],
-    ["wrk", "-t1", "-c8", "-d120", "-H", "Connection: close"],
-)
+_KEEP = ["wrk", "-t1", "-c8", "-d120"]
+_CLOSE = [*_KEEP, "-H", "Connection: close"]
 
 _RAW: Mapping[str, object] = {
     "datapath": "raw",
@@ -83,24 +83,30 @@ class MembershipTestCase(ClusterTestCase):
         """
         return {row["node"]: row for row in self.lab.query(node, "nodes")["nodes"]}
 
-    def await_all(self, about: str, seconds: float, **wanted: object) -> None:
+    def await_all(self, about: str, seconds: float, but: str = "", **wanted: object) -> None:
         """
-        Until every node sees C{about} so.
+        Until every node, C{but} one, sees C{about} so.
         """
 
         def seen() -> list[dict[str, object]]:
-            return [{key: self.rows(node)[about][key] for key in wanted} for node in self.lab.nodes]
+            return [
+                {key: self.rows(node)[about][key] for key in wanted}
+                for node in self.lab.nodes
+                if node != but
+            ]
 
         self.await_that(lambda: all(each == wanted for each in seen()), seconds, seen)
 
     @contextmanager
-    def load(self, path: str) -> Iterator[None]:
+    def load(self, *commands: list[str], fronts: str) -> Iterator[None]:
         """
-        Clients with and without keep-alive, at all front-ends, without any failure.
+        Clients that ask for what all nodes hold, without any failure.
+
+        @param fronts: a node for each of C{commands}.
         """
         running = [
-            self.lab.popen(CLIENT, [*command, url(front, 4, path)])
-            for front, command in zip("ab", _LOADS, strict=True)
+            self.lab.popen(CLIENT, [*command, url(front, 4, "/shared/1k")])
+            for front, command in zip(fronts, commands, strict=True)
         ]
         try:
             time.sleep(0.5)
@@ -138,7 +144,8 @@ class DrainTests(MembershipTestCase):
         """
         Ten times each node: nothing new while it is drained, and soon after it is ready again.
         """
-        with self.load("/shared/1k"), self.lab.capture(CLIENT, resets_of_client()) as resets:
+        load = self.load(_KEEP, _CLOSE, fronts="ab")
+        with load, self.lab.capture(CLIENT, resets_of_client()) as resets:
             for _ in range(_CYCLES):
                 for node in self.lab.nodes:
                     self._cycle(node)
@@ -172,6 +179,21 @@ class DrainTests(MembershipTestCase):
         self.say("b", Admin.READY)
         answered = self.lab.exec(CLIENT, ["curl", "-s", url("a", 4, "/b/1k")])
         self.assertEqual(answered.stdout, self.lab.content("/b/1k"))
+
+    def test_rolling_restart(self) -> None:
+        """
+        Two daemons are drained, restarted and made ready, one after the other: the clients of
+        the third notice nothing.
+        """
+        with self.load(_CLOSE, fronts="a"):
+            for node in "bc":
+                self.say(node, Admin.DRAIN)
+                self.await_all(node, 2.0 + 2 * _HEARTBEAT + _SPREAD, drained=True)
+                self.lab.stop_daemon(node)
+                self.lab.start_daemon(node)
+                self.await_all(node, _SPREAD, but=node, admin="drain", link="up")
+                self.say(node, Admin.READY)
+                self.await_that(lambda node=node: self.begun(node) > 0, _SPREAD, self.flows)  # type: ignore[misc]
 
     def test_restart_remembers(self) -> None:
         """
@@ -247,6 +269,28 @@ class HealthTests(MembershipTestCase):
         self.assertEqual(again.stdout, self.lab.content("/b/1k"))
         self.assert_sound()
 
+    def test_origin_hangs(self) -> None:
+        """
+        It takes connections and does not answer; its node's own TCP cannot know.
+        """
+        self.await_all("b", _SPREAD, health="up")
+        self._signal("b", signal.SIGSTOP)
+        self.addCleanup(self._signal, "b", signal.SIGCONT)
+        self.await_all("b", 3 + _SPREAD, health="down", eligible=False)
+        self.assertIn("no answer in 0.5 s", self.rows("a")["b"]["why"])
+        self._all_answer(url("a", 4, "/shared/1k"), 20)
+        self._signal("b", signal.SIGCONT)
+        self.await_all("b", 2 + _SPREAD, health="up", eligible=True)
+        self.assert_tables_empty(5)
+        self.assert_sound()
+
+    def _signal(self, node: str, number: int) -> None:
+        master = self.lab.origin_pid(node)
+        workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        for pid in (master, *map(int, workers)):
+            assert pid is not None
+            os.kill(pid, number)
+
     def _start_again(self, node: str) -> None:
         if self.lab.origin_pid(node) is None:
             self.start_origin(node)
@@ -282,3 +326,15 @@ class HandoffHealthTests(HealthTests):
         read = subprocess.run(["tcpdump", "-nr", str(seen)], capture_output=True, check=True)
         self.assertEqual(read.stdout, b"")
         self.assertEqual(self.moved("b")["direct.sent"], 0)
+
+
+class KernelHandoffHealthTests(HandoffHealthTests):
+    """
+    The same where the kernel makes connections and moves packets.
+    """
+
+    config: ClassVar[Mapping[str, object]] = {
+        **_HANDOFF,
+        "datapath": "ebpf",
+        "adoption": "cookie",
+    }
