@@ -121,12 +121,10 @@ class MembershipTestCase(ClusterTestCase):
             self.assertRegex(each, r"[1-9][0-9]* requests in")
 
 
-class DrainTests(MembershipTestCase):
+class DecidedTestCase(MembershipTestCase):
     """
-    No request fails because of it.
+    A cluster, and somebody who says what operators want.
     """
-
-    config: ClassVar[Mapping[str, object]] = _RAW
 
     def setUp(self) -> None:
         super().setUp()
@@ -139,6 +137,14 @@ class DrainTests(MembershipTestCase):
 
     def begun(self, node: str) -> int:
         return self.counters(node)["adopt.begun"]
+
+
+class DrainTests(DecidedTestCase):
+    """
+    No request fails because of it.
+    """
+
+    config: ClassVar[Mapping[str, object]] = _RAW
 
     def test_cycles_under_load(self) -> None:
         """
@@ -213,6 +219,32 @@ class DrainTests(MembershipTestCase):
         self.say("a", Admin.READY)
         self.say("b", Admin.READY)
         self.await_all("b", _SPREAD, eligible=True)
+
+
+class SlowStartTests(DecidedTestCase):
+    config: ClassVar[Mapping[str, object]] = {**_RAW, "slow-start": 6}
+
+    def _share(self) -> tuple[int, int]:
+        """
+        @return: what C{a} and C{b} get in a second.
+        """
+        before = self.begun("a"), self.begun("b")
+        time.sleep(1)
+        return self.begun("a") - before[0], self.begun("b") - before[1]
+
+    def test_slow_start(self) -> None:
+        """
+        In its first second a node gets a sixth at most of what the others get, and in the end
+        as much.
+        """
+        with self.load(_CLOSE, fronts="a"):
+            self.say("b", Admin.DRAIN)
+            self.say("b", Admin.READY)
+            one, other = self._share()
+            self.assertGreater(one, 3 * other)
+            self.await_all("b", 6 + _SPREAD, weight=100.0)
+            one, other = self._share()
+            self.assertGreater(2 * other, one)
 
 
 class KernelDrainTests(DrainTests):
