@@ -31,11 +31,6 @@ _MSS = 536
 """RFC 9293, 3.7.1: every TCP can take that."""
 
 
-SETTLE = 0.05
-"""Seconds from the answer to taking the connection away: what the local TCP says until then
-finds it still there, and so does not leave the host."""
-
-
 @define
 class _Asked:
     """
@@ -149,7 +144,8 @@ class Probe:
         if self._asked[number].over:
             del self._asked[number]
         else:
-            reactor.callLater(SETTLE, self._abandon, number)
+            # Later, for whoever told us is in the middle of something.
+            reactor.callLater(0, self._abandon, number)
         return result
 
     def _abandon(self, number: int) -> None:
