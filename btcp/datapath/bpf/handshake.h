@@ -196,6 +196,8 @@ static __always_inline int answer(struct __sk_buff *skb, const struct packet *pa
 	new.seq = bpf_htonl(cookie(promise->secret, &packet->key, now >> SLOT_SHIFT, agreed,
 				   bpf_ntohl(old->seq)));
 	new.ack_seq = bpf_htonl(bpf_ntohl(old->seq) + 1);
+	/* Reflected alone, the third bit of RFC 9768 would say that ECN is agreed. */
+	((__u8 *)&new)[12] &= 0xf0;
 	((__u8 *)&new)[13] = FLAG_SYN | FLAG_ACK;
 	new.window = bpf_htons(promise->window);
 	for (int word = 1; word < 4; word++)

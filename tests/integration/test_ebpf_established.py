@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: MIT
+"""
+What the tc programs say of packets of connections that they established.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+
+from attrs import evolve
+
+from btcp.datapath.raw.frame import BEGINNING, CONTINUING
+from btcp.handoff.cookie import Established
+from btcp.handoff.route import BREAKING
+from btcp.wire.build import compose
+from btcp.wire.options import SynOptions
+from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
+from btcp.wire.seqnum import add
+from tests.integration import test_ebpf_wire
+from tests.integration.handshake_case import (
+    CLIENTS_ADDRESS,
+    ECN,
+    IRS,
+    LAYOUTS,
+    WHOLE,
+    HandshakeTestCase,
+    model,
+    mss,
+    read_told,
+    stamps,
+)
+from tests.integration.loaded import (
+    DROP,
+    REDIRECT,
+    Loaded,
+    frame,
+    parsed,
+)
+from tests.integration.program_case import (
+    BOTH,
+    LISTENERS,
+    V4,
+    V6,
+    Flow,
+    route_of,
+)
+from tests.integration.wire import Frame
+
+
+class FirstTests(HandshakeTestCase):
+    """
+    What comes after the answer.
+    """
+
+    def established(self, flow: Flow, options: bytes = LAYOUTS["Linux"]) -> Segment:
+        """
+        @return: the ACK that completes the handshake.
+        """
+        told = self.assert_answered(self.syn(flow, options))
+        echo = b"" if told.stamp < 0 else b"\1\1" + stamps(3, told.stamp)
+        return compose(flow.request, add(IRS, 1), add(told.iss, 1), ACK, 501, echo)
+
+    def but(self, segment: Segment, payload: bytes = b"", seq: int = 0, **other: int) -> bytes:
+        """
+        @param seq: is added.
+        @return: a frame with a segment like this one.
+        """
+        options = bytes(segment.buffer[segment.tcp + 20 : segment.data])
+        flags, ack = other.get("flags", segment.flags), other.get("ack", 0)
+        numbers = add(segment.seq, seq), add(segment.ack, ack)
+        return self.framed(
+            compose(segment.key, *numbers, flags, segment.window, options, payload)
+        )
+
+    def test_acknowledgment(self) -> None:
+        """
+        Nothing is remembered of who says nothing else.
+        """
+        for flow, ecn in product(BOTH, (0, ECN)):
+            octets = self.but(self.established(flow), flags=ACK | ecn)
+            self.assert_untouched(self.loaded.ingress(octets), octets, DROP, "established")
+
+    def test_beginning(self) -> None:
+        """
+        The core reads what was agreed.
+        """
+        for flow, (name, options) in product(BOTH, LAYOUTS.items()):
+            acknowledgment = self.established(flow, options)
+            octets = self.but(acknowledgment, b"GET / HTTP/1.1\r\n", flags=ACK | PSH)
+            self.assert_up(octets, BEGINNING)
+            read = Established.read(parsed(octets))
+            offered = SynOptions.read(parsed(self.syn(flow, options)))
+            self.assertEqual((read.irs, add(read.iss, 1)), (IRS, acknowledgment.ack), name)
+            self.assertEqual((read.offered.scale, read.offered.sack), (offered.scale, offered.sack))
+            self.assertEqual(read.offered.tsval >= 0, offered.tsval >= 0)
+            self.assertEqual(read.window, min(501 << max(offered.scale, 0), 65_535))
+
+    def test_fin(self) -> None:
+        """
+        Who has nothing to ask for, ends the connection; the core has to say so, too.
+        """
+        for flow in BOTH:
+            octets = self.but(self.established(flow), flags=ACK | FIN)
+            self.assert_up(octets, BEGINNING)
+
+    def test_repeated(self) -> None:
+        for flow in BOTH:
+            octets = self.but(self.established(flow), b"G")
+            for _ in range(3):
+                self.assert_up(octets, BEGINNING)
+
+    def test_overtaking(self) -> None:
+        """
+        But for one in 128 that looks like the beginning.
+        """
+        for flow in BOTH:
+            acknowledgment, found = self.established(flow), []
+            for ahead in range(1, 1001):
+                outcome = self.loaded.ingress(self.but(acknowledgment, b"G", seq=ahead))
+                self.assertEqual(outcome.counted, {"punted": 1})
+                found.append(outcome.frame[6:12])
+            self.assertEqual(set(found) - {BEGINNING}, {CONTINUING})
+            self.assertLess(found.count(BEGINNING), 40)
+
+    def test_acknowledgment_out_of_place(self) -> None:
+        """
+        A keep-alive, say.  The core drops it, unless it has the flow.
+        """
+        for flow in BOTH:
+            acknowledgment = self.established(flow)
+            found = {
+                self.loaded.ingress(self.but(acknowledgment, seq=behind)).frame[6:12]
+                for behind in range(-20, 0)
+            }
+            self.assertIn(CONTINUING, found)
+            self.assertLessEqual(found, {CONTINUING, CLIENTS_ADDRESS})
+
+    def test_stranger(self) -> None:
+        """
+        Who guesses the number wrong, or is somebody else, comes as himself.
+        """
+        for flow in BOTH:
+            acknowledgment = self.established(flow)
+            for bit in range(7, 32):
+                guess = self.but(acknowledgment, b"G", ack=1 << bit)
+                self.assert_up(guess)
+            other = compose(
+                evolve(flow, port=7).request, acknowledgment.seq, acknowledgment.ack, ACK, 1
+            )
+            self.assert_up(self.framed(other))
+
+    def test_other_secret(self) -> None:
+        """
+        A number of another node's, or of an earlier start's.
+        """
+        other = Loaded(LISTENERS)
+        self.addCleanup(other.close)
+        other.programs.promise(self.promised)
+        for flow in BOTH:
+            octets = self.but(self.established(flow), b"G")
+            self.assert_untouched(other.ingress(octets), octets, REDIRECT, "punted")
+
+    def test_flags(self) -> None:
+        """
+        A reset, or another SYN, is nothing that could be vouched for.
+        """
+        for flow in BOTH:
+            acknowledgment = self.established(flow)
+            for flags in (RST, RST | ACK, SYN | ACK, FIN, 0, PSH):
+                self.assert_up(self.but(acknowledgment, b"G", flags=flags))
+
+    def test_super_packet(self) -> None:
+        for flow in BOTH:
+            octets = self.but(self.established(flow), b"x" * 3000)
+            outcome = self.loaded.ingress(octets, gso_size=1000)
+            self.assertEqual(outcome.frame, octets[:6] + BEGINNING + octets[12:])
+
+
+class ForgedTests(HandshakeTestCase):
+    """
+    A frame cannot say by itself that it is vouched for.
+    """
+
+    def test_sources(self) -> None:
+        for flow, last in product(BOTH, (0, 1, 2, 3, 0x7F, 0xFF)):
+            for flags in (ACK, RST, SYN):
+                self.assert_taken_off(flow, last, flags)
+
+    def assert_taken_off(self, flow: Flow, last: int, flags: int) -> None:
+        octets = frame(compose(flow.request, 5, 6, flags, 99, b"", b"G"))
+        octets = octets[:6] + b"\x02btcp" + bytes((last,)) + octets[12:]
+        self.assert_up(octets, b"\x02\0tcp" + bytes((last,)))
+
+    def test_nothing_promised(self) -> None:
+        self.loaded.programs.promise(None)
+        for flow, last in product(BOTH, (0, 1, 2)):
+            self.assert_taken_off(flow, last, ACK)
+
+    def test_of_routes(self) -> None:
+        for flow, last in product(BOTH, (0, 1, 2)):
+            self.loaded.install(route_of(flow.request, None, punt=BREAKING))
+            self.assert_taken_off(flow, last, SYN)
+            self.assert_taken_off(flow, last, RST)
+
+    def test_too_big(self) -> None:
+        """
+        ICMP goes up by the same way.
+        """
+        message = b"\x45\0\0\x38\0\0\0\0\x40\1\0\0" + V4.client + V4.front
+        message += b"\3\4\0\0\0\0\5\0" + b"\x45" + bytes(27)
+        for last in (0, 1, 2):
+            octets = bytes(6) + b"\x02btcp" + bytes((last,)) + b"\x08\0" + message
+            self.assert_up(octets, b"\x02\0tcp" + bytes((last,)))
+
+    def test_neighbours(self) -> None:
+        """
+        Hardware addresses that only look like it.
+        """
+        for source in (b"\x06btcp\1", b"\x02btcq\1", b"\x02ctcp\1", b"\x02bucp\1", b"\x02btdp\1"):
+            octets = frame(compose(V6.request, 5, 6, ACK, 99, b"", b"G"))
+            self.assert_up(octets[:6] + source + octets[12:])
+
+    def test_vouched_for_whatever_it_said(self) -> None:
+        for flow in BOTH:
+            told = self.assert_answered(self.syn(flow, mss()))
+            first = frame(
+                compose(flow.request, add(IRS, 1), add(told.iss, 1), ACK, 9, b"", b"G")
+            )
+            self.assert_up(first[:6] + CONTINUING + first[12:], BEGINNING)
+
+
+class OnTheWireTests(test_ebpf_wire.WireTestCase):
+    """
+    Real frames: what a veth leaves unsummed, and which way the answer goes.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.kernel = self.attached()
+        self.promised = evolve(WHOLE, until=time.monotonic() + 60)
+        self.kernel.promise(self.promised)
+
+    def answered(self, sent: Frame) -> Frame:
+        """
+        @return: the answer; nothing else went anywhere.
+        """
+        self.wire.send("far", sent)
+        (got,) = self.wire.receive("far")
+        self.assertEqual(self.wire.receive("daemon"), [])
+        self.assertEqual(got.octets[:12], sent.octets[6:12] + sent.octets[:6])
+        right = model(parsed(sent.octets), self.promised, read_told(got.octets))
+        answer = parsed(got.octets)
+        assert right is not None
+        found = bytearray(got.octets[answer.tcp : answer.data])
+        found[16:18] = right[16:18]
+        self.assertEqual(found.hex(), right.hex())
+        return got
+
+    def test_checksums(self) -> None:
+        for flow, options in product(BOTH, LAYOUTS.values()):
+            made = compose(flow.request, IRS, 0, SYN, 64_240, options)
+            got = self.answered(Frame(test_ebpf_wire.ethernet(frame(made))))
+            self.assertFalse(got.partial)
+            self.assertTrue(parsed(got.octets).intact())
+
+    def test_partial_checksums(self) -> None:
+        """
+        The sum of the pseudo-header stays, for whoever completes it.
+        """
+        for flow, options in product(BOTH, LAYOUTS.values()):
+            made = test_ebpf_wire.partial(compose(flow.request, IRS, 0, SYN, 64_240, options))
+            sent = Frame(test_ebpf_wire.ethernet(frame(made)), partial=True)
+            got = self.answered(sent)
+            self.assertTrue(got.partial)
+            self.assertEqual(parsed(got.octets).check, parsed(sent.octets).check)
+
+    def test_beginning(self) -> None:
+        for flow, unsummed in product(BOTH, (False, True)):
+            syn = compose(flow.request, IRS, 0, SYN, 64_240, LAYOUTS["Linux"])
+            told = read_told(self.answered(Frame(test_ebpf_wire.ethernet(frame(syn)))).octets)
+            numbers = add(IRS, 1), add(told.iss, 1)
+            made = compose(flow.request, *numbers, ACK, 9, b"", b"GET")
+            if unsummed:
+                made = test_ebpf_wire.partial(made)
+            sent = Frame(test_ebpf_wire.ethernet(frame(made)), partial=unsummed)
+            self.wire.send("far", sent)
+            (up,) = self.wire.receive("daemon")
+            right = sent.octets[:6] + BEGINNING + sent.octets[12:]
+            self.assertEqual(up, evolve(sent, octets=right))
+
+    def test_counted_once(self) -> None:
+        """
+        The program on the way out does not take the answer for the kernel's own.
+        """
+        for flow in BOTH:
+            made = compose(flow.request, IRS, 0, SYN, 64_240, LAYOUTS["Linux"])
+            self.answered(Frame(test_ebpf_wire.ethernet(frame(made))))
+        self.assertEqual(self.counted(self.kernel), {"answered": 2})
+
+    def test_others_frames(self) -> None:
+        """
+        A SYN that a switch shows us, and that is for another host's hardware address.
+        """
+        for flow in BOTH:
+            made = compose(flow.request, IRS, 0, SYN, 64_240, LAYOUTS["Linux"])
+            octets = test_ebpf_wire.ethernet(frame(made))
+            self.wire.send("far", Frame(b"\x02\0\0\0\0\x77" + octets[6:]))
+        self.assertEqual((self.wire.receive("far"), self.wire.receive("daemon")), ([], []))
