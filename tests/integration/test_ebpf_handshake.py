@@ -26,6 +26,7 @@ from tests.integration.handshake_case import (
     ECN,
     IRS,
     LAYOUTS,
+    WHOLE,
     HandshakeTestCase,
     Told,
     model,

@@ -21,6 +21,9 @@
 
 #define FLAG_ENDING 0x07 /* SYN, FIN, RST: each takes up, or ends, sequence space */
 
+/* Octets by which a client's FIN may be ahead of what the local TCP has. */
+#define FIN_REACH (1 << 22)
+
 #define ICMP_TOO_BIG_V4 3
 #define ICMP_TOO_BIG_V4_CODE 4
 #define ICMP_TOO_BIG_V6 2
@@ -296,6 +299,10 @@ static __always_inline void follow(const struct packet *packet, struct btcp_acco
 		key = &reversed;
 	client = from_client ? own : other;
 	server = from_client ? other : own;
+	/* See Carrying._plausible. */
+	if (from_client && flags & FLAG_FIN && !own->fin_seen &&
+	    end_of_data(packet) - server->ack > FIN_REACH)
+		return;
 	if (flags & FLAG_FIN && !own->fin_seen) {
 		own->fin = end_of_data(packet);
 		own->fin_seen = 1;
