@@ -24,8 +24,8 @@ from tests.bench.wrk import Load
 RATE = 10_000
 """SYNs a second."""
 
-SECONDS = 2
-_LOAD = Load(32, SECONDS, close=True)
+_BEFORE = Load(32, 1, close=True)
+_DURING = Load(32, 2, close=True)
 
 
 @frozen
@@ -59,9 +59,9 @@ class Flood:
         See L{Work.measure<tests.bench.works.Work.measure>}.
         """
         wanted = targets(system, "1k")
-        without = loaded(stage, system, _LOAD, wanted)
+        without = loaded(stage, system, _BEFORE, wanted)
         with _flood(stage, system):
-            flooded = loaded(stage, system, _LOAD, wanted)
+            flooded = loaded(stage, system, _DURING, wanted)
         before = without.values.get("requests_per_s", 0.0)
         values = {**flooded.values, "before_per_s": before}
         if before:

@@ -27,7 +27,7 @@ FEW = 1000
 MANY = 1_000_000
 """In the kernel's table, of clients that do not exist."""
 
-REAL = 4000
+REAL = 3000
 """Of real clients, where there is no such table: as many as Python has time to take over."""
 
 SECONDS = 2
@@ -45,7 +45,7 @@ class Flows:
     systems: Sequence[System]
     name: str = "flows"
     title: str = "New connections beside many idle flows"
-    primary: str = "requests_per_s"
+    primary: str = "kept"
     shown: Sequence[str] = (
         "kept",
         "flows_before",

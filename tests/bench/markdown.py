@@ -115,13 +115,14 @@ def _behind(result: Result, works: Sequence[Work]) -> Iterator[str]:
     found = False
     for work in works:
         outcomes, rises = result.works[work.name], METRICS[work.primary].rises
+        behind: dict[str, list[str]] = {}
         for mode, peer in compared(outcomes):
             value = ratio(outcomes, work.primary, mode, peer)
-            if value is None:
-                continue
-            if (value < 1) == rises and value != 1:
-                found = True
-                yield f"- {work.name}: {mode} at {value:.2f} of {peer}"
+            if value is not None and (value < 1 if rises else value > 1):
+                behind.setdefault(mode, []).append(f"{value:.2f} of {peer}")
+        for mode, ratios in behind.items():
+            found = True
+            yield f"- {work.name}, {mode}: {', '.join(ratios)}"
     if not found:
         yield "Nowhere in this run."
 

@@ -33,7 +33,7 @@ def draw(result: Result, works: Sequence[Work], directory: Path) -> None:
 
 
 def _bars(work: Work, outcomes: Mapping[str, Outcome]) -> Figure:
-    metrics = [work.primary, *(name for name in ("hits", "kept") if name in work.shown)]
+    metrics = [work.primary, *({"hits", "kept"} & set(work.shown) - {work.primary})]
     height = _PER_BAR * len(outcomes) + 1.0
     figure = Figure(figsize=(_INCHES, height), layout="constrained")
     axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]

@@ -20,7 +20,7 @@ from btcp.wire.segment import SYN
 
 SOURCES = "203.0.113.0/24"
 _PREFIX = socket.inet_aton("203.0.113.0")[:3]
-_DIFFERENT = 16384
+_DIFFERENT = 8192
 """Packets that are made before the first is sent, and sent again and again."""
 
 _MOST = 50_000
