@@ -22,7 +22,7 @@ from tests.bench.locality import Locality
 from tests.bench.ratios import flat
 from tests.bench.result import Outcome, Result, Run, loaded
 from tests.bench.stage import Stage
-from tests.bench.systems import SYSTEMS, System
+from tests.bench.systems import SYSTEMS, System, lacking
 from tests.bench.works import Work, plain
 
 ROUNDS = 5
@@ -33,17 +33,17 @@ PROGRAMS = "programs"
 OUTPUT = Path("build/bench")
 
 
-def works() -> dict[str, Work]:
+def works(systems: Sequence[System]) -> dict[str, Work]:
     """
     @return: by name, in the order in which they are done.
     """
     every: tuple[Work, ...] = (
-        *plain(SYSTEMS),
-        Latency(SYSTEMS),
-        Flood(SYSTEMS),
+        *plain(systems),
+        Latency(systems),
+        Flood(systems),
         # Its defaults say nothing more here, and a run is long enough.
-        Flows([system for system in SYSTEMS if system.name != "haproxy-default"]),
-        Locality(),
+        Flows([system for system in systems if system.name != "haproxy-default"]),
+        Locality(systems[-1]),
     )
     return {work.name: work for work in every}
 
@@ -52,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     @return: the exit status.
     """
-    known = works()
+    lacks = lacking()
+    for name, why in lacks.items():
+        _say(f"without {name}: {'; '.join(why)}")
+    systems = [system for system in SYSTEMS if system.name not in lacks]
+    if systems[-1].config is None:
+        return 1
+    known = works(systems)
     options = _options(known, arguments)
     try:
         before = loaded(options.baseline) if options.baseline else None
@@ -66,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if everything or PROGRAMS in options.work:
             _say("the kernel's programs")
             measured = programs.measured()
-        found = _measure(chosen, options.rounds)
+        found = _measure(chosen, systems, options.rounds, options.output / "logs")
     except LabError as error:
         print(f"btcp: {error}", file=sys.stderr)
         return 1
@@ -91,26 +97,30 @@ def _options(known: Mapping[str, Work], arguments: Sequence[str] | None) -> argp
     return options
 
 
-def _measure(chosen: Sequence[Work], rounds: int) -> dict[str, dict[str, Outcome]]:
+def _measure(
+    chosen: Sequence[Work], systems: Sequence[System], rounds: int, logs: Path
+) -> dict[str, dict[str, Outcome]]:
     """
     Those works first that share their labs.
+
+    @param logs: where those of systems with errors are left.
     """
     found: dict[str, dict[str, Outcome]] = {}
     staged = [(work, work.stage()) for work in chosen]
     shared = [work for work, stage in staged if stage is None]
     if shared:
-        with Stage("bench", SYSTEMS).standing() as stage:
+        with Stage("bench", systems).standing() as stage:
             for work in shared:
-                found[work.name] = _rounds(work, stage, rounds)
+                found[work.name] = _rounds(work, stage, rounds, logs)
     for work, own in staged:
         if own is not None:
             _say(f"{work.name}: labs of its own")
             with own as stage:
-                found[work.name] = _rounds(work, stage, rounds)
+                found[work.name] = _rounds(work, stage, rounds, logs)
     return {work.name: found[work.name] for work in chosen}
 
 
-def _rounds(work: Work, stage: Stage, rounds: int) -> dict[str, Outcome]:
+def _rounds(work: Work, stage: Stage, rounds: int, logs: Path) -> dict[str, Outcome]:
     """
     Each system once, and again from the first, so that all have their share of the machine's moods.
     """
@@ -118,19 +128,20 @@ def _rounds(work: Work, stage: Stage, rounds: int) -> dict[str, Outcome]:
     start = time.monotonic()
     for number in range(1, rounds + 1):
         for system in work.systems:
-            runs[system.name].append(_once(work, stage, system))
+            runs[system.name].append(_once(work, stage, system, logs))
             time.sleep(_REST)
         _say(f"{work.name}: round {number} of {rounds}, {time.monotonic() - start:.0f} s")
     return {name: Outcome(of) for name, of in runs.items()}
 
 
-def _once(work: Work, stage: Stage, system: System) -> Run:
+def _once(work: Work, stage: Stage, system: System, logs: Path) -> Run:
     try:
         run = work.measure(stage, system)
     except LabError as problem:
         run = Run({}, 1, [str(problem)])
     if run.errors or run.complaints:
         _say(f"{work.name}: {system.name}: {'; '.join(run.complaints)}")
+        stage.keep_logs(system, logs / f"{work.name}.{system.name}")
     return run
 
 

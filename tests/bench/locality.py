@@ -23,7 +23,7 @@ from btcp.partition.policy import POLICIES
 from tests.bench.measure import loaded
 from tests.bench.result import Run
 from tests.bench.stage import Stage
-from tests.bench.systems import MODES, System
+from tests.bench.systems import System
 from tests.bench.wrk import Load
 
 ROUND_ROBIN = "round-robin"
@@ -61,13 +61,25 @@ def ways(mode: System) -> tuple[System, ...]:
 class Locality:
     """
     Zipf requests, each on a connection of its own.
+
+    @ivar mode: of BTCP, in which each policy is tried.
     """
 
-    systems: Sequence[System] = field(factory=lambda: ways(MODES[-1]))
+    mode: System
+    systems: Sequence[System] = field(init=False)
     name: str = "locality"
-    title: str = f"Cache locality, {MODES[-1].name}, {OBJECTS:,} objects"
     primary: str = "requests_per_s"
     shown: Sequence[str] = ("requests_per_s", "hits", "store_reads_per_s", "p50_us", "p99_us")
+
+    def __attrs_post_init__(self) -> None:
+        self.systems = ways(self.mode)
+
+    @property
+    def title(self) -> str:
+        """
+        See L{Work<tests.bench.works.Work>}.
+        """
+        return f"Cache locality, {self.mode.name}, {OBJECTS:,} objects"
 
     @contextmanager
     def stage(self) -> Iterator[Stage]:

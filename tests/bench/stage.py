@@ -9,6 +9,7 @@ and those that are not being measured do nothing.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from tests.bench.systems import FRONT, ORIGIN, System
 
 _PATIENCE = 10.0
 _POLL = 0.1
+_LINES = 5000
+"""Of a log."""
 
 SYSCTLS = (
     "net.core.somaxconn=4096",
@@ -83,6 +86,22 @@ class Stage:
             return [] if pid is None else [pid]
         proxy = self._proxies.get(system.name)
         return [] if proxy is None else [proxy.pid, *_children(proxy.pid)]
+
+    def keep_logs(self, system: System, directory: Path) -> None:
+        """
+        Leave what BTCP's nodes logged last, and their counters, for who wants to know why.
+        """
+        if system.config is None:
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        lab = self.lab(system)
+        for node in lab.nodes:
+            (directory / f"{node}.log").write_text(lab.log(node, _LINES))
+            try:
+                stats = lab.query(node, "stats")
+            except LabError as problem:
+                stats = {"problem": str(problem)}
+            (directory / f"{node}.json").write_text(json.dumps(stats, indent=1))
 
     def _build(self) -> None:
         shared: Lab | None = None

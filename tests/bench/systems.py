@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 from btcp.lab.topology import LISTEN_PORT, ORIGIN_PORT, addresses
+from tests import modes
 
 FRONT = "a"
 """Clients connect to this node, whichever has the content."""
@@ -51,10 +52,6 @@ class System:
         return addresses(node)[0], self.port, f"/{holder}/{path}"
 
 
-def _mode(name: str, **config: object) -> System:
-    return System(name, config=config)
-
-
 PEERS = (
     System("direct", port=ORIGIN_PORT),
     System(
@@ -68,12 +65,16 @@ PEERS = (
     ),
 )
 
-MODES = (
-    _mode("raw+replay", datapath="raw", adoption="replay"),
-    _mode("ebpf+replay", datapath="ebpf", adoption="replay"),
-    _mode("ebpf+cookie", datapath="ebpf", adoption="cookie"),
-)
-"""A further mode is a further line."""
+MODES = tuple(System(str(mode), config=mode.config) for mode in modes.MODES)
+"""A further mode is a further line there."""
 
 SYSTEMS = (*PEERS, *MODES)
 ORIGIN = (_PEERS / "origin.conf").read_text()
+
+
+def lacking() -> dict[str, list[str]]:
+    """
+    @return: by name of those modes that this machine cannot do, what it lacks.
+    """
+    found = {str(mode): mode.lacks() for mode in modes.MODES}
+    return {name: lacks for name, lacks in found.items() if lacks}
