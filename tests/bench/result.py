@@ -122,15 +122,22 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "errors": outcome.errors,
         "complaints": outcome.complaints,
         "metrics": {
-            name: {"median": one.middle, "min": one.least, "max": one.most}
+            name: _short({"median": one.middle, "min": one.least, "max": one.most})
             for name, one in found.items()
             if one is not None
         },
         "rounds": [
-            {"errors": run.errors, "complaints": list(run.complaints), **run.values}
+            {"errors": run.errors, "complaints": list(run.complaints), **_short(run.values)}
             for run in outcome.runs
         ],
     }
+
+
+def _short(values: Mapping[str, float]) -> dict[str, float]:
+    """
+    @return: the same to six digits, more than any of them is good for.
+    """
+    return {name: float(f"{value:.6g}") for name, value in values.items()}
 
 
 def loaded(path: Path) -> Result:
