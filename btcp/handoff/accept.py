@@ -487,10 +487,11 @@ class Acceptor:
             "handed off {client} {request} to {node} in {handoff_seconds:.6f} s",
             **record.decision(flow, context.now),
         )
-        context.actions.append(Install(route))
         self.timers.set(flow, context.now + context.settings.periods.established, context.now)
+        # Before a datapath has the route, which then has later packets overtake none of these.
         while flow.queue:
             self._forward(flow, flow.queue.popleft())
+        context.actions.append(Install(route))
 
     def _forward(self, flow: AcceptedFlow, segment: Segment) -> None:
         route = flow.route
