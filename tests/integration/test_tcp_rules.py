@@ -24,7 +24,7 @@ _SOON = 1.0
 _PROMISED = 7
 """The window scale in every SYN/ACK, see C{window-scale} in docs/configuration.md."""
 
-_TOO_BIG = "icmp[0] == 3 and icmp[1] == 4 or icmp6 and ip6[40] == 2"
+_TOO_BIG = "(icmp[0] == 3 and icmp[1] == 4) or (icmp6 and ip6[40] == 2)"
 
 
 @in_all_modes
@@ -250,15 +250,21 @@ class PortTests(RulesTestCase):
         front-end and by another.
         """
         for family in FAMILIES:
-            source = self.source(family, 20000 + family)
+            source, waited = self.source(family, 20000 + family), 0
             for number in range(12):
                 front = ("a", "a", "c", "b")[number % 4]
                 self.once(family, front, source)
-                self.await_time_wait(source[1])
+                waited += self.await_time_wait(source[1])
+            # Where the kernel moves packets, a client's reset may come after all, see claim 13.
+            self.assertGreaterEqual(waited, 6 if self.mode.in_kernel else 12)
             self.assert_empty()
 
-    def await_time_wait(self, port: int) -> None:
-        self.await_that(lambda: self.state(port) == ["TIME-WAIT"], _SOON)
+    def await_time_wait(self, port: int) -> bool:
+        """
+        @return: whether the connection is in TIME-WAIT at last, and not forgotten.
+        """
+        self.await_that(lambda: self.state(port) in (["TIME-WAIT"], []), _SOON)
+        return bool(self.state(port))
 
     def state(self, port: int) -> list[str]:
         """
