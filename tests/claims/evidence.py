@@ -128,6 +128,16 @@ class Evidence:
         return self.arrived[: self.arrived.index(self.completing) + 1]
 
     @cached_property
+    def windows(self) -> set[int]:
+        """
+        What the client said of its window until then, in octets, but not more than a SYN's
+        window field can say.
+        """
+        syn, *others = self.earlier
+        scale = syn.options["WScale"]
+        return {syn.window, *(min(each.window << scale, 0xFFFF) for each in others)}
+
+    @cached_property
     def later(self) -> list[Seen]:
         """
         What arrived after the request was complete.

@@ -26,7 +26,6 @@ class AnswerTests(ClaimTestCase):
         self.check_straight(evidence)
         self.check_client(evidence)
         losing = self.losing(evidence)
-        self.check_translated(losing)
         moved = self.check_mover(losing, losing.caught, it.back)
         return (
             f"{len(evidence.answered)} packets with {data(evidence.answered)} octets of "
