@@ -41,7 +41,7 @@ def _stand(prefix: str, config: Mapping[str, object], mode: Mode, tls: bool) -> 
             return lab
     _take_down()
     take_turn(prefix)
-    lab = Lab(prefix, config={**config, **mode.config}, tls=tls)
+    lab = Lab(prefix, config={**mode.config, **config}, tls=tls)
     lab.up()
     _standing[prefix] = lab, config, mode
     return lab

@@ -12,16 +12,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from btcp.lab.topology import CLIENT, ROUTER, url
-from tests.integration.standing import RESETS, ClusterTestCase
+from tests.integration.standing import ClusterTestCase
+from tests.modes import EBPF_COOKIE, EBPF_REPLAY, RAW_REPLAY, Mode, in_modes
 
-_REPLAY: Mapping[str, object] = {"datapath": "ebpf", "adoption": "replay"}
-_COOKIE: Mapping[str, object] = {"datapath": "ebpf", "adoption": "cookie"}
-_RAW: Mapping[str, object] = {"datapath": "raw"}
+_CONFIG: Mapping[str, object] = {}
 
 _LINGER = 2.0  # the default
 _SLACK = 3.0
-_DOWNLOADS = 40
-_PATIENCE = 110.0
 
 # A router's word that a UDP packet from one address to another was too big.
 _TOO_BIG = """
@@ -61,7 +58,8 @@ _FILTERS = "btcp_ingress", "btcp_egress"
 
 class EbpfTestCase(ClusterTestCase):
     prefix: ClassVar[str] = "ebpf"
-    config: ClassVar[Mapping[str, object]] = _REPLAY
+    mode: ClassVar[Mode] = EBPF_REPLAY
+    config: ClassVar[Mapping[str, object]] = _CONFIG
 
     def fetch(self, front: str, path: str, family: int = 4, *options: str) -> bytes:
         curl = ["curl", "-sS", "-m", "20", *options, url(front, family, path)]
@@ -121,6 +119,7 @@ def _digest(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
+@in_modes(EBPF_COOKIE)
 class DownloadTests(EbpfTestCase):
     def test_every_way(self) -> None:
         """
@@ -256,55 +255,13 @@ class DownloadTests(EbpfTestCase):
         self.assertEqual(process.wait(20), 0)
 
 
-class LossTests(EbpfTestCase):
-    def test_40_downloads_with_losses(self) -> None:
-        """
-        40 at once of 10 MB each, over both versions of IP and through all front-ends, with
-        2 % of the packets lost each way: every octet right, no reset, nothing left behind.
-        """
-        self.lab.loss(2)
-        self.addCleanup(self.lab.loss, 0)
-        with self.lab.capture(CLIENT, RESETS) as resets:
-            running = [self._download(number) for number in range(_DOWNLOADS)]
-            said = [process.communicate(timeout=_PATIENCE)[1].decode() for process in running]
-        self.assertEqual([process.returncode for process in running], [0] * _DOWNLOADS, said)
-        read = subprocess.run(["tcpdump", "-nr", str(resets)], capture_output=True, check=True)
-        self.assertEqual(read.stdout, b"")
-        self.assert_tables_empty(_LINGER + _SLACK)
-        self.assert_sound()
-        for node in self.lab.nodes:
-            self.assertEqual(self.moved(node)["ebpf.odd"], 0)
-
-    def _download(self, number: int) -> subprocess.Popen[bytes]:
-        nodes = self.lab.nodes
-        front, holder = nodes[number % 3], nodes[number // 3 % 3]
-        target = url(front, 4 if number % 2 else 6, f"/{holder}/10m")
-        right = self.lab.state / "content" / holder / "10m"
-        # A back-end refuses a port that it has already from another front-end.
-        first = 20000 + 10000 * nodes.index(front)
-        curl = f"curl -sS -m {_PATIENCE:.0f} --local-port {first}-{first + 9999} '{target}'"
-        return self.lab.popen(CLIENT, ["bash", "-o", "pipefail", "-c", f"{curl} | cmp - '{right}'"])
-
-
-class CookieDownloadTests(DownloadTests):
-    """
-    The same with connections that have the front-end's own numbers.
-    """
-
-    config: ClassVar[Mapping[str, object]] = _COOKIE
-
-
-class CookieLossTests(LossTests):
-    config: ClassVar[Mapping[str, object]] = _COOKIE
-
-
 class LeftoverTests(EbpfTestCase):
     """
     What a datapath finds, and what it leaves.
     """
 
-    def start(self, node: str, config: Mapping[str, object]) -> None:
-        self.lab.config = config
+    def start(self, node: str, mode: Mode) -> None:
+        self.lab.config = mode.config
         self.lab.start_daemon(node)
 
     def kill(self, node: str) -> None:
@@ -312,7 +269,7 @@ class LeftoverTests(EbpfTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.addCleanup(setattr, self.lab, "config", self.config)
+        self.addCleanup(setattr, self.lab, "config", self.lab.config)
 
     def tearDown(self) -> None:
         for node in self.lab.nodes:
@@ -329,7 +286,7 @@ class LeftoverTests(EbpfTestCase):
             self.assert_attached("a")
             self.lab.stop_daemon("a")
             self.assert_detached("a")
-            self.start("a", _REPLAY)
+            self.start("a", EBPF_REPLAY)
 
     def test_crash(self) -> None:
         """
@@ -340,13 +297,13 @@ class LeftoverTests(EbpfTestCase):
         self.assert_attached("a")
         curl = ["curl", "-sS", "-m", "1", url("a", 4, "/a/1k")]
         self.assertEqual(self.lab.exec(CLIENT, curl).returncode, 28, "was answered")
-        self.start("a", _REPLAY)
+        self.start("a", EBPF_REPLAY)
         self.assert_attached("a")
         self.assert_fetched("a", "/b/100k")
 
     def test_raw_after_ebpf(self) -> None:
         self.kill("a")
-        self.start("a", _RAW)
+        self.start("a", RAW_REPLAY)
         self.assert_detached("a")
         self.assertIn("table netdev btcp", self.tables("a"))
         self.assertIn("what a crash left", self.logged("a"))
@@ -354,9 +311,9 @@ class LeftoverTests(EbpfTestCase):
 
     def test_ebpf_after_raw(self) -> None:
         self.lab.stop_daemon("a")
-        self.start("a", _RAW)
+        self.start("a", RAW_REPLAY)
         self.kill("a")
-        self.start("a", _REPLAY)
+        self.start("a", EBPF_REPLAY)
         self.assert_attached("a")
         self.assert_fetched("a", "/b/100k")
 
@@ -364,11 +321,11 @@ class LeftoverTests(EbpfTestCase):
         """
         Nodes need not move packets the same way.
         """
-        ways = {"a": _RAW, "b": _REPLAY, "c": _COOKIE}
+        ways = {"a": RAW_REPLAY, "b": EBPF_REPLAY, "c": EBPF_COOKIE}
         for node in ways:
             self.lab.stop_daemon(node)
-        for node, config in ways.items():
-            self.start(node, config)
+        for node, mode in ways.items():
+            self.start(node, mode)
         for family in (4, 6):
             for front in ways:
                 for holder in ways:

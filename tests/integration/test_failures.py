@@ -24,6 +24,7 @@ from btcp.lab.programs import run
 from btcp.lab.topology import CLIENT, CONTROL_PORT, url
 from tests.integration import slow_origin
 from tests.integration.standing import RESETS, ClusterTestCase, python
+from tests.modes import in_all_modes
 
 _HEARTBEAT = 0.5
 _GRACE = 1.0
@@ -275,6 +276,7 @@ class FailureTestCase(ClusterTestCase):
             self.assertGreaterEqual(moved[counter], count, (counter, moved))
 
 
+@in_all_modes
 class NobodyTests(FailureTestCase):
     def test_node_is_down(self) -> None:
         """
@@ -298,6 +300,7 @@ class NobodyTests(FailureTestCase):
         self.assertIn("refused 198.51.100.10:", self.logged("a"))
 
 
+@in_all_modes
 class RefusalTests(FailureTestCase):
     """
     One of two replicas refuses; the client does not notice.
@@ -354,6 +357,7 @@ class RefusalTests(FailureTestCase):
         self.assert_tables_empty(5)
 
 
+@in_all_modes
 class BackEndLossTests(FailureTestCase):
     family = 6
 
@@ -447,6 +451,7 @@ class BackEndLossTests(FailureTestCase):
         self.assert_answered(fetch.wait(5), "c")
 
 
+@in_all_modes
 class FrontEndLossTests(FailureTestCase):
     def test_killed_after_answer_began(self) -> None:
         """
@@ -476,6 +481,7 @@ class FrontEndLossTests(FailureTestCase):
         self.assertEqual((fetched.status, fetched.exit), (0, _RESET))
 
 
+@in_all_modes
 class LinkTests(FailureTestCase):
     def test_two_nodes_restart_at_once(self) -> None:
         """
