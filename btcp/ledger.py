@@ -32,16 +32,6 @@ def decisions_of(config: Config) -> Path:
     return Path(config.state) / "decisions.json"
 
 
-def give(path: Path, uid: int, gid: int) -> None:
-    """
-    Let another user read and replace a file that need not be there.
-    """
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for each in (path.parent, path):
-        if each.exists():
-            os.chown(each, uid, gid)
-
-
 class Ledger:
     """
     A file that is replaced whole, or not at all.
