@@ -9,7 +9,7 @@ BPF := btcp/datapath/bpf
 OBJECTS := $(BPF)/btcp.bpf.o $(BPF)/adopt.bpf.o
 BUILT := $(READY) $(OBJECTS)
 
-.PHONY: demo test unit integration claims lint bench clean
+.PHONY: demo test unit integration claims lint bench fleet clean
 
 demo: $(BUILT)
 	$(PYTHON) -m btcp.cli lab demo
@@ -36,6 +36,10 @@ lint: $(READY)
 # works, BASELINE=results.json an earlier result to compare with.  Without WORK, docs/ is rewritten.
 bench: $(BUILT) $(PLOTS)
 	$(PYTHON) -m tests.bench $(WORK) $(if $(BASELINE),--baseline $(BASELINE))
+
+# Policies, the control channel and deaths at a scale that nobody has; writes docs/scale.md.
+fleet: $(READY)
+	$(PYTHON) -m tests.fleet
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .ruff_cache _trial_temp*

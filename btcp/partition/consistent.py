@@ -77,16 +77,18 @@ class Consistent:
     def _bounded(
         self, ranking: list[str], shares: Mapping[str, float], load: Mapping[str, float]
     ) -> list[str]:
-        loads = {node: load.get(node, 0.0) for node in ranking}
+        loads = [load.get(node, 0.0) for node in ranking]
         # With the connection that is to be placed.
-        room = (sum(loads.values()) + 1) * self._factor / _PER_CENT
-        free = [node for node in ranking if loads[node] < ceil(room * shares[node])]
-        full = [node for node in ranking if loads[node] >= ceil(room * shares[node])]
+        room = (sum(loads) + 1) * self._factor / _PER_CENT
+        free: list[str] = []
+        full: list[str] = []
+        for node, has in zip(ranking, loads, strict=True):
+            (free if has < ceil(room * shares[node]) else full).append(node)
         return free + full
 
 
 def _ranking(seeds: _Seeds, content: int) -> list[str]:
-    numbers = [scatter(content ^ seed) for seed in seeds.seeds]
+    numbers = list(map(scatter, map(content.__xor__, seeds.seeds)))
     scores: dict[str, float]
     if seeds.weights is None:
         scores = dict(zip(seeds.nodes, numbers, strict=True))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 
 class Loads(Mapping[str, float]):
@@ -37,6 +38,12 @@ class Loads(Mapping[str, float]):
         self._others.pop(node, None)
 
     def __getitem__(self, node: str) -> float:
+        return self._others.get(node, 0.0) + self.held.get(node, 0)
+
+    def get(self, node: str, default: Any = None) -> Any:
+        """
+        As in any mapping, but every node is in this one; faster than what is inherited.
+        """
         return self._others.get(node, 0.0) + self.held.get(node, 0)
 
     def __iter__(self) -> Iterator[str]:
