@@ -11,13 +11,13 @@ it had requests.  Both ways give exactly what as many single decisions would.
 from __future__ import annotations
 
 import numpy as np
-from attrs import frozen
+from attrs import define, frozen
 from numpy.typing import NDArray
 
 from btcp.content.contract import RequestKey
 from btcp.partition.contract import ReplicaSet, Standing
 from btcp.partition.roundrobin import RoundRobin
-from tests.fleet.content import Catalogue, Counts, check, names, placed
+from tests.fleet.content import Counts, check, names, numbers, placed
 
 _ANY = RequestKey("GET", "", "/")
 _CHECKED = 300
@@ -89,24 +89,55 @@ class Death:
     most: float
 
 
-def consistent(
-    catalogue: Catalogue, requests: int, weights: NDArray[np.float64]
-) -> tuple[Counts, Death]:
+@define
+class Spread:
     """
-    @return: requests of each node, and what the death of the busiest does.
+    Where C{consistent} puts the contents.
+
+    @ivar places: of each content the first node and the second.
     """
-    random, nodes = np.random.default_rng(SEED), names(len(weights))
-    asked = catalogue.asked(requests, random)
-    found = placed(catalogue.numbers(), nodes, weights)
-    sample = random.integers(0, catalogue.contents, min(_CHECKED, catalogue.contents))
-    check(sample, found, nodes, weights)
-    first, second = found
-    each = np.bincount(first, weights=asked, minlength=len(nodes)).astype(np.int64)
-    dead = int(each.argmax())
-    heirs = second[first == dead]
-    after = each + np.bincount(heirs, weights=asked[first == dead], minlength=len(nodes))
-    after[dead] = 0
-    left = np.arange(len(nodes)) != dead
-    rest = balance_of(after[left].astype(np.int64), weights[left])
-    moved, own = float(asked[first == dead].sum() / requests), float(each[dead] / requests)
-    return each, Death(moved, own, len(np.unique(heirs)), rest.most)
+
+    nodes: tuple[str, ...]
+    weights: NDArray[np.float64]
+    places: tuple[Counts, Counts]
+
+    @classmethod
+    def of(cls, contents: int, weights: NDArray[np.float64]) -> Spread:
+        """
+        Place them all.
+
+        @raise ValueError: the policy, asked about some of them, says otherwise.
+        """
+        nodes = names(len(weights))
+        found = placed(numbers(contents), nodes, weights)
+        sample = np.random.default_rng(SEED).integers(0, contents, min(_CHECKED, contents))
+        check(sample, found, nodes, weights)
+        return cls(nodes, weights, found)
+
+    def requests(self, asked: Counts) -> Counts:
+        """
+        @param asked: requests for each content.
+        @return: requests of each node.
+        """
+        return _sums(self.places[0], asked, len(self.nodes))
+
+    def death(self, asked: Counts) -> Death:
+        """
+        @return: what the death of the busiest node does.
+        """
+        first, second = self.places
+        each = self.requests(asked)
+        dead = int(each.argmax())
+        lost = first == dead
+        after = each + _sums(second[lost], asked[lost], len(self.nodes))
+        left = np.arange(len(self.nodes)) != dead
+        return Death(
+            moved=float(asked[lost].sum() / asked.sum()),
+            own=float(each[dead] / each.sum()),
+            spread=len(np.unique(second[lost])),
+            most=balance_of(after[left], self.weights[left]).most,
+        )
+
+
+def _sums(places: Counts, amounts: Counts, count: int) -> Counts:
+    return np.bincount(places, weights=amounts, minlength=count).astype(np.int64)

@@ -22,7 +22,7 @@ from btcp.partition.contract import ReplicaSet, Standing
 from btcp.partition.scatter import BITS, digest, scatter
 
 HOST = "www.example"
-_ROWS = 2_000_000
+_ROWS = 250_000
 """Numbers that are worked on at once."""
 
 Counts = NDArray[np.int64]
@@ -64,19 +64,20 @@ class Catalogue:
         """
         return random.multinomial(requests, self.shares)
 
-    def numbers(self) -> NDArray[np.uint64]:
-        """
-        @return: what the policy makes of each content's host and path.
-        """
-        found = (digest(key.host + key.path) for key in map(key_of, range(self.contents)))
-        return np.fromiter(found, np.uint64, self.contents)
+
+def numbers(contents: int) -> NDArray[np.uint64]:
+    """
+    @return: what the policy makes of each content's host and path.
+    """
+    found = (digest(key.host + key.path) for key in map(key_of, range(contents)))
+    return np.fromiter(found, np.uint64, contents)
 
 
 def placed(
     contents: NDArray[np.uint64], nodes: tuple[str, ...], weights: NDArray[np.float64]
 ) -> tuple[Counts, Counts]:
     """
-    @param contents: see L{Catalogue.numbers}.
+    @param contents: see L{numbers}.
     @return: the index of the node that is first for each content, and of the second.
     """
     seeds = np.array([digest(node) for node in nodes], np.uint64)

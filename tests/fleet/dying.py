@@ -12,7 +12,6 @@ from tests.fleet.page import table
 from tests.fleet.recovery import REPLICAS, Fleet, Recovery
 from tests.fleet.scale import Scale
 
-
 AT_ONCE = 0.0, 0.001
 """Seconds until peers notice the death of a daemon."""
 
@@ -37,8 +36,8 @@ def deaths(scale: Scale) -> Iterator[str]:
         for what, span in (("host", noticed), ("daemon", AT_ONCE)):
             fleet = Fleet(nodes, scale.clients, span)
             rows.append((f"{what}, {nodes} nodes", *_row(fleet.run())))
-            messages = ", ".join(f"{n:,} {kind}" for kind, n in sorted(fleet.cluster.said.items()))
-            said.append(f"- {what}, {nodes} nodes: {messages} for {len(fleet.visits):,} connections")
+            kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(fleet.cluster.said.items()))
+            said.append(f"- {what}, {nodes} nodes: {kinds} for {len(fleet.visits):,} connections")
     heads = ("dies", "connections", "slow", "the slowest", "the last until")
     yield from table((*heads, "reset", "by", "forgotten by"), rows)
     yield "Messages between the cores meanwhile:"

@@ -43,7 +43,6 @@ class Wire:
     """
 
     def __init__(self, network: Network) -> None:
-        self.octets = bytearray()
         self._streams: list[bytearray] = []
         for _, pump in network.pumps:
             for transport in (pump.clientIO, pump.serverIO):
@@ -132,11 +131,24 @@ def connection(count: int) -> Connection:
         b.peers.terminate("n000", termination(front="n000"))
         network.advance(_APART)
     spent = process_time() - began
-    # Both ends' heartbeats go on meanwhile.
-    beats = idle(2, 10)
-    boxes = wire.boxes / count - 2 * _APART * beats.boxes
-    octets = wire.size / count - 2 * _APART * beats.octets
-    return Connection(boxes, octets, spent / count, len(HANDOFF.request))
+    quiet = _quiet(count)
+    return Connection(
+        (wire.boxes - quiet.boxes) / count,
+        (wire.size - quiet.size) / count,
+        spent / count,
+        len(HANDOFF.request),
+    )
+
+
+def _quiet(count: int) -> Wire:
+    """
+    @return: what is said in the time of so many connections if there are none.
+    """
+    network = cluster(2)
+    wire = Wire(network)
+    for _ in range(count):
+        network.advance(_APART)
+    return wire
 
 
 def detection() -> tuple[float, float]:

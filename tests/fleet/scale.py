@@ -27,10 +27,10 @@ class Scale:
 
     nodes: int = 1000
     requests: int = 10**8
-    contents: int = 10**6
+    contents: int = 300_000
     busy: tuple[tuple[int, int], ...] = ((100, 100), (1000, 100))
     mean: float = 10.0
-    seconds: float = 4.0
+    seconds: float = 3.0
     cores: tuple[int, ...] = (24, 240)
     clients: float = 200.0
     flows: int = 1000

@@ -13,7 +13,7 @@ import numpy as np
 
 from btcp.partition.contract import Choice, Policy
 from btcp.partition.policy import POLICIES
-from tests.fleet.balance import Death, balance_of, consistent, mixed, round_robin
+from tests.fleet.balance import SEED, Death, Spread, balance_of, mixed, round_robin
 from tests.fleet.busy import Busy, Emptiest, Traffic
 from tests.fleet.content import Catalogue
 from tests.fleet.decisions import decision
@@ -54,13 +54,14 @@ def balance(scale: Scale) -> Iterator[str]:
     ):
         found = balance_of(round_robin(scale.nodes, scale.requests, weights), weights)
         rows.append(("round-robin", "any", what, times(found.most), times(found.least)))
+        spread = Spread.of(scale.contents, weights)
         for exponent in EXPONENTS:
-            catalogue = Catalogue(scale.contents, exponent)
-            each, death = consistent(catalogue, scale.requests, weights)
-            found = balance_of(each, weights)
+            random = np.random.default_rng(SEED)
+            asked = Catalogue(scale.contents, exponent).asked(scale.requests, random)
+            found = balance_of(spread.requests(asked), weights)
             most, least = times(found.most), times(found.least)
             rows.append(("consistent", f"{exponent}", what, most, least))
-            deaths.append((f"{exponent}, {what}", death))
+            deaths.append((f"{exponent}, {what}", spread.death(asked)))
     yield from table(("policy", "exponent", "weights", "busiest", "idlest"), rows)
     yield "The busiest node dies, under `consistent`:"
     yield ""
