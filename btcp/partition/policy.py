@@ -16,7 +16,7 @@ from btcp.partition.roundrobin import RoundRobin
 
 POLICIES: Mapping[str, Callable[[Choice, str], Policy]] = MappingProxyType(
     {
-        "round-robin": lambda choice, node: RoundRobin(),
+        "round-robin": lambda choice, node: RoundRobin(node),
         "least-loaded": lambda choice, node: LeastLoaded(node),
         "consistent": lambda choice, node: Consistent(choice.balance_factor),
     }

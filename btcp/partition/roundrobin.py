@@ -5,6 +5,7 @@ Each node in turn.
 
 from __future__ import annotations
 
+from functools import partial
 from operator import add
 
 from attrs import define
@@ -12,6 +13,7 @@ from attrs import define
 from btcp.content.contract import RequestKey
 from btcp.partition.contract import ReplicaSet, Standing
 from btcp.partition.eligible import PerSet
+from btcp.partition.scatter import digest
 
 
 @define(slots=True)
@@ -26,16 +28,26 @@ class _Turns:
     total: float
 
 
-def _turns(weights: dict[str, float], before: _Turns | None) -> _Turns:
-    nodes, total = list(weights), sum(weights.values())
-    if before is None or not before.total:
-        return _Turns(nodes, list(weights.values()), [0.0] * len(nodes), total)
-    # A debt of many turns at the old weights is not to become one of more at the new.
-    scale = total / before.total
-    credits = dict(zip(before.nodes, before.credits, strict=True))
-    # Who was away starts at nothing: it is owed none of what others had meanwhile.
-    due = [credits.get(node, 0.0) * scale for node in nodes]
-    return _Turns(nodes, list(weights.values()), due, total)
+def _turns(front: str, weights: dict[str, float], before: _Turns | None) -> _Turns:
+    """
+    @param front: the name of the front-end.
+    """
+    nodes, total = _begun(list(weights), front), sum(weights.values())
+    due = [0.0] * len(nodes)
+    if before is not None and before.total:
+        # A debt of many turns at the old weights is not to become one of more at the new.
+        scale = total / before.total
+        credits = dict(zip(before.nodes, before.credits, strict=True))
+        # Who was away starts at nothing: it is owed none of what others had meanwhile.
+        due = [credits.get(node, 0.0) * scale for node in nodes]
+    return _Turns(nodes, [weights[node] for node in nodes], due, total)
+
+
+def _begun(nodes: list[str], front: str) -> list[str]:
+    if not nodes:
+        return nodes
+    first = nodes.index(front) if front in nodes else digest(front) % len(nodes)
+    return nodes[first:] + nodes[:first]
 
 
 class RoundRobin:
@@ -44,12 +56,16 @@ class RoundRobin:
     (nginx's smooth weighted round robin); every replica set counted by itself.
 
     With whole weights each node has its exact share every time their sum has gone by.
-    The counters belong to one front-end and one configuration: it starts with the
-    heaviest node of each set, of equals the first.
+    The counters belong to one front-end and one configuration.  Of equals, a
+    front-end begins with itself, or anywhere: each has few requests for a rule of many
+    nodes, and if all began with the first, the last would get none.
     """
 
-    def __init__(self) -> None:
-        self._sets = PerSet(_turns)
+    def __init__(self, front: str) -> None:
+        """
+        @param front: the name of the front-end.
+        """
+        self._sets: PerSet[_Turns] = PerSet(partial(_turns, front))
 
     def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
         """

@@ -4,8 +4,8 @@ How evenly policies spread requests that they place without looking at load.
 
 C{consistent} gives all requests for a content to one node, so how many requests each content
 had says how many each node had.  C{round-robin} repeats itself when the sum of the weights has
-gone by: one such cycle is run by the policy itself, and repeated for each front-end as often as
-it had requests.  Both ways give exactly what as many single decisions would.
+gone by: one such cycle is run by the policy itself and counted as often as it fits, and so is
+what is left over for each front-end.  Both ways give exactly what as many single decisions would.
 """
 
 from __future__ import annotations
@@ -58,18 +58,26 @@ def round_robin(fronts: int, requests: int, weights: NDArray[np.float64]) -> Cou
     @param requests: of all front-ends together.
     @return: requests of each node.
     """
-    nodes = names(len(weights))
-    turns = int((weights / np.gcd.reduce(weights.astype(int))).sum())
-    policy, replicas = RoundRobin(), ReplicaSet(nodes, "/")
-    standing = Standing(dict(zip(nodes, weights.tolist(), strict=True)))
-    places = {node: place for place, node in enumerate(nodes)}
-    chosen = [places[policy.order(replicas, _ANY, standing)[0]] for _ in range(turns)]
-    cycle = np.bincount(chosen, minlength=len(nodes))
+    nodes, whole = names(len(weights)), weights.astype(int)
+    turns = int((whole // np.gcd.reduce(whole)).sum())
+    cycle = _turns(nodes[0], turns, weights)
     each = np.random.default_rng(SEED).multinomial(requests, np.full(fronts, 1 / fronts))
     total = cycle * int((each // turns).sum())
-    for rest in (each % turns).tolist():
-        total += np.bincount(chosen[:rest], minlength=len(nodes))
+    for front, rest in zip(names(fronts), (each % turns).tolist(), strict=True):
+        total += _turns(front, rest, weights)
     return total
+
+
+def _turns(front: str, count: int, weights: NDArray[np.float64]) -> Counts:
+    """
+    @return: how many of a front-end's first requests go to each node.
+    """
+    nodes = names(len(weights))
+    places = {node: place for place, node in enumerate(nodes)}
+    policy, replicas = RoundRobin(front), ReplicaSet(nodes, "/")
+    standing = Standing(dict(zip(nodes, weights.tolist(), strict=True)))
+    chosen = [places[policy.order(replicas, _ANY, standing)[0]] for _ in range(count)]
+    return np.bincount(np.array(chosen, np.int64), minlength=len(nodes))
 
 
 @frozen

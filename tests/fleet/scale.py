@@ -28,7 +28,7 @@ class Scale:
     nodes: int = 1000
     requests: int = 10**8
     contents: int = 300_000
-    busy: tuple[tuple[int, int], ...] = ((100, 100), (1000, 100))
+    busy: tuple[tuple[int, int], ...] = ((10, 10), (100, 100), (300, 300))
     mean: float = 10.0
     seconds: float = 3.0
     cores: tuple[int, ...] = (24, 240)

@@ -6,7 +6,9 @@ What TLS adds to a link: BTCP's own contexts, OpenSSL joined to itself in memory
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
@@ -42,8 +44,14 @@ class Secured:
 
 def secured(links: int) -> Secured:
     """
-    Make that many links, both ends in this process.
+    Make that many links.  In a process of its own: in this one, memory that others gave
+    back would be taken again, and none be seen to be.
     """
+    with ProcessPoolExecutor(1, get_context("spawn")) as other:
+        return other.submit(_secured, links).result()
+
+
+def _secured(links: int) -> Secured:
     with TemporaryDirectory() as directory:
         one, other = _trusts(Path(directory))
         _link(one, other)  # what is made once

@@ -24,7 +24,6 @@ CHOICES = (
     Choice("round-robin"),
     Choice("least-loaded"),
     Choice("consistent"),
-    Choice("consistent", 200),
     Choice("consistent", 150),
     Choice("consistent", 125),
 )

@@ -51,8 +51,8 @@ class BalanceTests(SynchronousTestCase):
         for weights in WEIGHTS:
             single: Counter[str] = Counter()
             each = np.random.default_rng(balance.SEED).multinomial(requests, [1 / 3] * 3)
-            for count in each.tolist():
-                policy, standing = RoundRobin(), standing_of(weights)
+            for front, count in zip(names(3), each.tolist(), strict=True):
+                policy, standing = RoundRobin(front), standing_of(weights)
                 single.update(policy.order(replicas, key, standing)[0] for _ in range(count))
             found = balance.round_robin(fronts, requests, weights)
             self.assertEqual(found.tolist(), [single[node] for node in names(7)])
