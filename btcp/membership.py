@@ -257,16 +257,6 @@ class Membership:
 
     # -- what happens ---------------------------------------------------------
 
-    def reconfigure(self, config: Settings) -> None:
-        """
-        Go by another configuration, which has all nodes that there were, and perhaps more.
-        """
-        self._slow_start = config.slow_start
-        for name, node in config.nodes.items():
-            if name not in self._members:
-                self._members[name] = Member(name, node.weight, self._clock())
-                self._judge(self._members[name])
-
     def link_up(self, node: str, epoch: int) -> None:
         """
         A node can be spoken to: tell it what is decided.

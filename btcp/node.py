@@ -472,7 +472,6 @@ class Node(MultiService):
         for name, node in new.nodes.items():
             if name not in self._config.nodes:
                 self.peers.add(name, node)
-        self.membership.reconfigure(new)
         self.core.context.settings = self._settings(new)
         self.record.wanted = new.log.connections
         self._config = new

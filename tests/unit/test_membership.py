@@ -253,8 +253,8 @@ class ReportTests(MembershipTestCase):
         There may be further nodes in it.
         """
         nodes = {name: Weighted(50) for name in "abcd"}
-        self.membership.reconfigure(Config("a", 4.0, nodes))
-        self.assertEqual(self.place.weights, {"a": 100, "b": 0, "c": 0, "d": 0})
+        self.membership.configure(Config("a", 4.0, nodes), {})
+        self.assertEqual(self.place.weights, {"a": 50, "b": 0, "c": 0, "d": 0})
         self.membership.link_up("d", 1)
         self.assertEqual(self.place.weights["d"], 50)
         self.membership.set_state("d", Admin.DRAIN)

@@ -211,7 +211,7 @@ class NodeTests(SynchronousTestCase):
         self.reload(evolve(OLD, listeners=(evolve(web, health=Check(kind="tcp")),)))
         self.node.membership.checked(Health.DOWN, "refused")
         self.reload(OLD)
-        self.assertIs(self.node.membership.health, Health.UNCHECKED)
+        self.assertIs(self.node.membership.report().health, Health.UNCHECKED)
 
     def test_nothing_of_what_cannot_be(self) -> None:
         partition = [{"path": "/new/", "nodes": ["b"]}]
