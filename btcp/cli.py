@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The command C{btcp}: C{check}, C{show}, C{doctor}, C{ca} and C{lab}.  The daemon itself is
-C{twistd btcp}.
+The command C{btcp}: C{check}, C{show}, C{doctor}, C{unload}, C{ca} and C{lab}.  The daemon
+itself is C{twistd btcp}.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from btcp.lab.programs import ENVIRONMENT, LabError
 from btcp.lab.status import status
 from btcp.manage.client import query
 from btcp.table import describe
+from btcp.unload import Unload
 
 
 class Check(Command):
@@ -181,6 +182,7 @@ class Btcp(Group):
         ("check", None, Check, "Validate a configuration."),
         ("show", None, Show, "Ask this host's twistd btcp."),
         ("doctor", None, Doctor, "Look at this host; tell what is wrong."),
+        ("unload", None, Unload, "Take from this host what a daemon left."),
         ("ca", None, Ca, "Make the certificates of a cluster."),
         ("lab", None, LabGroup, "A cluster on this one machine."),
     ]

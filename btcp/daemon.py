@@ -41,6 +41,8 @@ class Reloading(Protocol):
 
     def reload(self) -> list[str]: ...
 
+    def leave(self) -> None: ...
+
 
 @frozen
 class Surroundings:
@@ -125,6 +127,7 @@ class Daemon(MultiService):
         """
         super().startService()
         self._catch(signal.SIGHUP, self.reload)
+        self._catch(signal.SIGUSR2, self.leave)
         if self._writer is not None:
             self._catch(signal.SIGUSR1, self.reopen)
         self._notify(READY=1, STATUS=self._status())
@@ -152,6 +155,13 @@ class Daemon(MultiService):
             self._notify(WATCHDOG=1)
 
     # -- signals --------------------------------------------------------------
+
+    def leave(self) -> None:
+        """
+        Stop, and leave the connections to the next daemon.
+        """
+        self._node.leave()
+        self._reactor.stop()
 
     def reload(self) -> None:
         """

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from btcp.config import Config
-from btcp.control.commands import HandoffRefused
+from btcp.control.commands import UNSAID, HandoffRefused, Ways
 from btcp.control.link import MISSED_HEARTBEATS
 from btcp.control.news import Admin, Decision, Health, Report
 from btcp.control.peers import Peers
@@ -33,6 +33,7 @@ from btcp.handoff.actions import (
     Install,
     Note,
     PassPacket,
+    Remember,
     Remove,
     Reply,
     Retract,
@@ -52,6 +53,7 @@ from btcp.handoff.messages import (
     Refused,
     Terminate,
 )
+from btcp.handoff.reconcile import Owned
 from btcp.health.build import patience, watches
 from btcp.health.probe import Probe
 from btcp.health.watch import Checks
@@ -73,6 +75,8 @@ or be started again; if it is not, a client had better hear nothing."""
 
 SECOND = 1.0
 """Between two looks at what grows or ends with time alone: weights, blame."""
+_NUMBERS = 40
+"""Bits for the flows of one daemon; above them is how many daemons there were before."""
 
 log = Logger()
 
@@ -84,6 +88,8 @@ def settings(
     secret: bytes,
     admits: bool,
     reports: bool,
+    remembers: bool,
+    first_number: int,
     draining: Callable[[], bool],
 ) -> Settings:
     """
@@ -119,6 +125,8 @@ def settings(
         lease=MISSED_HEARTBEATS * config.control.heartbeat,
         admits=admits,
         reports=reports,
+        remembers=remembers,
+        first_number=first_number,
         draining=draining,
         secret=secret,
     )
@@ -158,16 +166,21 @@ class Node(MultiService):
         *,
         admits: bool = False,
         reports: bool = False,
+        starts: int = 0,
+        ways: Ways = UNSAID,
     ) -> None:
         """
         @param reactor: keeps the timer and the control channel.
         @param clock: monotonic seconds.  A reactor's own clock is the wall's: set
             forward, it would make every flow idle.
         @param capabilities: what this host's TCP can keep.
-        @param epoch: greater than at every earlier start of this node.
+        @param epoch: greater than at every earlier start of this node; or that of the
+            daemon whose flows the datapath has.
         @param secret: 16 to 64 random octets.
         @param admits: the datapath knows C{Admit}.
         @param reports: it follows FINs and reports them.
+        @param starts: how many daemons had this epoch before.
+        @param ways: what peers are told of how this node works.
         @raise TrustError: if the node's certificates cannot be used.
         """
         super().__init__()
@@ -187,6 +200,8 @@ class Node(MultiService):
             secret=secret,
             admits=admits,
             reports=reports,
+            remembers=ways.resumes,
+            first_number=(starts << _NUMBERS) + 1,
             draining=lambda: self.draining,
         )
         self.core = BottomTcp(self._settings(config), capabilities)
@@ -199,7 +214,9 @@ class Node(MultiService):
             reactor=reactor,
             counters=self.core.counters,
             protection=protect(config.control, config.node, reactor, self.core.counters),
+            ways=ways,
         )
+        self._leaving = False
         self.peers.setServiceParent(self)
         flows = self.core.acceptor.flows, self.core.adopter.flows
         self.membership = Membership(
@@ -233,6 +250,7 @@ class Node(MultiService):
             Deliver: datapath.perform,
             PassPacket: datapath.perform,
             Install: datapath.perform,
+            Remember: datapath.perform,
             Remove: datapath.perform,
             Admit: datapath.perform,
             Retract: datapath.perform,
@@ -251,11 +269,32 @@ class Node(MultiService):
         """
         self._datapath.start(self.core, self)
         try:
+            self._resume()
             super().startService()
         except BaseException:
             self._datapath.stop()
             raise
         self._upkeep.start(self._config.control.heartbeat / 2)
+
+    def _resume(self) -> None:
+        """
+        Go on with what an earlier daemon left.
+        """
+        relics = self._datapath.relics()
+        if not relics:
+            return
+        self.perform(self.core.resume(relics, self._config.nodes, self._clock()))
+        counts = len(self.core.acceptor.flows), len(self.core.adopter.flows)
+        log.info("goes on with {fronts} + {backs} flows", fronts=counts[0], backs=counts[1])
+        for node in self._config.nodes:
+            if node != self._config.node:
+                self._wait_for(node, self._config.timeouts.restart_grace)
+
+    def leave(self) -> None:
+        """
+        Have L{stopService} leave flows and datapath to the next daemon, if they can be.
+        """
+        self._leaving = self.peers.identity.ways.resumes
 
     def stopService(self) -> Any:
         """
@@ -264,13 +303,19 @@ class Node(MultiService):
         @return: fires when all is done.
         """
         self._upkeep.stop()
+        if self._leaving:
+            log.info("leaves its flows to the next daemon")
+            return maybeDeferred(super().stopService).addCallback(lambda _: self._undo())
         self._datapath.renew(None, {})
         self.perform(self.core.stop(self._clock()))
         undone = deferLater(self._reactor, FAREWELL, self._undo)
         return gatherResults([undone, maybeDeferred(super().stopService)])
 
     def _undo(self) -> None:
-        self._datapath.stop()
+        if self._leaving:
+            self._datapath.leave()
+        else:
+            self._datapath.stop()
         for call in [self._timer, *self._grace.values()]:
             if call is not None and call.active():
                 call.cancel()
@@ -361,6 +406,26 @@ class Node(MultiService):
         self.perform(actions)
         return unknown
 
+    def shared_with(self, node: str) -> list[int]:
+        """
+        See L{btcp.control.ownership.Reconciled}.
+        """
+        return self.core.shared_with(node)
+
+    def owned(self, node: str, answer: Owned) -> None:
+        """
+        See L{btcp.control.ownership.Reconciled}.
+        """
+        self.perform(self.core.owned(node, answer, self._clock()))
+
+    def named(self, node: str, numbers: list[int], more: bool) -> Owned:
+        """
+        A peer names flows of which it is the front-end and we are the back-end.
+        """
+        answer, actions = self.core.named(node, numbers, more, self._clock())
+        self.perform(actions)
+        return answer
+
     def peer_up(self, node: str, epoch: int, capabilities: Capabilities) -> None:
         """
         The link to a peer is up.
@@ -385,7 +450,11 @@ class Node(MultiService):
         self._drop_replies(node)
         self._renew()
         self.perform(self.core.peer_down(node, self._clock()))
-        grace = self._config.timeouts.link_grace
+        timeouts = self._config.timeouts
+        returning = self.peers.returning(node)
+        self._wait_for(node, timeouts.restart_grace if returning else timeouts.link_grace)
+
+    def _wait_for(self, node: str, grace: float) -> None:
         self._grace[node] = self._reactor.callLater(grace, self._grace_over, node)
 
     def _grace_over(self, node: str) -> None:

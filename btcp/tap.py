@@ -19,10 +19,11 @@ from twisted.python import usage
 
 from btcp import logs, privileges
 from btcp.config import Config, ConfigErrors, load
+from btcp.control.commands import Ways
 from btcp.control.trust import TrustError
 from btcp.daemon import Daemon, Surroundings, status
-from btcp.datapath.choice import decide, make
-from btcp.datapath.interface import DatapathError
+from btcp.datapath.choice import decide, inherit, make
+from btcp.datapath.interface import DatapathError, Identity
 from btcp.datapath.raw.datapath import TAP
 from btcp.datapath.raw.device import Tap, hardware_address, mtu, require_loose_source_check
 from btcp.datapath.raw.host import capabilities, device_of
@@ -143,18 +144,28 @@ def make_node(reactor: Any, config: Config) -> Node:
     can = capabilities(mtu(device))
     flows = config.limits.flows
     choice = decide(config.datapath, config.adoption)
-    datapath = make(choice, reactor, device, listeners, origins, flows)
-    epoch = time.time_ns() // 1000
+    inheritance = inherit(choice, device)
+    if inheritance is not None:
+        identity = inheritance.identity
+    else:
+        identity = Identity(time.time_ns() // 1000, 0, os.urandom(32))
+    datapath = make(choice, reactor, device, listeners, origins, flows, identity, inheritance)
     return Node(
         reactor,
         time.monotonic,
         config,
         datapath,
         can,
-        epoch,
-        os.urandom(32),
+        identity.epoch,
+        identity.secret,
         admits=choice.admits,
         reports=choice.ebpf,
+        starts=identity.starts,
+        ways=Ways(
+            datapath="ebpf" if choice.ebpf else "raw",
+            adoption="cookie" if choice.admits else "replay",
+            resumes=choice.ebpf,
+        ),
     )
 
 

@@ -161,6 +161,8 @@ class Timeouts:
     @ivar half_closed: without a packet of a flow that one side has closed.
     @ivar linger: from a flow's end to freeing what answers its late packets.
     @ivar link_grace: from losing a control link to giving up its flows.
+    @ivar restart_grace: the same, if the other host is there, its daemon is not, and
+        its flows survive that.
     """
 
     handshake: float = 5.0
@@ -170,6 +172,7 @@ class Timeouts:
     half_closed: float = 120.0
     linger: float = 2.0
     link_grace: float = 1.0
+    restart_grace: float = 30.0
 
 
 @frozen(slots=True)

@@ -24,6 +24,7 @@ from btcp.control.fields import (
     Number,
     ReportFields,
     TerminateFields,
+    Word,
 )
 from btcp.handoff.messages import Capabilities, Reason
 
@@ -115,6 +116,9 @@ class Hello(ControlCommand):
         (b"sack", Flag()),
         (b"timestamps", Flag()),
         (b"window_scaling", Flag()),
+        (b"datapath", Word("ebpf", "raw")),
+        (b"adoption", Word("cookie", "replay")),
+        (b"resumes", Word("0", "1")),
     ]
     errors: ClassVar[Errors] = {HelloRefused: b"REFUSED"}
 
@@ -164,6 +168,25 @@ class Decide(ControlCommand):
 
 
 @frozen(slots=True, kw_only=True)
+class Ways:
+    """
+    How a node works; nothing that the others need to keep to.
+
+    @ivar datapath: C{ebpf} or C{raw}; empty if it did not say.
+    @ivar adoption: C{cookie} or C{replay}; likewise.
+    @ivar resumes: its flows outlive its daemon, and the next one goes on with them.
+    """
+
+    datapath: str = ""
+    adoption: str = ""
+    resumes: bool = False
+
+
+UNSAID = Ways()
+"""Of a node that did not say."""
+
+
+@frozen(slots=True, kw_only=True)
 class Identity:
     """
     What a node says of itself in its L{Hello}.
@@ -177,6 +200,7 @@ class Identity:
     epoch: int
     capabilities: Capabilities
     version: int = NEWEST
+    ways: Ways = UNSAID
 
     def arguments(self) -> dict[str, object]:
         """
@@ -191,6 +215,9 @@ class Identity:
             "sack": self.capabilities.sack,
             "timestamps": self.capabilities.timestamps,
             "window_scaling": self.capabilities.window_scaling,
+            "datapath": self.ways.datapath,
+            "adoption": self.ways.adoption,
+            "resumes": "1" if self.ways.resumes else "0",
         }
 
 
@@ -212,6 +239,11 @@ def read_identity(box: amp.AmpBox) -> Identity:
             sack=values["sack"],
             timestamps=values["timestamps"],
             window_scaling=values["window_scaling"],
+        ),
+        ways=Ways(
+            datapath=values["datapath"] or "",
+            adoption=values["adoption"] or "",
+            resumes=values["resumes"] == "1",
         ),
     )
 

@@ -25,6 +25,9 @@ from btcp.control.link import ControlProtocol
 CONNECT_TIME = 5.0
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
+HOPEFUL_RETRY = 0.5
+HOPEFUL = 60
+"""Attempts at L{HOPEFUL_RETRY}: a host that refuses to be dialed costs next to nothing."""
 
 
 class Patience:
@@ -39,6 +42,7 @@ class Patience:
         """
         self._jitter = jitter
         self._attempts = 0
+        self._hopeful = 0
 
     def __call__(self, attempt: int) -> float:
         """
@@ -48,6 +52,9 @@ class Patience:
         """
         longest = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._attempts, 10))
         self._attempts += 1
+        if self._hopeful:
+            self._hopeful -= 1
+            longest = min(longest, HOPEFUL_RETRY)
         return longest * (1 - self._jitter() / 2)
 
     def reset(self) -> None:
@@ -55,6 +62,12 @@ class Patience:
         The node said Hello.
         """
         self._attempts = 0
+
+    def hope(self) -> None:
+        """
+        The node may be expected back at any moment.
+        """
+        self._hopeful = HOPEFUL
 
 
 class ControlFactory(Factory):

@@ -112,6 +112,24 @@ class Flag(amp.Argument):
         return inString == b"1"
 
 
+class Word(amp.Argument):
+    """
+    One of a few words, or nothing: a word that this version does not know, or that the
+    other one did not say.
+    """
+
+    def __init__(self, *known: str) -> None:
+        super().__init__(optional=True)
+        self._known = known
+
+    def toString(self, inObject: str) -> bytes:
+        return inObject.encode()
+
+    def fromString(self, inString: bytes) -> str:
+        word = inString.decode(errors="replace")
+        return word if word in self._known else ""
+
+
 class Name(amp.Argument):
     """
     The name of a node or listener: UTF-8, 1-255 octets.

@@ -35,8 +35,10 @@ from btcp.control.commands import (
 from btcp.control.connection import BoundedAMP, Stage
 from btcp.control.fields import Malformed
 from btcp.control.news import Decision, Report
+from btcp.control.ownership import WhoOwns, read_owned
 from btcp.handoff import messages
 from btcp.handoff.messages import Reason
+from btcp.handoff.reconcile import Owned
 
 GREETING_TIME = 5.0
 """Seconds a connection may take to say Hello."""
@@ -99,6 +101,11 @@ class LinkOwner(Protocol):
         @return: how many of the flows are unknown.
         """
 
+    def named(self, node: str, numbers: list[int], more: bool) -> Owned:
+        """
+        @return: which of the flows are not here.
+        """
+
     def report(self) -> Report:
         """
         @return: how this node is.
@@ -123,6 +130,7 @@ class ControlProtocol(BoundedAMP):
     @ivar dialed: the node that we dialed, L{None} if the other side did.
     @ivar rtt: smoothed round-trip time in seconds, L{None} before the first.
     @ivar heard: when we asked the latest Ping that was answered.
+    @ivar silent: it was dropped because nothing came, so nobody said that it is over.
     """
 
     def __init__(self, owner: LinkOwner, dialed: str | None = None) -> None:
@@ -131,6 +139,7 @@ class ControlProtocol(BoundedAMP):
         self.peer: Identity | None = None
         self.rtt: float | None = None
         self.heard = -inf
+        self.silent = False
         self._owner = owner
         self._asking = 0
         self._pending = 0
@@ -277,6 +286,16 @@ class ControlProtocol(BoundedAMP):
         old = self.version < 2 and reason is Reason.DRAINING
         return Reason.STOPPING if old else reason
 
+    def _answer_who_owns(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
+        asked = WhoOwns.parseArguments(box, self)
+        try:
+            owned = self._owner.named(node, asked["numbers"], asked["more"])
+        except Exception:  # see _fail
+            self._fail(tag, Failure())
+        else:
+            values = {"closed": owned.closed, "unknown": owned.unknown}
+            self.answer(tag, WhoOwns.makeResponse(values, self))
+
     def _answer_load(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
         report = Load.parseArguments(box, self)["report"]
         self._take_in(tag, self._owner.reported, node, report)
@@ -299,6 +318,7 @@ class ControlProtocol(BoundedAMP):
         Ping.commandName: _answer_ping,
         Load.commandName: _answer_load,
         Decide.commandName: _answer_decide,
+        WhoOwns.commandName: _answer_who_owns,
     }
 
     def _fail(self, tag: bytes, failure: Failure) -> None:
@@ -334,6 +354,13 @@ class ControlProtocol(BoundedAMP):
         """
         asked: Deferred[Any] = self.callRemote(Terminate, records=records)
         return asked.addCallback(lambda answer: answer["unknown"])
+
+    def who_owns(self, numbers: Sequence[int], more: bool) -> Deferred[Owned]:
+        """
+        See L{btcp.control.ownership.Asked}.
+        """
+        asked: Deferred[Any] = self.callRemote(WhoOwns, numbers=numbers, more=more)
+        return asked.addCallback(read_owned)
 
     def decide(self, decision: Decision) -> None:
         """
@@ -400,6 +427,7 @@ class ControlProtocol(BoundedAMP):
 
     def _beat(self) -> None:
         if self._silent_beats >= MISSED_HEARTBEATS:
+            self.silent = True
             self.drop("answers no heartbeat", "control.heartbeat-lost")
             return
         self._silent_beats += 1

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from btcp.control.commands import HelloRefused, Identity
+from btcp.control.commands import UNSAID, HelloRefused, Identity, Ways
 from btcp.control.connection import Stage
 from btcp.control.dialing import (
     Patience,
@@ -33,10 +33,12 @@ from btcp.control.dialing import (
 )
 from btcp.control.link import Answer, ControlProtocol
 from btcp.control.news import Decision, Report
+from btcp.control.ownership import Reconciled, reconcile
 from btcp.control.protection import Protection
 from btcp.control.terminations import Terminations
 from btcp.handoff import messages
 from btcp.handoff.messages import Capabilities, Reason
+from btcp.handoff.reconcile import Owned
 
 MAX_GREETING = 64
 """Accepted connections at a time that have not said Hello."""
@@ -86,7 +88,7 @@ class Settings(Protocol):
     def control(self) -> ControlSettings: ...
 
 
-class IControlled(Protocol):
+class IControlled(Reconciled, Protocol):
     """
     The node that L{Peers} speaks for.
     """
@@ -115,6 +117,14 @@ class IControlled(Protocol):
         @return: how many of them are unknown.
         """
 
+    def named(self, node: str, numbers: list[int], more: bool) -> Owned:
+        """
+        C{node} names flows of which it is the front-end and this node the back-end.
+
+        @param more: there are others.
+        @return: which of them are not here.
+        """
+
     def report(self) -> Report:
         """
         @return: how this node is; asked with every heartbeat.
@@ -139,6 +149,9 @@ class Peer:
     @ivar addresses: where its connections may come from, packed.
     @ivar link: the one link to it, if it is up.
     @ivar flush: the call that will send its terminations.
+    @ivar ways: what its latest Hello said of how it works.
+    @ivar returning: when the link was lost, the node's host was there, and the flows
+        survive its daemon.
     """
 
     name: str
@@ -147,6 +160,8 @@ class Peer:
     link: ControlProtocol | None = None
     terminations: Terminations = field(factory=Terminations)
     flush: IDelayedCall | None = None
+    ways: Ways = UNSAID
+    returning: bool = False
 
 
 class Peers(MultiService):
@@ -167,6 +182,7 @@ class Peers(MultiService):
         counters: Counter[str],
         protection: Protection,
         jitter: Callable[[], float] = random,
+        ways: Ways = UNSAID,
     ) -> None:
         """
         @param epoch: 0 to 2**64-1, another one in each life of this node.
@@ -174,9 +190,12 @@ class Peers(MultiService):
         @param counters: moved under names that begin with C{control.}.
         @param protection: not started.
         @param jitter: a number from 0 to 1, another one each time.
+        @param ways: how this node works.
         """
         super().__init__()
-        self.identity = Identity(node=config.node, epoch=epoch, capabilities=capabilities)
+        self.identity = Identity(
+            node=config.node, epoch=epoch, capabilities=capabilities, ways=ways
+        )
         self.clock = reactor
         self.heartbeat = config.control.heartbeat
         self.counters = counters
@@ -290,9 +309,13 @@ class Peers(MultiService):
             peer.link.drop(f"{peer.name} has started anew", "control.replaced")
         peer.patience.reset()
         peer.link = link
+        peer.ways = identity.ways
         self.counters["control.terminate-dropped"] += peer.terminations.begin(identity.epoch)
         self._owner.peer_up(peer.name, identity.epoch, identity.capabilities)
+        # In this order: what was given up on purpose must not look forgotten.
         self._flush(peer)
+        if link.version >= 2:
+            reconcile(link, peer.name, self._owner)
 
     def link_gone(self, link: ControlProtocol, why: str) -> None:
         """
@@ -304,6 +327,9 @@ class Peers(MultiService):
             return
         log.info("link to {node} lost: {why}", node=peer.name, why=why)
         peer.link = None
+        peer.returning = peer.ways.resumes and not link.silent
+        if peer.returning:
+            peer.patience.hope()
         peer.terminations.rewind()
         if self.running:
             self._owner.peer_down(peer.name)
@@ -321,6 +347,12 @@ class Peers(MultiService):
         As L{IControlled.terminate}.
         """
         return self._owner.terminate(node, records)
+
+    def named(self, node: str, numbers: list[int], more: bool) -> Owned:
+        """
+        As L{IControlled.named}.
+        """
+        return self._owner.named(node, numbers, more)
 
     def report(self) -> Report:
         """
@@ -439,11 +471,18 @@ class Peers(MultiService):
         link = self._peers[node].link
         return inf if link is None else self.clock.seconds() - link.heard
 
+    def returning(self, node: str) -> bool:
+        """
+        @return: whether C{node}, to which the link was lost, may be expected to come
+            back with its flows: its host said that the connection is closed.
+        """
+        return self._peers[node].returning
+
     def states(self) -> dict[str, dict[str, object]]:
         """
         @return: for each node its state (C{up} or C{down}), the protocol's version,
-            epoch, address, rtt in seconds and number of terminations it has not
-            acknowledged.
+            epoch, address, rtt in seconds, number of terminations it has not
+            acknowledged, and what it said of its ways.
         """
         return {
             peer.name: {
@@ -453,6 +492,9 @@ class Peers(MultiService):
                 "address": peer.link.address if peer.link else None,
                 "rtt": peer.link.rtt if peer.link else None,
                 "queued": len(peer.terminations),
+                "datapath": peer.ways.datapath,
+                "adoption": peer.ways.adoption,
+                "resumes": peer.ways.resumes,
             }
             for peer in self._peers.values()
         }

@@ -12,11 +12,12 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.logger import Logger
 
-from btcp.datapath.ebpf import adoption, programs
+from btcp.datapath.ebpf import adoption, programs, takeover
 from btcp.datapath.ebpf.adoption import Adoption
 from btcp.datapath.ebpf.datapath import EbpfDatapath
 from btcp.datapath.ebpf.programs import Programs
-from btcp.datapath.interface import Capture, Datapath, DatapathError, End
+from btcp.datapath.ebpf.takeover import Inheritance
+from btcp.datapath.interface import Capture, Datapath, DatapathError, End, Identity
 from btcp.datapath.raw.datapath import TAP, RawDatapath
 from btcp.datapath.raw.guard import Guard
 
@@ -48,6 +49,14 @@ def decide(datapath: str, adopting: str) -> Choice:
     return Choice(ebpf, _weigh("adoption", adopting, "cookie", "replay", adoption.probe))
 
 
+def inherit(choice: Choice, device: str) -> Inheritance | None:
+    """
+    @param device: the device that faces the cluster.
+    @return: what an earlier daemon left, if this one can have use for it.
+    """
+    return takeover.find(device) if choice.ebpf else None
+
+
 def make(
     choice: Choice,
     reactor: IReactorFDSet,
@@ -55,14 +64,17 @@ def make(
     listeners: Sequence[End],
     origins: Sequence[End],
     flows: int,
+    identity: Identity,
+    inheritance: Inheritance | None,
 ) -> Datapath:
     """
     @param device: the device that faces the cluster.
     @param flows: how many there may be at once.
+    @param inheritance: what an earlier daemon left, from L{inherit}.
     @return: the datapath, not started.
     """
     guard = Guard(device, TAP, listeners, origins)
-    kernel = Programs(device, TAP, listeners, flows)
+    kernel = Programs(device, TAP, listeners, flows, identity, inheritance)
     if not choice.ebpf:
         return RawDatapath(reactor, time.monotonic, device, _Instead(guard, kernel))
     clock = time.monotonic
@@ -88,6 +100,25 @@ def _weigh(what: str, wanted: str, better: str, plain: str, probe: Callable[[], 
     return True
 
 
+def clear(device: str) -> list[str]:
+    """
+    Take away whatever a datapath of either kind left in the host.
+
+    @param device: the device that faces the cluster.
+    @return: what was there, in words.
+    @raise DatapathError: if it cannot be taken away.
+    """
+    found = []
+    if Programs(device, TAP, [], 1).clear():
+        found.append(f"tc programs on {device}, and the connections they moved")
+    try:
+        if Guard(device, TAP, [], []).clear():
+            found.append("the table of the packet filter")
+    except DatapathError as problem:
+        log.info("no table is looked for: {why}", why=str(problem))
+    return found
+
+
 class _Instead:
     """
     A capture that clears away what is left of the other kind.
@@ -108,5 +139,8 @@ class _Instead:
     def take_down(self) -> None:
         self._capture.take_down()
 
-    def clear(self) -> None:
-        self._capture.clear()
+    def leave(self) -> None:
+        self._capture.leave()
+
+    def clear(self) -> bool:
+        return self._capture.clear()

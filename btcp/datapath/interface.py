@@ -17,10 +17,12 @@ from btcp.handoff.actions import (
     Deliver,
     Install,
     PassPacket,
+    Remember,
     Remove,
     Retract,
     Transmit,
 )
+from btcp.handoff.memo import Relic
 from btcp.handoff.messages import Capabilities
 from btcp.handoff.route import Reported
 from btcp.wire.icmp import PacketTooBig
@@ -29,7 +31,22 @@ from btcp.wire.segment import Segment
 End = tuple[bytes, int]
 """Packed address, and port."""
 
-Movement = Transmit | Deliver | PassPacket | Install | Remove | Admit | Retract
+Movement = Transmit | Deliver | PassPacket | Install | Remember | Remove | Admit | Retract
+
+
+@frozen(slots=True)
+class Identity:
+    """
+    Whose flows they are.
+
+    @ivar epoch: of the node, kept by each daemon that takes its flows over.
+    @ivar starts: how many daemons had the flows before.
+    @ivar secret: 32 octets; initial sequence numbers and timestamps come from it.
+    """
+
+    epoch: int
+    starts: int
+    secret: bytes
 
 
 @frozen(slots=True)
@@ -112,10 +129,17 @@ class Capture(Protocol):
         Undo it.
         """
 
-    def clear(self) -> None:
+    def leave(self) -> None:
         """
-        Undo what a crash left behind, if anything; the daemon that is to begin has
-        made sure that it is the only one.
+        Undo it as far as the next daemon has no use for it.
+        """
+
+    def clear(self) -> bool:
+        """
+        Undo what a crash left behind; the daemon that is to begin has made sure that it
+        is the only one.
+
+        @return: whether there was anything.
         """
 
 
@@ -135,6 +159,17 @@ class Datapath(Protocol):
     def stop(self) -> None:
         """
         Undo everything that L{start} did to the host.
+        """
+
+    def leave(self) -> None:
+        """
+        As L{stop}, but what moves the packets of installed routes is left in place for
+        the next daemon, if it can be.
+        """
+
+    def relics(self) -> list[Relic]:
+        """
+        @return: what an earlier daemon left, to be asked for once, after L{start}.
         """
 
     def perform(self, movement: Movement) -> None:

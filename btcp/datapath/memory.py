@@ -14,10 +14,12 @@ from btcp.handoff.actions import (
     Deliver,
     Install,
     PassPacket,
+    Remember,
     Remove,
     Retract,
     Transmit,
 )
+from btcp.handoff.memo import Relic
 from btcp.handoff.messages import Handoff
 from btcp.handoff.route import Route
 from btcp.wire.gso import split
@@ -52,6 +54,7 @@ class MemoryDatapath:
     See L{btcp.datapath.interface.Datapath}.
 
     @ivar routes: those installed, by their key.
+    @ivar memos: what is kept beside them.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class MemoryDatapath:
         self._admission = admission
         self._buffer = bytearray(_LARGEST)
         self.routes: dict[bytes, Route] = {}
+        self.memos: dict[bytes, bytes] = {}
+        self._led = False
 
     # -- Datapath -------------------------------------------------------------
 
@@ -81,12 +86,29 @@ class MemoryDatapath:
         See L{btcp.datapath.interface.Datapath.start}.
         """
         self._core, self._shell = core, shell
+        self._led = True
 
     def stop(self) -> None:
         """
         See L{btcp.datapath.interface.Datapath.stop}.
         """
         self.routes.clear()
+        self.memos.clear()
+        self._led = False
+
+    def leave(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.leave}: packets of routes are moved, all
+        others are lost.
+        """
+        self._led = False
+
+    def relics(self) -> list[Relic]:
+        """
+        See L{btcp.datapath.interface.Datapath.relics}.
+        """
+        keys = dict.fromkeys((*self.routes, *self.memos))
+        return [Relic(key, self.routes.get(key), self.memos.get(key)) for key in keys]
 
     def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
         """
@@ -110,6 +132,9 @@ class MemoryDatapath:
             self.routes[movement.route.key] = movement.route
         elif isinstance(movement, Remove):
             self.routes.pop(movement.key, None)
+            self.memos.pop(movement.key, None)
+        elif isinstance(movement, Remember):
+            self.memos[movement.key] = movement.memo
         elif isinstance(movement, PassPacket):
             self._pass_packet(movement)
         elif self._admission is not None:
@@ -147,12 +172,16 @@ class MemoryDatapath:
         """
         A packet that was delivered, and not admitted.
         """
+        if not self._led:
+            return
         segment = Segment(bytearray(packet), 0, len(packet))
         self._shell.perform(self._core.bounced(segment, self._clock()))
 
     def _take(self, segment: Segment) -> None:
         now, route = self._clock(), self.routes.get(segment.key)
         if route is None or segment.flags & route.punt:
+            if not self._led:
+                return
             self._shell.perform(self._core.receive(segment, now))
         else:
             route.take(segment, now)
@@ -162,6 +191,8 @@ class MemoryDatapath:
         """
         No TCP segment: perhaps ICMP.
         """
+        if not self._led:
+            return
         if problem.counter == "not-tcp":
             try:
                 message = PacketTooBig(packet)

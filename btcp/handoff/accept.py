@@ -11,8 +11,8 @@ from typing import Protocol
 
 from btcp.content.contract import ContentError
 from btcp.content.http import HttpReader
-from btcp.handoff import record
-from btcp.handoff.actions import Blame, Event, Install, Remove
+from btcp.handoff import memo, record
+from btcp.handoff.actions import Blame, Event, Install, Remember, Remove
 from btcp.handoff.answering import Answering
 from btcp.handoff.context import Context
 from btcp.handoff.cookie import Established
@@ -78,7 +78,7 @@ class Acceptor:
         self._tcp = FrontTcp(context)
         self._answering = Answering(context, timers, self._tcp)
         self._table = bound(ACCEPT, self)
-        self._last_number = 0
+        self._last_number = context.settings.first_number - 1
         self._stopping = False
 
     # -- what happens to flows ------------------------------------------------
@@ -172,7 +172,13 @@ class Acceptor:
         A back-end and its flows are gone.
         """
         for flow in self.flows.at(node):
-            self._lose(flow, Reason.LINK_LOST)
+            self.lose(flow)
+
+    def lose(self, flow: AcceptedFlow) -> None:
+        """
+        The flow's back-end, or what it had of the flow, is gone.
+        """
+        self._lose(flow, Reason.LINK_LOST)
 
     def stop(self) -> None:
         """
@@ -487,6 +493,7 @@ class Acceptor:
             "handed off {client} {request} to {node} in {handoff_seconds:.6f} s",
             **record.decision(flow, context.now),
         )
+        self._remember(flow)
         self.timers.set(flow, context.now + context.settings.periods.established, context.now)
         # Before a datapath has the route, which then has later packets overtake none of these.
         while flow.queue:
@@ -539,6 +546,7 @@ class Acceptor:
         if flow.held_syn is not None:
             self._start_over(flow, flow.held_syn)
             return
+        self._remember(flow)
         now = self.context.now
         self.timers.set(flow, now + self.context.settings.periods.linger, now)
 
@@ -596,6 +604,10 @@ class Acceptor:
             self.step(flow, Arrival.FINISHED, None)
 
     # -- the end --------------------------------------------------------------
+
+    def _remember(self, flow: AcceptedFlow) -> None:
+        if flow.route is not None and self.context.settings.remembers:
+            self.context.actions.append(Remember(flow.key, memo.of_accepted(flow)))
 
     def _unroute(self, flow: AcceptedFlow) -> None:
         if flow.route is not None:

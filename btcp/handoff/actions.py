@@ -78,9 +78,20 @@ class Retract:
 
 
 @frozen(slots=True)
+class Remember:
+    """
+    Keep this beside the route of this key, where the next daemon finds it; see
+    L{btcp.handoff.memo}.
+    """
+
+    key: bytes
+    memo: bytes
+
+
+@frozen(slots=True)
 class Remove:
     """
-    Forget the route of this key.
+    Forget the route of this key, and what is kept beside it.
     """
 
     key: bytes
@@ -160,6 +171,7 @@ Action = (
     | Deliver
     | PassPacket
     | Install
+    | Remember
     | Remove
     | Admit
     | Retract

@@ -6,7 +6,7 @@ sequence number, send its answers straight to the client, see the connection end
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from btcp.handoff.actions import Admit, Install, Remove
 from btcp.handoff.carry import DOUBTFUL, Carrying
@@ -73,7 +73,11 @@ class Adopter(Carrying):
         if old is not None and old.state is Adopt.CLOSED:
             self._free(old)
             old = None
-        if old is not None or self._occupied(inbound, peer, order.id):
+        if old is not None and _same_connection(old, peer, order):
+            self.flows.rename(old, order)
+            self._remember(old)
+            self._adopt_again(old)
+        elif old is not None or self._occupied(inbound, peer, order.id):
             self._refuse(peer, order.id, Reason.TUPLE_IN_USE)
         elif len(self.flows) >= settings.max_flows:
             self._refuse(peer, order.id, Reason.OVERLOAD)
@@ -160,9 +164,23 @@ class Adopter(Carrying):
         for flow in self.flows.of(peer):
             self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
         if restarted:
-            for key, seq in self._unanswered.pop(peer, ()):
-                self.context.count("adopt.reset-for-front")
-                self.context.transmit(key, seq, 0, RST)
+            self._reset_unanswered(peer)
+
+    def forgotten(self, peer: str, numbers: Iterable[int]) -> None:
+        """
+        A front-end is here and has forgotten some of its flows.
+        """
+        for number in numbers:
+            flow = self.flows.by_order.get((peer, number))
+            if flow is not None and flow.state is not Adopt.CLOSED:
+                self.context.count("adopt.forgotten-by-front")
+                self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
+        self._reset_unanswered(peer)
+
+    def _reset_unanswered(self, peer: str) -> None:
+        for key, seq in self._unanswered.pop(peer, ()):
+            self.context.count("adopt.reset-for-front")
+            self.context.transmit(key, seq, 0, RST)
 
     def front_back(self, peer: str) -> None:
         """
@@ -406,6 +424,7 @@ class Adopter(Carrying):
             awaits=awaits,
             lease=flow.peer if flow.follows else None,
         )
+        self._remember(flow)
         context.actions.append(Install(flow.to_client))
         flow.to_server = Route(
             flow.inbound,
@@ -431,3 +450,14 @@ class Adopter(Carrying):
         )
         self.context.to_front(flow.peer, message)
 
+
+def _same_connection(flow: AdoptedFlow, peer: str, order: Handoff) -> bool:
+    """
+    Whether a front-end that has forgotten a flow asks for it again, under a new number.
+    """
+    known = flow.order
+    return (
+        flow.peer == peer
+        and (known.irs, known.iss, known.front) == (order.irs, order.iss, order.front)
+        and flow.request_octets == len(order.request)
+    )

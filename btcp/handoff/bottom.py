@@ -9,7 +9,7 @@ moves a counter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from attrs import evolve
 
@@ -18,7 +18,10 @@ from btcp.handoff.actions import Action, PassPacket
 from btcp.handoff.adopt import Adopter
 from btcp.handoff.context import Context, Settings
 from btcp.handoff.flows import AcceptedFlow, AdoptedFlow
+from btcp.handoff.memo import Relic
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
+from btcp.handoff.reconcile import Owned, Reconciliation
+from btcp.handoff.resume import Resumption
 from btcp.handoff.route import Reported, Route
 from btcp.handoff.states import Adopt
 from btcp.handoff.timers import Timers
@@ -45,6 +48,7 @@ class BottomTcp:
         self._adopt_timers: Timers[AdoptedFlow] = Timers()
         self.adopter = Adopter(self.context, self._adopt_timers, self._occupied)
         self.acceptor = Acceptor(self.context, self._accept_timers, self)
+        self._reconciliation = Reconciliation(self.acceptor, self.adopter)
         ends = settings.origins.values()
         self._origins = {address + port.to_bytes(2, "big") for address, port in ends}
 
@@ -208,9 +212,52 @@ class BottomTcp:
         The link to a peer is down; it may come back.
         """
         actions = self.context.begin(now)
+        self._reconciliation.interrupted(peer)
         self.adopter.hold(peer, True)
         self._settle()
         return actions
+
+    # -- after a takeover, and after a link came back -------------------------
+
+    def resume(self, relics: Sequence[Relic], nodes: Iterable[str], now: float) -> list[Action]:
+        """
+        Go on with the flows that an earlier daemon left in the datapath.
+
+        @param nodes: the names of all nodes.
+        """
+        actions = self.context.begin(now)
+        Resumption(self.acceptor, self.adopter, nodes).resume(relics)
+        self._settle()
+        return actions
+
+    def shared_with(self, peer: str) -> list[int]:
+        """
+        @return: the numbers of the flows that we have at a back-end.
+        """
+        return self._reconciliation.at(peer)
+
+    def owned(self, peer: str, answer: Owned, now: float) -> list[Action]:
+        """
+        A back-end says which of the flows that we named it does not have.
+        """
+        actions = self.context.begin(now)
+        self._reconciliation.owned(peer, answer)
+        self._settle()
+        return actions
+
+    def named(
+        self, peer: str, numbers: Iterable[int], more: bool, now: float
+    ) -> tuple[Owned, list[Action]]:
+        """
+        A front-end names flows that it has at this node.
+
+        @param more: there are others, in the next part.
+        @return: which of them are not here, and the actions.
+        """
+        actions = self.context.begin(now)
+        answer = self._reconciliation.named(peer, numbers, more)
+        self._settle()
+        return answer, actions
 
     def peer_lost(self, peer: str, now: float, restarted: bool = False) -> list[Action]:
         """

@@ -5,7 +5,8 @@ What a back-end does with a connection from the splice to the end.
 
 from __future__ import annotations
 
-from btcp.handoff.actions import Install, Remove, Retract, Witness
+from btcp.handoff import memo
+from btcp.handoff.actions import Install, Remember, Remove, Retract, Witness
 from btcp.handoff.context import Context
 from btcp.handoff.flows import AdoptedFlow
 from btcp.handoff.messages import PROBER, Reason, Refused, Terminate
@@ -154,6 +155,8 @@ class Carrying:
         return near and segment.intact()
 
     def _after(self, flow: AdoptedFlow, begun: bool) -> None:
+        if flow.teardown.begun:
+            self._remember(flow)
         if flow.state is Adopt.CLOSED:
             return
         if flow.teardown.begun and not begun:
@@ -210,6 +213,7 @@ class Carrying:
 
     def _terminate(self, flow: AdoptedFlow, _: None) -> None:
         self._report(flow, Reason.CLOSED)
+        self._remember(flow)
         now = self.context.now
         self.timers.set(flow, now + self.context.settings.periods.linger + TRAIL, now)
 
@@ -312,6 +316,14 @@ class Carrying:
 
     def _forget(self, flow: AdoptedFlow, _: object) -> None:
         self._free(flow)
+
+    def _remember(self, flow: AdoptedFlow) -> None:
+        if flow.to_client is None or not self.context.settings.remembers:
+            return
+        fresh = memo.of_adopted(flow)
+        if fresh != flow.memo:
+            flow.memo = fresh
+            self.context.actions.append(Remember(flow.outbound, fresh))
 
     def _retract(self, flow: AdoptedFlow) -> None:
         if flow.admitted:

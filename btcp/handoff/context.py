@@ -65,6 +65,8 @@ class Settings:
     @ivar admits: the datapath knows C{Admit}, so adoption needs no replay.
     @ivar reports: the datapath follows FINs by itself and reports them.
     @ivar draining: whether this node adopts nothing new.
+    @ivar remembers: the datapath knows C{Remember}, so flows survive this daemon.
+    @ivar first_number: no flow before had this number, or a greater one.
     @ivar window_scale: what every SYN/ACK promises.
     @ivar secret: 16 to 64 random octets; initial sequence numbers come from it.
     """
@@ -84,6 +86,8 @@ class Settings:
     admits: bool = False
     reports: bool = False
     draining: Callable[[], bool] = lambda: False
+    remembers: bool = False
+    first_number: int = 1
     secret: bytes
 
 

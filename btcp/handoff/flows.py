@@ -217,6 +217,8 @@ class AdoptedFlow:
     @ivar taken: the local TCP has the connection.
     @ivar follows: the datapath follows its FINs and reports them.
     @ivar admitted: the datapath has been told to L{btcp.handoff.actions.Admit} it.
+    @ivar memo: what was last given to L{btcp.handoff.actions.Remember}.
+    @ivar request_octets: of the request, which itself is not kept after a takeover.
     """
 
     peer: str
@@ -238,9 +240,11 @@ class AdoptedFlow:
     admitted: bool = False
     taken: bool = False
     follows: bool = False
+    memo: bytes = b""
     tries: int = 0
     deadline: float = inf
     look: Look[Any] | None = None
+    request_octets: int = Factory(lambda self: len(self.order.request), takes_self=True)
 
     @property
     def ending(self) -> int:
@@ -254,7 +258,7 @@ class AdoptedFlow:
         """
         The client's sequence number after the request.
         """
-        return add(self.order.irs, 1 + len(self.order.request))
+        return add(self.order.irs, 1 + self.request_octets)
 
     def refresh(self) -> None:
         """

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from btcp.handoff.flows import AcceptedFlow, AdoptedFlow
+from btcp.handoff.messages import Handoff
 from btcp.handoff.states import Accept
 
 S = TypeVar("S")
@@ -132,6 +133,18 @@ class AdoptedFlows:
             self.inbound[flow.inbound] = flow
         self.by_order[flow.peer, flow.order.id] = flow
         self._by_peer.setdefault(flow.peer, {})[flow.order.id] = flow
+
+    def rename(self, flow: AdoptedFlow, order: Handoff) -> None:
+        """
+        The front-end calls a flow by another number now.
+
+        @param order: has the number; it is about the same connection.
+        """
+        del self.by_order[flow.peer, flow.order.id]
+        del self._by_peer[flow.peer][flow.order.id]
+        flow.order = order
+        self.by_order[flow.peer, order.id] = flow
+        self._by_peer[flow.peer][order.id] = flow
 
     def of(self, peer: str) -> list[AdoptedFlow]:
         """

@@ -108,6 +108,7 @@ class Core(RuleBasedStateMachine):
         own = ADDRESSES["a"]
         self.script = Script(
             admits=admits,
+            remembers=True,
             max_flows=MAX_FLOWS,
             max_half_open=MAX_HALF_OPEN,
             max_request=100,
@@ -382,6 +383,22 @@ class Core(RuleBasedStateMachine):
         able = evolve(CAPABILITIES, sack=sack, mtu=mtu)
         self.script.do(self.script.core.peer_up(peer, able, self.script.now))
 
+    @rule(peer=peers, named=st.lists(numbers, max_size=3), more=st.booleans())
+    def front_end_names(self, peer: str, named: list[int], more: bool) -> None:
+        """
+        What it says it has here.
+        """
+        self.script.named(peer, *named, more=more)
+
+    @rule(peer=peers, number=numbers, what=st.sampled_from(["nothing", "closed", "unknown"]))
+    def back_end_lacks(self, peer: str, number: int, what: str) -> None:
+        """
+        What we name; and something else, for all that we know.
+        """
+        core = self.script.core
+        lacks = [number, *core.shared_with(peer)]
+        self.script.owned(peer, **({} if what == "nothing" else {what: lacks}))
+
     # -- time -----------------------------------------------------------------
 
     @rule(seconds=st.sampled_from([0.0, 0.001, 0.3, 1.0, 5.0, 130.0, 1000.0]))
@@ -400,6 +417,14 @@ class Core(RuleBasedStateMachine):
         assert not self.script.core.acceptor.flows
         assert not self.script.core.adopter.flows
         self.stopped = True
+
+    @rule(nodes=st.sampled_from(["abc", "abc", "abc", "ab"]))
+    def another_daemon(self, nodes: str) -> None:
+        """
+        The one that runs is killed, and the next goes on with what it left.
+        """
+        self.script.take_over(*nodes)
+        self.stopped = False
 
     # -- what always holds ----------------------------------------------------
 
@@ -426,7 +451,8 @@ class Core(RuleBasedStateMachine):
         asked = {flow.number for node in "abc" for flow in accepted.at(node)}
         assert asked == {flow.number for flow in flows if flow.node is not None}
         backs = list(adopted.outbound.values())
-        assert backs == list(adopted.by_order.values())
+        assert len(backs) == len(adopted.by_order)
+        assert set(backs) == set(adopted.by_order.values())
         assert set(backs) == {flow for node in "abc" for flow in adopted.of(node)}
         assert set(adopted.inbound.values()) == {flow for flow in backs if flow.peer != "a"}
 
@@ -451,6 +477,7 @@ class Core(RuleBasedStateMachine):
         known |= {f.key for f in core.acceptor.flows.by_key.values() if f.route is not None}
         known |= set(core.adopter.flows.graves)
         assert set(self.script.datapath.routes) <= known
+        assert set(self.script.datapath.memos) <= set(self.script.datapath.routes)
         spliced = {
             flow.outbound
             for flow in core.adopter.flows.outbound.values()

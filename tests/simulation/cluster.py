@@ -13,11 +13,14 @@ from random import Random
 from attrs import define, field, frozen
 
 from btcp.content.contract import RequestKey
+from btcp.datapath.ebpf.abi import MEMO, pack_key, pack_route, unpack_route
 from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.context import Periods, Settings
+from btcp.handoff.memo import Relic
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
+from btcp.handoff.reconcile import Owned
 from btcp.wire.checksum import pseudo
 from btcp.wire.segment import Malformed, Segment
 from tests.simulation.clock import Call, Clock
@@ -31,6 +34,7 @@ LOCAL_DELAY = 0.000_02
 """Seconds from the datapath to the kernel and back."""
 LINK_DELAY = 0.000_3
 GRACE = 1.0
+RESTART_GRACE = 30.0
 
 CAPABILITIES = Capabilities(mtu=1500, sack=True, timestamps=True, window_scaling=True)
 
@@ -75,6 +79,8 @@ class Node:
     @ivar addresses: IPv4 and IPv6.
     @ivar notes: what the core wanted on record.
     @ivar dead: it takes and says nothing.
+    @ivar crashed: its daemon is gone; its kernel and its datapath's routes are not.
+    @ivar life: another number for each daemon, and for the time between two.
     """
 
     name: str
@@ -87,6 +93,8 @@ class Node:
     live: set[str] = field(factory=set)
     epoch: int = 1
     dead: bool = False
+    crashed: bool = False
+    life: int = 0
     _ours: set[bytes] = field(init=False)
     _timer: Call | None = None
 
@@ -119,11 +127,38 @@ class Node:
                 window_scale=plan.window_scale,
                 max_request=plan.max_request,
                 admits=plan.admits,
+                remembers=True,
+                first_number=(self.life << 40) + 1,
                 secret=self.name.encode() * 16,
             ),
             plan.capabilities,
         )
         self.datapath.start(self.core, self)
+
+    def crash(self) -> None:
+        """
+        The daemon is killed; what it installed goes on.
+        """
+        self.crashed = True
+        self.life += 1
+        self.datapath.leave()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def take_over(self) -> None:
+        """
+        Another daemon begins with what the one before left.
+        """
+        self.crashed = False
+        self.life += 1
+        self.start()
+        relics = [of_kernel(relic) for relic in self.datapath.relics()]
+        for relic in relics:
+            if relic.route is not None:
+                self.datapath.routes[relic.key] = relic.route
+        names = self.cluster.plan.names
+        self.perform(self.core.resume(relics, names, self.cluster.clock.now))
 
     def serve(self, can: Abilities, start: Callable[[], Program]) -> Listening:
         """
@@ -219,6 +254,17 @@ class Node:
             self.perform(self.core.answer(node, message, now))
 
 
+def of_kernel(relic: Relic) -> Relic:
+    """
+    @return: the same, with no more of the route than a kernel would have kept: the daemon
+        moved all of its packets, for all that the kernel knows.
+    """
+    if relic.route is None:
+        return relic
+    route = unpack_route(pack_key(relic.key), pack_route(relic.route))
+    return Relic(relic.key, route, relic.memo and MEMO.pack(relic.memo))
+
+
 @define(eq=False)
 class Cluster:
     """
@@ -254,7 +300,7 @@ class Cluster:
         Carry a message; in order, for all take the same time.
         """
         self.overhear(speaker.name, name, message)
-        listener, epochs = self.nodes[name], (speaker.epoch, self.nodes[name].epoch)
+        listener, lives = self.nodes[name], (speaker.life, self.nodes[name].life)
         if frozenset((speaker.name, name)) in self.cut:
             if isinstance(message, Terminate):  # a link sends these again
                 self._kept.append((speaker, name, message))
@@ -262,7 +308,7 @@ class Cluster:
 
         def arrive() -> None:
             gone = frozenset((speaker.name, name)) in self.cut
-            if listener.dead or epochs != (speaker.epoch, listener.epoch):
+            if listener.dead or lives != (speaker.life, listener.life):
                 return
             if not gone:
                 listener.hear(speaker.name, message)
@@ -271,7 +317,7 @@ class Cluster:
 
         self.clock.call_later(LINK_DELAY, arrive)
 
-    def cut_link(self, one: str, other: str) -> None:
+    def cut_link(self, one: str, other: str, grace: float = GRACE) -> None:
         """
         The link between two nodes goes down, and after a while is given up.
         """
@@ -280,9 +326,9 @@ class Cluster:
         for here, there in ((one, other), (other, one)):
             node = self.nodes[here]
             node.live.discard(there)
-            if not node.dead:
+            if not node.dead and not node.crashed:
                 node.perform(node.core.peer_down(there, self.clock.now))
-        self.clock.call_later(GRACE, lambda: self._give_up(pair))
+        self.clock.call_later(grace, lambda: self._give_up(pair))
 
     def _give_up(self, pair: frozenset[str]) -> None:
         if pair not in self.cut:
@@ -290,7 +336,7 @@ class Cluster:
         self._kept = [each for each in self._kept if {each[0].name, each[1]} != pair]
         for here, there in (tuple(pair), tuple(pair)[::-1]):
             node = self.nodes[here]
-            if not node.dead:
+            if not node.dead and not node.crashed:
                 node.perform(node.core.peer_lost(there, self.clock.now))
 
     def mend_link(self, one: str, other: str) -> None:
@@ -304,6 +350,28 @@ class Cluster:
         kept, self._kept = self._kept, []
         for speaker, name, message in kept:
             self.say(speaker, name, message)
+        for front, back in ((one, other), (other, one)):
+            self._reconcile(self.nodes[front], self.nodes[back])
+
+    def _reconcile(self, front: Node, back: Node) -> None:
+        """
+        The front-end names its flows, the back-end answers.
+        """
+        lives = front.life, back.life
+        numbers = front.core.shared_with(back.name)
+
+        def ask() -> None:
+            if lives == (front.life, back.life):
+                now = self.clock.now
+                owned, actions = back.core.named(front.name, numbers, False, now)
+                back.perform(actions)
+                self.clock.call_later(LINK_DELAY, lambda: answer(owned))
+
+        def answer(owned: Owned) -> None:
+            if lives == (front.life, back.life):
+                front.perform(front.core.owned(back.name, owned, self.clock.now))
+
+        self.clock.call_later(LINK_DELAY, ask)
 
     def _up(self, node: Node, peer: Node) -> None:
         node.live.add(peer.name)
@@ -324,6 +392,7 @@ class Cluster:
         """
         node = self.nodes[name]
         node.epoch += 1
+        node.life += 1
         node.datapath.stop()
         node.start()
         for peer in self.nodes.values():
@@ -331,6 +400,26 @@ class Cluster:
                 peer.perform(peer.core.peer_lost(name, self.clock.now, restarted=True))
                 self._up(peer, node)
                 self._up(node, peer)
+
+    def crash(self, name: str) -> None:
+        """
+        A daemon dies, its host and kernel go on, and what is in its datapath.
+        """
+        node = self.nodes[name]
+        node.crash()
+        self._kept = [each for each in self._kept if each[0] is not node]
+        for other in self.nodes:
+            if other != name:
+                self.cut_link(name, other, RESTART_GRACE)
+
+    def take_over(self, name: str) -> None:
+        """
+        Another daemon goes on with what a crashed one left.
+        """
+        self.nodes[name].take_over()
+        for other in self.nodes:
+            if other != name:
+                self.mend_link(name, other)
 
     # -- at the end -----------------------------------------------------------
 
@@ -351,6 +440,7 @@ def _remains(node: Node) -> Iterable[str]:
     yield from (f"front {flow.state}" for flow in core.acceptor.flows.by_key.values())
     yield from (f"back {flow.state}" for flow in core.adopter.flows.outbound.values())
     yield from (f"route {key.hex()}" for key in node.datapath.routes)
+    yield from (f"memo {key.hex()}" for key in node.datapath.memos)
     if core.deadline() < inf:
         yield f"deadline {core.deadline()}"
     yield from (f"kernel {each.state}" for each in node.kernel.connections.values())

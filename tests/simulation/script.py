@@ -5,6 +5,7 @@ One node, and a test that plays everybody else: packet by packet, word by word.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve, frozen
@@ -15,9 +16,10 @@ from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.context import Settings
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
+from btcp.handoff.reconcile import Owned
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
-from tests.simulation.cluster import CAPABILITIES, ORIGIN, PORT, packed
+from tests.simulation.cluster import CAPABILITIES, ORIGIN, PORT, of_kernel, packed
 
 _NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST", PSH: "PSH"}
 
@@ -123,7 +125,8 @@ class Script:
             place=place,
             secret=b"sixteen octets!!",
         )
-        self.core = BottomTcp(evolve(settings, **changes), capabilities)
+        self._settings = evolve(settings, **changes)
+        self.core = BottomTcp(self._settings, capabilities)
         self.datapath = MemoryDatapath(lambda: self.now, self._transmit, self._deliver)
         self.datapath.start(self.core, self)
         self.notes: list[Note] = []
@@ -131,6 +134,52 @@ class Script:
         self._forget()
         for peer in ("b", "c"):
             self.perform(self.core.peer_up(peer, CAPABILITIES, self.now))
+
+    def take_over(self, *nodes: str) -> list[Tcp]:
+        """
+        The daemon is killed and another one begins, with no link to anybody.
+
+        @param nodes: all that it knows of by now, if these are others.
+        @return: as L{take}.
+        """
+        self._forget()
+        settings = evolve(self._settings, first_number=1 << 40)
+        self.core = BottomTcp(settings, CAPABILITIES)
+        self.datapath.leave()
+        relics = [of_kernel(relic) for relic in self.datapath.relics()]
+        routes = {relic.key: relic.route for relic in relics if relic.route is not None}
+        self.datapath.routes.update(routes)
+        self.datapath.start(self.core, self)
+        self.perform(self.core.resume(relics, nodes or "abc", self.now))
+        return self.sent
+
+    def up(self, node: str) -> list[Tcp]:
+        """
+        The link to a peer comes up.
+
+        @return: as L{take}.
+        """
+        return self.do(self.core.peer_up(node, CAPABILITIES, self.now))
+
+    def named(self, node: str, *numbers: int, more: bool = False) -> Owned:
+        """
+        A front-end names flows that it has here.
+        """
+        self._forget()
+        answer, actions = self.core.named(node, numbers, more, self.now)
+        self.perform(actions)
+        return answer
+
+    def owned(
+        self, node: str, closed: Sequence[int] = (), unknown: Sequence[int] = ()
+    ) -> list[Tcp]:
+        """
+        A back-end answers what we named.
+
+        @return: as L{take}.
+        """
+        answer = Owned(list(closed), list(unknown))
+        return self.do(self.core.owned(node, answer, self.now))
 
     def _forget(self) -> None:
         self.sent: list[Tcp] = []
@@ -210,7 +259,9 @@ class Script:
         graves = core.adopter.flows.graves
         flows = len(core.acceptor.flows) + len(core.adopter.flows)
         waiting = core.deadline() < float("inf")
-        return not flows and set(self.datapath.routes) == set(graves) and waiting == bool(graves)
+        if flows or self.datapath.memos or set(self.datapath.routes) != set(graves):
+            return False
+        return waiting == bool(graves)
 
     # -- what the core wants done ---------------------------------------------
 

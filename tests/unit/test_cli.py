@@ -43,6 +43,7 @@ class MisuseTests(CommandTestCase):
             ["nonsense"],
             ["check"],
             ["check", "a", "b"],
+            ["unload"],
             ["show"],
             ["show", "nonsense"],
             ["lab", "exec", "client"],

@@ -23,6 +23,7 @@ from btcp.control.commands import (
     HelloRefused,
     Identity,
     Terminate,
+    Ways,
     read_identity,
 )
 from btcp.control.fields import MAX_RECORDS, MAX_REQUEST, REASON_CODES, Malformed
@@ -257,7 +258,7 @@ class StrictnessTests(SynchronousTestCase):
 
     def test_hello(self) -> None:
         box = hello_box()
-        for key in set(box) - {b"newest"}:
+        for key in set(box) - {b"newest", b"datapath", b"adoption", b"resumes"}:
             self.refused(box, {key: None}, Hello)
         for key, values in {
             b"node": (b"", b"\xff", b"x" * 256),
@@ -267,6 +268,19 @@ class StrictnessTests(SynchronousTestCase):
         }.items():
             for value in values:
                 self.refused(box, {key: value}, Hello)
+
+    def test_ways(self) -> None:
+        """
+        What a node need not say, and what it says that nobody knows.
+        """
+        said = evolve(IDENTITY, ways=Ways(datapath="ebpf", adoption="cookie", resumes=True))
+        box = Hello.makeArguments(said.arguments(), None)
+        self.assertEqual(read_identity(box), said)
+        odd = AmpBox({**box, b"datapath": b"xdp\xff", b"resumes": b""})
+        self.assertEqual(read_identity(odd).ways, Ways(adoption="cookie"))
+        for key in (b"datapath", b"adoption", b"resumes"):
+            del box[key]
+        self.assertEqual(read_identity(box).ways, Ways())
 
     def test_other_version(self) -> None:
         """

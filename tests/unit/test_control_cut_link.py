@@ -153,8 +153,8 @@ class CutLinkTests(SynchronousTestCase):
         """
         whole = Scissors()
         self.run_with(whole)
-        kinds = {"Hello", "Ping", "Load", "Decide", "Handoff", "Terminate", "answer", "error"}
-        self.assertEqual(set(whole.sent), kinds)
+        kinds = {"Hello", "Ping", "Load", "Decide", "Handoff", "Terminate", "WhoOwns"}
+        self.assertEqual(set(whole.sent), kinds | {"answer", "error"})
         for at, late in product(range(len(whole.sent)), (False, True)):
             scissors = Scissors(at, late)
             network, asked = self.run_with(scissors)

@@ -167,10 +167,11 @@ class HelloTests(SynchronousTestCase):
         """
         stranger = Stranger(self.network)
         self.assertEqual(stranger.say(b""), b"")
-        answer, hello, ping, load = parseString(stranger.say(ask(b"Hello", HELLO)))
+        answer, hello, ping, load, owns = parseString(stranger.say(ask(b"Hello", HELLO)))
         self.assertEqual(answer, {b"_answer": b"1"})
         self.assertEqual((hello[b"_command"], hello[b"node"]), (b"Hello", b"b"))
         self.assertEqual((ping[b"_command"], load[b"_command"]), (b"Ping", b"Load"))
+        self.assertEqual((owns[b"_command"], owns[b"numbers"]), (b"WhoOwns", b""))
         self.assertEqual(self.b.owner.said, [("up", "a", 7)])
 
     def test_handoff_first(self) -> None:

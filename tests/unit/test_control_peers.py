@@ -20,14 +20,22 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.control import link, terminations
-from btcp.control.commands import HandoffRefused
-from btcp.control.dialing import Patience, choose_source, pack_address
+from btcp.control.commands import HandoffRefused, Ways
+from btcp.control.dialing import (
+    HOPEFUL,
+    HOPEFUL_RETRY,
+    LAST_RETRY,
+    Patience,
+    choose_source,
+    pack_address,
+)
 from btcp.control.news import Admin, Decision, Health, Report
 from btcp.control.peers import Peers
 from btcp.control.protection import Unprotected
 from btcp.control.terminations import MAX_KEPT
 from btcp.handoff import messages
 from btcp.handoff.messages import Adopted, Capabilities, Reason, Refused
+from btcp.handoff.reconcile import Owned
 from tests.unit.test_control_commands import HANDOFF
 
 REPORT = Report(
@@ -105,6 +113,8 @@ class Owner:
     @ivar known: the ids of flows it has.
     @ivar reports: how others said they are.
     @ivar decisions: what others heard.
+    @ivar shared: what it says that it has at each other node.
+    @ivar heard: what others named, and what they answered.
     """
 
     def __init__(self) -> None:
@@ -114,6 +124,8 @@ class Owner:
         self.known: set[int] = set()
         self.reports: list[tuple[str, Report]] = []
         self.decisions: list[tuple[str, Decision]] = []
+        self.shared: list[int] = []
+        self.heard: list[tuple[object, ...]] = []
 
     def peer_up(self, node: str, epoch: int, capabilities: Capabilities) -> None:
         self.said.append(("up", node, epoch))
@@ -139,6 +151,16 @@ class Owner:
     def decided(self, node: str, decision: Decision) -> None:
         self.decisions.append((node, decision))
 
+    def shared_with(self, node: str) -> list[int]:
+        return self.shared
+
+    def named(self, node: str, numbers: list[int], more: bool) -> Owned:
+        self.heard.append(("named", node, numbers, more))
+        return Owned([], [number for number in numbers if number not in self.known])
+
+    def owned(self, node: str, answer: Owned) -> None:
+        self.heard.append(("owned", node, answer))
+
 
 class Member:
     """
@@ -159,6 +181,7 @@ class Member:
             counters=self.counters,
             protection=Unprotected(),
             jitter=lambda: 0.0,
+            ways=Ways(datapath="ebpf", resumes=True),
         )
 
     def moved(self) -> dict[str, int]:
@@ -319,6 +342,7 @@ class LinkTests(SynchronousTestCase):
     def test_states(self) -> None:
         network = Network("a", "b")
         network.advance(2)
+        ways = {"datapath": "ebpf", "adoption": "", "resumes": True}
         self.assertEqual(
             network["a"].peers.states(),
             {
@@ -329,6 +353,7 @@ class LinkTests(SynchronousTestCase):
                     "address": "192.0.2.12",
                     "rtt": 0.0,
                     "queued": 0,
+                    **ways,
                 },
                 "c": {
                     "state": "down",
@@ -337,9 +362,28 @@ class LinkTests(SynchronousTestCase):
                     "address": None,
                     "rtt": None,
                     "queued": 0,
+                    "datapath": "",
+                    "adoption": "",
+                    "resumes": False,
                 },
             },
         )
+
+    def test_returning(self) -> None:
+        """
+        A peer whose host said that the link is over may be back soon; of one that fell
+        silent nobody can tell.
+        """
+        network = Network("a", "b")
+        for _, pump in network.pumps:
+            pump.server.transport.loseConnection()
+        network.advance(0.5)
+        self.assertEqual(network["a"].owner.said[1:], [("down", "b"), ("up", "b", 2)])
+        self.assertTrue(network["a"].peers.returning("b"))
+        network.deaf.add("b")
+        network.advance(5)
+        self.assertEqual(network["a"].owner.said[3:], [("down", "b")])
+        self.assertFalse(network["a"].peers.returning("b"))
 
     def test_silent_peer(self) -> None:
         """
@@ -444,6 +488,16 @@ class PatienceTests(SynchronousTestCase):
         self.assertEqual([patience(1) for _ in range(3)], [0.05, 0.1, 0.2])
         patience.reset()
         self.assertEqual(patience(1), 0.05)
+
+    def test_hope(self) -> None:
+        """
+        For a while, of one who may be back at any moment.
+        """
+        patience = Patience(lambda: 0.0)
+        patience.hope()
+        waits = [patience(1) for _ in range(HOPEFUL + 1)]
+        self.assertEqual(waits[:4], [0.1, 0.2, 0.4, HOPEFUL_RETRY])
+        self.assertEqual(waits[-2:], [HOPEFUL_RETRY, LAST_RETRY])
 
     def test_source(self) -> None:
         own = (inet_pton(AF_INET, "192.0.2.1"), inet_pton(AF_INET6, "2001:db8::1"))

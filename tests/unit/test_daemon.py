@@ -33,6 +33,11 @@ class Reactor(Clock):
     def callFromThread(self, function: Any, *arguments: object) -> None:
         function(*arguments)
 
+    def stop(self) -> None:
+        """
+        See L{IReactorCore}.
+        """
+
 
 class FakeNode:
     """
@@ -43,6 +48,10 @@ class FakeNode:
         self.config = config
         self.outcome: list[str] | Exception = []
         self.reloads = 0
+        self.left = False
+
+    def leave(self) -> None:
+        self.left = True
 
     def reload(self) -> list[str]:
         self.reloads += 1
@@ -127,6 +136,17 @@ class DaemonTests(SynchronousTestCase):
         self.assertEqual(self.notify.words().count("WATCHDOG"), 2)
 
     # -- signals
+
+    def test_leaves(self) -> None:
+        """
+        And has the reactor stop, which would end the node's connections otherwise.
+        """
+        stopped: list[bool] = []
+        self.patch(self.reactor, "stop", lambda: stopped.append(self.node.left))
+        self.start()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        self.reactor.advance(0)
+        self.assertEqual(stopped, [True])
 
     def test_hang_up(self) -> None:
         """

@@ -24,6 +24,7 @@ from btcp.datapath.ebpf.programs import OBJECT
 from btcp.datapath.interface import Promise
 from btcp.datapath.raw import frame
 from btcp.datapath.raw.guard import MARK
+from btcp.handoff.memo import LAYOUT
 from btcp.handoff.messages import Capabilities, Endpoint, Handoff
 from btcp.handoff.reassembly import WINDOW
 from btcp.handoff.route import Report, Reported, Route
@@ -32,9 +33,7 @@ from btcp.wire.segment import flow_key
 
 HEADERS = OBJECT.parent
 
-_RULE = (
-    "to seq ack tsval tsecr shift punt local rewrites awaits admitting follows lease zero"
-)
+_RULE = "to seq ack tsval tsecr shift punt local rewrites awaits admitting follows lease zero"
 
 STRUCTURES = {
     "end": (abi.END, "address port zero"),
@@ -55,6 +54,8 @@ STRUCTURES = {
         "until secret mss_v4 mss_v6 window scale scaling sack timestamps zero",
     ),
     "event": (abi.EVENT, "key report client_fin server_fin octets"),
+    "memo": (abi.MEMO, "octets"),
+    "identity": (abi.IDENTITY, "epoch abi starts secret"),
     "settings": (abi.SETTINGS, "tap"),
 }
 
@@ -67,6 +68,7 @@ int main(void)
 %s
 	printf("counters 0 %%d\\n", BTCP_COUNTERS);
 	printf("mark 0 %%u\\n", BTCP_MARK);
+	printf("abi 0 %%d\\n", BTCP_ABI);
 	return 0;
 }
 """
@@ -170,6 +172,15 @@ class LayoutTests(AbiTestCase):
 
     def test_mark(self) -> None:
         self.assertEqual(self.compiled["mark"][1], MARK)
+
+    def test_version(self) -> None:
+        self.assertEqual(self.compiled["abi"][1], abi.VERSION)
+
+    def test_memo(self) -> None:
+        """
+        Every memo of the core has its place.
+        """
+        self.assertEqual(LAYOUT.size, abi.MEMO.size)
 
 
 class PackingTests(AbiTestCase):
@@ -297,6 +308,37 @@ class PackingTests(AbiTestCase):
             self.assertEqual(self.compiled[f"says.{name}"][1], number)
         self.assertEqual(frame.BEGINNING[5:], b"\1")
         self.assertEqual(frame.CONTINUING[5:], b"\2")
+
+    def test_unpacking(self) -> None:
+        """
+        What was packed, account included, of both versions of IP.
+        """
+        for client, front, back in ((CLIENT, FRONT, BACK), (CLIENT_6, FRONT_6, BACK_6)):
+            old, new = flow_key(client, 1000, front, 80), flow_key(client, 1000, back, 8080)
+            splice = Splice(old=old, new=new, seq=1, ack=2**32 - 2, tsval=3, tsecr=4, shift=-7)
+            for rewriter in (None, Rewriter(splice)):
+                made = Route(
+                    old,
+                    rewriter,
+                    local=True,
+                    punt=7,
+                    ack=5,
+                    end=6,
+                    now=2.5,
+                    awaits=77,
+                    follows=True,
+                )
+                packed = abi.pack_route(made, 3)
+                account = abi.ACCOUNT.pack(3_500_000_000, 8, 9, 10, 11, 12, 1, 1, 1, 1)
+                packed = abi.ROUTE.pack(abi.ROUTE.unpack(packed)[0], account)
+                read = abi.unpack_route(abi.pack_key(old), packed)
+                self.assertEqual((read.key, read.local, read.punt), (old, True, 7))
+                self.assertEqual((read.packets, read.octets, read.ack, read.end), (8, 9, 10, 11))
+                self.assertEqual((read.used, read.progress), (3.5, True))
+                self.assertEqual((read.follows, read.awaits), (True, 77))
+                self.assertEqual((read.fin, read.fin_acked), (12, True))
+                found = read.rewriter and read.rewriter.splice
+                self.assertEqual(found, rewriter and splice)
 
     def test_adoption(self) -> None:
         order = Handoff(

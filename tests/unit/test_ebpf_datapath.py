@@ -27,10 +27,12 @@ from btcp.handoff.actions import (
     Deliver,
     Install,
     PassPacket,
+    Remember,
     Remove,
     Retract,
     Transmit,
 )
+from btcp.handoff.memo import Relic
 from btcp.handoff.messages import Capabilities, Endpoint, Handoff
 from btcp.handoff.route import ENDING, EVERYTHING, Report, Reported, Route
 from btcp.wire.build import compose
@@ -96,6 +98,24 @@ class FakePrograms:
         self.told: list[str] = []
         self.promised: Promise | None = None
         self.leases: dict[str, float] = {}
+        self.memos: dict[bytes, bytes] = {}
+        self.left: list[Relic] = []
+
+    def remember(self, memos: Mapping[bytes, bytes]) -> int:
+        self.told.append("remember")
+        self.memos.update(memos)
+        return max(len(self.memos) - self.room, 0)
+
+    def relics(self) -> list[Relic]:
+        for relic in self.left:
+            if relic.route is not None:
+                self.install([relic.route])
+                self.accounts[relic.key] = evolve(
+                    self.accounts[relic.key],
+                    packets=relic.route.packets,
+                    octets=relic.route.octets,
+                )
+        return self.left
 
     def install(self, routes: Iterable[Route]) -> list[bytes]:
         self.told.append("install")
@@ -127,6 +147,7 @@ class FakePrograms:
         self.told.append("remove")
         for key in keys:
             self.accounts.pop(key, None)
+            self.memos.pop(key, None)
 
     def promise(self, promise: Promise | None) -> None:
         self.promised = promise
@@ -174,12 +195,17 @@ class FakeRaw:
     def __init__(self) -> None:
         self.done: list[Movement] = []
         self.running = False
+        self.left = False
 
     def start(self, core: Core, shell: object) -> None:
         self.running = True
 
     def stop(self) -> None:
         self.running = False
+
+    def leave(self) -> None:
+        self.running = False
+        self.left = True
 
     def perform(self, movement: Movement) -> None:
         self.done.append(movement)
@@ -402,6 +428,48 @@ class AmendmentTests(DatapathTestCase):
         self.amend(route, 0)
         self.assertEqual(self.programs.punts[route.key], 0)
         self.assertIn(route.key, self.programs.accounts)
+
+
+class RelicTests(DatapathTestCase):
+    """
+    What is left for the next daemon, and what was left by the one before.
+    """
+
+    def test_memo(self) -> None:
+        """
+        Is kept as long as the route.
+        """
+        route = self.installed()
+        self.perform(Remember(route.key, b"memo"))
+        self.assertEqual(self.programs.memos, {route.key: b"memo"})
+        self.perform(Remove(route.key))
+        self.assertEqual(self.programs.memos, {})
+
+    def test_no_room(self) -> None:
+        """
+        The flow is moved all the same.
+        """
+        for number in range(self.programs.room + 1):
+            route = self.installed(number)
+            self.perform(Remember(route.key, b""))
+        self.assertEqual(self.core.counters["ebpf.unremembered"], 1)
+
+    def test_account_goes_on(self) -> None:
+        """
+        From where it stands: what passed before is not counted twice.
+        """
+        route = self.route()
+        route.packets, route.octets = 7, 700
+        self.programs.left = [Relic(route.key, route, b"memo"), Relic(b"other", None, b"memo")]
+        self.assertEqual(self.datapath.relics(), self.programs.left)
+        self.assertEqual(self.raw.done, [Install(route)])
+        self.programs.passes(route.key, 10, 150)
+        route.refresh()
+        self.assertEqual((route.packets, route.octets, route.ack), (8, 710, 150))
+
+    def test_leave(self) -> None:
+        self.datapath.leave()
+        self.assertTrue(self.raw.left)
 
 
 class FullTableTests(DatapathTestCase):

@@ -13,6 +13,12 @@
 
 #define BTCP_MARK 0xb7c9u /* of packets that the daemon sends itself */
 
+/*
+ * To be raised with every change of what a map that outlives the daemon means: of the
+ * structures below, or of btcp/handoff/memo.py.  A daemon takes over only its own.
+ */
+#define BTCP_ABI 1
+
 struct btcp_end {
 	__be32 address[4];
 	__be16 port;
@@ -120,6 +126,19 @@ struct btcp_event {
 #define BTCP_SAYS 5		/* octets that all of them begin with */
 #define BTCP_FIRST 1		/* the first octets of a connection that it established */
 #define BTCP_LATER 2		/* of such a connection; its beginning it does not know */
+
+/* What the daemon wants the next one to know of a flow; see btcp/handoff/memo.py. */
+struct btcp_memo {
+	__u8 octets[64];
+};
+
+/* Who made the maps. */
+struct btcp_identity {
+	__u64 epoch;
+	__u32 abi;	/* BTCP_ABI */
+	__u32 starts;	/* daemons that have had them before */
+	__u8 secret[32];	/* of initial sequence numbers and timestamps */
+};
 
 struct btcp_settings {
 	__u32 tap;	/* index of the device that leads up to the daemon */

@@ -13,7 +13,7 @@ from btcp.datapath.interface import Promise
 from btcp.handoff.messages import Handoff
 from btcp.handoff.reassembly import WINDOW
 from btcp.handoff.route import Report, Reported, Route
-from btcp.handoff.splice import Splice
+from btcp.handoff.splice import Rewriter, Splice
 
 KEY = Struct("=16s16s2s2s")
 END = Struct("=16s2sH")
@@ -24,9 +24,12 @@ ADOPTION = Struct("=IIHBBBBBx")
 AMENDMENT = Struct("=36sI")
 PROMISE = Struct("=Q16sHHHBBBB6x")
 EVENT = Struct("=36sIIIQ")
+MEMO = Struct("=64s")
+IDENTITY = Struct("=QII32s")
 SETTINGS = Struct("=I")
 WORD = Struct("=I")
 LEASE = Struct("=Q")
+FRONT = Struct("=8s")
 COUNTER = Struct("=Q")
 
 COUNTERS = (
@@ -42,6 +45,9 @@ COUNTERS = (
 )
 
 LEASES = 256
+
+VERSION = 1
+"""C{BTCP_ABI}."""
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _NANO = 1e-9
@@ -151,6 +157,37 @@ def unpack_event(event: bytes) -> Reported:
     """
     key, what, client_fin, server_fin, octets = EVENT.unpack(event)
     return Reported(unpack_key(key), Report(what), client_fin, server_fin, octets)
+def unpack_route(key: bytes, value: bytes) -> Route:
+    """
+    @param key: C{struct btcp_key}.
+    @param value: C{struct btcp_route}.
+    @return: a route that does the same, its account included; of its lease nothing is
+        known but the number.
+    """
+    rule, _ = ROUTE.unpack(value)
+    to, seq, ack, tsval, tsecr, shift, punt, local, rewrites, *others = RULE.unpack(rule)
+    awaits, admitting, follows, _ = others
+    account, old = Account.unpack(value), unpack_key(key)
+    rewriter = None
+    if rewrites:
+        splice = Splice(
+            old=old, new=unpack_key(to), seq=seq, ack=ack, tsval=tsval, tsecr=tsecr, shift=shift
+        )
+        rewriter = Rewriter(splice)
+    route = Route(
+        old,
+        rewriter,
+        local=bool(local),
+        punt=punt,
+        ack=account.ack,
+        end=account.end,
+        now=account.used,
+        follows=bool(follows),
+        awaits=awaits if admitting else None,
+    )
+    route.fin, route.fin_acked = account.fin, account.fin_acked
+    route.packets, route.octets, route.progress = account.packets, account.octets, account.progress
+    return route
 
 
 def pack_adoption(order: Handoff) -> bytes:

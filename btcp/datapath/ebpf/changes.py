@@ -44,6 +44,7 @@ class Changes:
         self._raw = raw
         self._counters = core.counters
         self._routes: dict[bytes, Route | None] = {}
+        self._memos: dict[bytes, bytes] = {}
         self._orders: dict[bytes, Handoff | None] = {}
         self._packets: list[Deliver | Transmit] = []
         self._asked = False
@@ -57,9 +58,17 @@ class Changes:
 
     def remove(self, key: bytes) -> None:
         """
-        Forget a route.
+        Forget a route, and what is kept beside it.
         """
         self._routes[key] = None
+        self._memos.pop(key, None)
+        self._soon()
+
+    def remember(self, key: bytes, memo: bytes) -> None:
+        """
+        See L{btcp.handoff.actions.Remember}.
+        """
+        self._memos[key] = memo
         self._soon()
 
     def admit(self, key: bytes, order: Handoff) -> None:
@@ -95,6 +104,9 @@ class Changes:
         self._asked = False
         if self._routes:
             self._change_routes()
+        if self._memos:
+            memos, self._memos = self._memos, {}
+            self._counters["ebpf.unremembered"] += self._programs.remember(memos)
         if self._orders:
             self._change_orders()
         packets, self._packets = self._packets, []

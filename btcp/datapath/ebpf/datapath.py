@@ -16,7 +16,8 @@ from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.ebpf.reports import Reports
 from btcp.datapath.interface import Core, DatapathError, Movement, Promise, Shell
 from btcp.datapath.raw.datapath import TAP, RawDatapath
-from btcp.handoff.actions import Admit, Deliver, Install, Remove, Retract, Transmit
+from btcp.handoff.actions import Admit, Deliver, Install, Remember, Remove, Retract, Transmit
+from btcp.handoff.memo import Relic
 from btcp.handoff.route import EVERYTHING, Route
 from btcp.wire.seqnum import latest
 
@@ -75,6 +76,27 @@ class EbpfDatapath:
         if self._adoption is not None:
             self._adoption.take_down()
 
+    def leave(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.leave}.
+        """
+        self._changes.make()
+        self._reports.stop()
+        self._raw.leave()
+        if self._adoption is not None:
+            self._adoption.take_down()
+
+    def relics(self) -> list[Relic]:
+        """
+        See L{btcp.datapath.interface.Datapath.relics}.
+        """
+        relics = self._programs.relics()
+        for relic in relics:
+            if relic.route is not None:
+                self._raw.perform(Install(relic.route))
+                self._follow(relic.route, [relic.route.packets, relic.route.octets])
+        return relics
+
     def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
         """
         See L{btcp.datapath.interface.Datapath.renew}.
@@ -100,6 +122,8 @@ class EbpfDatapath:
         elif isinstance(movement, Remove):
             self._raw.perform(movement)
             self._changes.remove(movement.key)
+        elif isinstance(movement, Remember):
+            self._changes.remember(movement.key, movement.memo)
         elif isinstance(movement, Admit):
             self._changes.admit(movement.key, movement.order)
         elif isinstance(movement, Retract):
@@ -119,8 +143,14 @@ class EbpfDatapath:
                 return
         route.kept_elsewhere = None
         self._changes.install(route)
+        self._follow(route, [0, 0])
+
+    def _follow(self, route: Route, known: list[int]) -> None:
+        """
+        @param known: see L{_refresh}.
+        """
         if route.punt != EVERYTHING:
-            route.kept_elsewhere = partial(self._refresh, route, [0, 0])
+            route.kept_elsewhere = partial(self._refresh, route, known)
 
     def _refresh(self, route: Route, known: list[int]) -> None:
         """

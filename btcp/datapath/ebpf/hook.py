@@ -92,6 +92,16 @@ class Hook:
                     raise
         self._ours = False
 
+    def program_id(self, direction: int) -> int | None:
+        """
+        @return: the kernel's number of the program of ours that is attached, if one is.
+        """
+        if not self._left(direction):
+            return None
+        options = OptionsRecord(sizeof(OptionsRecord), 0, 0, 0, _HANDLE, _PRIORITY)
+        self._library.call("bpf_tc_query", byref(self._hook(direction)), byref(options))
+        return int(options.prog_id)
+
     def _hook(self, direction: int) -> HookRecord:
         return HookRecord(sizeof(HookRecord), self._index, direction, 0)
 

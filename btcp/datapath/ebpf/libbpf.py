@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import (
     CDLL,
     CFUNCTYPE,
@@ -26,7 +26,7 @@ from ctypes import (
     sizeof,
     string_at,
 )
-from errno import E2BIG, EBUSY, EINVAL, ENOENT, ENOMEM
+from errno import E2BIG, EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM
 from typing import Any
 
 from attrs import frozen
@@ -114,15 +114,22 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ring_buffer__consume": (c_int, (_POINTER,)),
     "ring_buffer__epoll_fd": (c_int, (_POINTER,)),
     "ring_buffer__free": (None, (_POINTER,)),
+    "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map__reuse_fd": (c_int, (_POINTER, c_int)),
+    "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_prog_bind_map": (c_int, (c_int, c_int, c_void_p)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(_TestRun))),
     "bpf_tc_hook_create": (c_int, (POINTER(HookRecord),)),
     "bpf_tc_hook_destroy": (c_int, (POINTER(HookRecord),)),
     "bpf_tc_attach": (c_int, (POINTER(HookRecord), POINTER(OptionsRecord))),
+    "bpf_tc_query": (c_int, (POINTER(HookRecord), POINTER(OptionsRecord))),
     "bpf_tc_detach": (c_int, (POINTER(HookRecord), POINTER(OptionsRecord))),
     "libbpf_num_possible_cpus": (c_int, ()),
     "libbpf_set_print": (c_void_p, (c_void_p,)),
 }
+
 
 class Library:
     """
@@ -221,6 +228,24 @@ class Map:
             raise
         return value.raw
 
+    def items(self, key_size: int) -> Iterator[tuple[bytes, bytes]]:
+        """
+        @return: all keys and their values.  What is added or deleted meanwhile may or may
+            not be among them.
+        """
+        key, following = None, create_string_buffer(key_size)
+        while True:
+            try:
+                self._library.call("bpf_map_get_next_key", self._fd, key, following)
+            except OSError as problem:
+                if problem.errno == ENOENT:
+                    return
+                raise
+            key = following.raw
+            value = self.lookup(key)
+            if value is not None:
+                yield key, value
+
     def delete(self, key: bytes) -> None:
         """
         Delete the key, if it is there.
@@ -310,11 +335,30 @@ class Object:
         """
         self._library.call("bpf_map__set_initial_value", self._map(".rodata"), value, len(value))
 
+    def reuse(self, name: str, fd: int) -> None:
+        """
+        Have a map of another object in place of a new one, before it is loaded.
+
+        @param fd: is still the caller's to close.
+        """
+        self._library.call("bpf_map__reuse_fd", self._map(name), fd)
+
     def load(self) -> None:
         """
         @raise OSError: if the kernel will not have it.
         """
         self._library.call("bpf_object__load", self._object)
+
+    def bind(self, name: str, program: str) -> None:
+        """
+        Have a map live as long as a program of the loaded object, which does not use it.
+        """
+        fd = self._library.call("bpf_map__fd", self._map(name))
+        try:
+            self._library.call("bpf_prog_bind_map", self.program(program), fd, None)
+        except OSError as problem:
+            if problem.errno != EEXIST:
+                raise
 
     def map(self, name: str, value_size: int, copies: int = 1) -> Map:
         """

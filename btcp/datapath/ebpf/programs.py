@@ -6,10 +6,11 @@ The tc programs of one device, from loading to unloading.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL, get_errno
 from errno import EPERM
+from hashlib import blake2b
 from pathlib import Path
 from socket import if_nametoindex
 
@@ -18,7 +19,9 @@ from twisted.logger import Logger
 from btcp.datapath.ebpf import abi
 from btcp.datapath.ebpf.hook import EGRESS, INGRESS, Hook
 from btcp.datapath.ebpf.libbpf import Library, Map, Object, Ring
-from btcp.datapath.interface import DatapathError, End, Promise
+from btcp.datapath.ebpf.takeover import INHERITED, Inheritance
+from btcp.datapath.interface import DatapathError, End, Identity, Promise
+from btcp.handoff.memo import Relic, digest
 from btcp.handoff.route import Reported, Route
 
 log = Logger()
@@ -57,6 +60,13 @@ _ROUTES = 3
 back-end's flow without routes would not be seen by the daemon."""
 
 
+_MEMOS = 2
+"""For each flow: one as its front-end, one as its back-end."""
+
+_NOBODY = Identity(0, 0, b"")
+"""Of programs whose maps nobody is to take over."""
+
+
 class Programs:
     """
     What brings packets to the daemon, and moves those of spliced flows without it.
@@ -64,18 +74,32 @@ class Programs:
     The same as L{btcp.datapath.raw.guard.Guard}, from L{set_up} to L{take_down}.
     """
 
-    def __init__(self, device: str, tap: str, listeners: Iterable[End], flows: int) -> None:
+    def __init__(
+        self,
+        device: str,
+        tap: str,
+        listeners: Iterable[End],
+        flows: int,
+        identity: Identity = _NOBODY,
+        inheritance: Inheritance | None = None,
+    ) -> None:
         """
         @param device: the device that faces the cluster.
         @param tap: where packets are to go.
         @param flows: how many there may be at once.
+        @param identity: left for the next daemon.
+        @param inheritance: what an earlier daemon left.
         """
         self._device = device
         self._tap = tap
         self._listeners = sorted(set(listeners))
         self._flows = flows
-        self._secret = os.urandom(16)
-        self._numbers: dict[str, int] = {}
+        # The next daemon has to know what clients were promised, and nobody else.
+        self._secret = blake2b(identity.secret or os.urandom(32), digest_size=16).digest()
+        self._numbers: dict[bytes, int] = {}
+        self._identity = identity
+        self._inheritance = inheritance
+        self._remembered: set[bytes] = set()
 
     def set_up(self) -> None:
         """
@@ -120,18 +144,27 @@ class Programs:
         self._hook.remove()
         self._object.close()
 
-    def clear(self) -> None:
+    def leave(self) -> None:
+        """
+        Leave the programs where they are, and with them the maps.
+        """
+        self._object.close()
+
+    def clear(self) -> bool:
         """
         Take off what a crash left on the device.
+
+        @return: whether there was anything.
         """
         try:
             hook = Hook(Library(), if_nametoindex(self._device))
         except DatapathError:
-            return  # without the library nothing can have been attached
-        for direction in (INGRESS, EGRESS):
-            if hook.detach(direction):
-                log.warn("took off the device what a crash left")
+            return False  # without the library nothing can have been attached
+        found = [hook.detach(direction) for direction in (INGRESS, EGRESS)]
+        if any(found):
+            log.warn("took off the device what a crash left")
         hook.remove()
+        return any(found)
 
     def install(self, routes: Iterable[Route]) -> list[bytes]:
         """
@@ -157,9 +190,35 @@ class Programs:
 
     def remove(self, keys: Iterable[bytes]) -> None:
         """
-        Have the kernel forget these keys.
+        Have the kernel forget these keys, and what is kept beside their routes.
         """
-        self._routes.delete_many([abi.pack_key(key) for key in keys])
+        gone = list(keys)
+        self._routes.delete_many([abi.pack_key(key) for key in gone])
+        forgotten = self._remembered.intersection(gone)
+        if forgotten:
+            self._remembered -= forgotten
+            self._memos.delete_many([abi.pack_key(key) for key in forgotten])
+
+    def remember(self, memos: Mapping[bytes, bytes]) -> int:
+        """
+        Have the kernel keep something beside the routes with these keys.
+
+        @return: for how many there was no room.
+        """
+        entries = {abi.pack_key(key): abi.MEMO.pack(memo) for key, memo in memos.items()}
+        self._remembered.update(memos)
+        return len(self._memos.update_many(entries))
+
+    def relics(self) -> list[Relic]:
+        """
+        @return: what is in the maps; nothing unless they are an earlier daemon's.
+        """
+        size = abi.KEY.size
+        routes = {key: abi.unpack_route(key, value) for key, value in self._routes.items(size)}
+        memos = dict(self._memos.items(size))
+        self._remembered.update(map(abi.unpack_key, memos))
+        keys = dict.fromkeys((*routes, *memos))
+        return [Relic(abi.unpack_key(key), routes.get(key), memos.get(key)) for key in keys]
 
     def promise(self, promise: Promise | None) -> None:
         """
@@ -194,7 +253,12 @@ class Programs:
         """
         if name is None:
             return 0
-        number = self._numbers.setdefault(name, len(self._numbers) + 1)
+        whose = digest(name)
+        number = self._numbers.get(whose)
+        if number is None:
+            number = self._numbers[whose] = len(self._numbers) + 1
+            if number < abi.LEASES - 1:
+                self._fronts.update(abi.WORD.pack(number), abi.FRONT.pack(whose))
         return min(number, abi.LEASES - 1)
 
     def account(self, key: bytes) -> abi.Account | None:
@@ -217,14 +281,40 @@ class Programs:
     def _load(self) -> None:
         self._object.resize("routes", _ROUTES * self._flows)
         self._object.resize("listeners", max(2 * len(self._listeners), 1))
+        self._object.resize("memos", _MEMOS * self._flows)
+        if self._inheritance is not None:
+            for name, fd in self._inheritance.maps.items():
+                self._object.reuse(name, fd)
         self._object.set_constants(abi.SETTINGS.pack(if_nametoindex(self._tap)))
         self._object.load()
+        if self._inheritance is not None:
+            self._inheritance.close()
+        self._own_maps()
         self._routes = self._object.map("routes", abi.ROUTE.size)
         processors = self._library.call("libbpf_num_possible_cpus")
         self._promises = self._object.map("promises", abi.PROMISE.size)
         self._leases = self._object.map("leases", abi.LEASE.size)
         self._counters = self._object.map("counters", abi.COUNTER.size, processors)
         self._announce(self._object.map("listeners", 4))
+
+    def _own_maps(self) -> None:
+        """
+        See that the maps that outlive the daemon do so, and say whose they are.
+        """
+        self._memos = self._object.map("memos", abi.MEMO.size)
+        self._fronts = self._object.map("fronts", abi.FRONT.size)
+        for number in range(1, abi.LEASES - 1):
+            whose = self._fronts.lookup(abi.WORD.pack(number))
+            if not whose or not any(whose):
+                break
+            self._numbers[whose] = number
+        identity = self._identity
+        self._object.map("identity", abi.IDENTITY.size).update(
+            abi.WORD.pack(0),
+            abi.IDENTITY.pack(identity.epoch, abi.VERSION, identity.starts, identity.secret),
+        )
+        for name in INHERITED:
+            self._object.bind(name, "btcp_ingress")
 
     def _announce(self, listeners: Map) -> None:
         one = abi.WORD.pack(1)

@@ -19,6 +19,7 @@ from btcp.datapath.raw import frame
 from btcp.datapath.raw.device import Tap, hardware_address, require_loose_source_check
 from btcp.datapath.raw.sockets import PacketSender, frame_socket
 from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
+from btcp.handoff.memo import Relic
 from btcp.handoff.route import Route
 from btcp.wire.gso import split
 from btcp.wire.icmp import PacketTooBig
@@ -94,6 +95,20 @@ class RawDatapath:
         self._reactor.removeReader(self)
         self._capture.take_down()
         self._close()
+
+    def leave(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.leave}.
+        """
+        self._reactor.removeReader(self)
+        self._capture.leave()
+        self._close()
+
+    def relics(self) -> list[Relic]:
+        """
+        See L{btcp.datapath.interface.Datapath.relics}: routes die with the process.
+        """
+        return []
 
     def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
         """

@@ -129,19 +129,29 @@ class Guard:
         self.clear()
         self._run(self.rules())
 
-    def clear(self) -> None:
+    def clear(self) -> bool:
         """
         Remove the table if a crash left it.
+
+        @return: whether it was there.
         """
-        if f"table netdev {TABLE}" in self._run("list tables netdev\n").splitlines():
-            log.warn("removing what a crash left in the packet filter")
-            self.take_down()
+        if f"table netdev {TABLE}" not in self._run("list tables netdev\n").splitlines():
+            return False
+        log.warn("removing what a crash left in the packet filter")
+        self.take_down()
+        return True
 
     def take_down(self) -> None:
         """
         Remove the table, if it is there.
         """
         self._run(f"add table netdev {TABLE}\ndelete table netdev {TABLE}\n")
+
+    def leave(self) -> None:
+        """
+        Remove the table: without a daemon it moves nothing.
+        """
+        self.take_down()
 
 
 def _ends(ends: Iterable[End], size: int) -> str:
