@@ -38,8 +38,9 @@ bench: $(BUILT) $(PLOTS)
 	$(PYTHON) -m tests.bench $(WORK) $(if $(BASELINE),--baseline $(BASELINE))
 
 # Policies, the control channel and deaths at a scale that nobody has; writes docs/scale.md.
+# PART=costs, or another that python -m tests.fleet --help names, computes that alone.
 fleet: $(READY)
-	$(PYTHON) -m tests.fleet
+	$(PYTHON) -m tests.fleet $(PART)
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .ruff_cache _trial_temp*

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from tests.fleet.page import rewritten
-from tests.fleet.report import report
+from tests.fleet.report import PARTS, report
 from tests.fleet.scale import FULL, QUICK
 
 PAGE = Path("docs/scale.md")
@@ -21,8 +21,13 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small, and printed only")
-    quick = parser.parse_args().quick
-    text = "\n".join(report(QUICK if quick else FULL)).strip()
+    parser.add_argument("parts", nargs="*", help=f"only these of {', '.join(PARTS)}")
+    arguments = parser.parse_args()
+    wrong = set(arguments.parts) - set(PARTS)
+    if wrong:
+        parser.error(f"unknown: {', '.join(sorted(wrong))}; known: {', '.join(PARTS)}")
+    parts, quick = arguments.parts or tuple(PARTS), arguments.quick
+    text = "\n".join(report(QUICK if quick else FULL, parts))
     if quick:
         print(text)
     else:

@@ -90,7 +90,7 @@ def links_of(costs: Costs) -> Iterator[str]:
                 f"{arrivals(one.links):.2f} s",
             )
         )
-    heads = ("nodes", "heartbeats", "handoffs", "terminations", "in a batch")
+    heads = ("nodes", "idle links", "handoffs", "terminations", "in a batch")
     costly = ("CPU of idle links", "memory of links", "CPU to link all", "and to know them")
     yield from table((*heads, *costly), rows)
 

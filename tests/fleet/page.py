@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 START, END = "<!-- fleet -->", "<!-- end of fleet -->"
@@ -14,14 +15,25 @@ START, END = "<!-- fleet -->", "<!-- end of fleet -->"
 
 def rewritten(page: str, text: str) -> str:
     """
+    @param text: sections; those of the page with other headings stay.
     @return: the page with C{text} between the marks.
     @raise ValueError: it has no marks.
     """
     before, start, rest = page.partition(START)
-    _, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     if not start or not end:
         raise ValueError(f"{START} and {END} are not there")
-    return f"{before}{START}\n\n{text}\n\n{END}{after}"
+    found = "\n".join((_sections(old) | _sections(text)).values())
+    return f"{before}{START}\n\n{found}\n{END}{after}"
+
+
+def _sections(text: str) -> dict[str, str]:
+    """
+    @return: each by its heading, what is before the first by an empty one.
+    """
+    parts = re.split(r"^(?=### )", text.strip() + "\n", flags=re.MULTILINE)
+    found = {part.partition("\n")[0] if part.startswith("### ") else "": part for part in parts}
+    return {heading: f"{part.strip()}\n" for heading, part in found.items() if part.strip()}
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
+from resource import getpagesize
 from tempfile import TemporaryDirectory
 from time import process_time
 
@@ -109,6 +109,6 @@ def _move(end: SSL.Connection, peer: SSL.Connection) -> None:
 
 def _resident() -> int:
     """
-    @return: octets, the most there ever were; nothing is freed here.
+    @return: octets.
     """
-    return getrusage(RUSAGE_SELF).ru_maxrss * 1024
+    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()

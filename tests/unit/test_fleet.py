@@ -242,9 +242,11 @@ class PageTests(SynchronousTestCase):
 
     def test_between_the_marks(self) -> None:
         marked = f"a\n{page.START}\nold\n{page.END}\nb\n"
-        once = page.rewritten(marked, "new")
-        self.assertEqual(once, f"a\n{page.START}\n\nnew\n\n{page.END}\nb\n")
-        self.assertEqual(page.rewritten(once, "new"), once)
+        once = page.rewritten(marked, "new\n\n### 1\nx\n\n### 2\ny\n")
+        between = "new\n\n### 1\nx\n\n### 2\ny\n"
+        self.assertEqual(once, f"a\n{page.START}\n\n{between}\n{page.END}\nb\n")
+        self.assertEqual(page.rewritten(once, "new\n### 1\nx\n### 2\ny"), once)
+        self.assertEqual(page.rewritten(once, "### 2\nz\n"), once.replace("y", "z"))
         self.assertRaises(ValueError, page.rewritten, "a", "new")
 
     def test_numbers(self) -> None:
