@@ -15,6 +15,7 @@ from twisted.python import usage
 
 from btcp.command import Command, Group
 from btcp.control import authority
+from btcp.manage.levels import LEVELS
 
 
 def _days(text: str) -> int:
@@ -26,6 +27,12 @@ def _days(text: str) -> int:
 
 def _validity(default: int) -> list[list[object]]:
     return [["days", "d", default, "For how many days the certificate is valid.", _days]]
+
+
+def _level(text: str) -> str:
+    if text not in LEVELS:
+        raise ValueError(f"one of {', '.join(LEVELS)}")
+    return text
 
 
 class Making(Command):
@@ -67,25 +74,47 @@ class Init(Making):
         return 0
 
 
-class ForNode(Making):
+class ForSomebody(Making):
     """
     What issuing and renewing have in common.
+
+    @cvar operating: for an operator: directory, name, level, days, the time.
+    @cvar make: the same for a node, without a level.
     """
 
-    synopsis = "DIR NODE [--days N]"
-    optParameters: ClassVar = _validity(authority.NODE_DAYS)
+    synopsis = "DIR NODE | DIR --operator NAME [--level LEVEL]  [--days N]"
+    optParameters: ClassVar = [
+        *_validity(authority.NODE_DAYS),
+        ["operator", "o", None, "For an operator, not for a node."],
+        ["level", "l", None, "What the operator may do: user, operator, admin.", _level],
+    ]
     make: ClassVar[Callable[[Path, str, int, datetime], datetime]]
+    operating: ClassVar[Callable[[Path, str, str | None, int, datetime], datetime]]
 
     def parseArgs(self, directory: str = "", node: str = "") -> None:
-        if not node:
-            raise usage.UsageError("say in which directory and for which node")
+        if not directory or bool(node) is (self["operator"] is not None):
+            raise usage.UsageError("say in which directory, and for which node or --operator")
+        if node and self["level"] is not None:
+            raise usage.UsageError("--level is for operators")
         self["directory"], self["node"] = directory, node
 
     def run(self) -> int:
-        directory, node = Path(self["directory"]), self["node"]
-        ends = type(self).make(directory, node, self["days"], datetime.now(UTC))
+        directory, now = Path(self["directory"]), datetime.now(UTC)
+        if self["operator"] is not None:
+            return self._operate(directory, self["operator"], now)
+        node = self["node"]
+        ends = type(self).make(directory, node, self["days"], now)
         print(f"{directory / node / 'node.crt'}: for node {node}, valid until {ends:%Y-%m-%d}")
         print(self.advice(directory / node))
+        return 0
+
+    def _operate(self, directory: Path, name: str, now: datetime) -> int:
+        ends = type(self).operating(directory, name, self["level"], self["days"], now)
+        home = directory / "operators" / name
+        print(
+            f"{home / 'operator.crt'}: for operator {name}, valid until {ends:%Y-%m-%d}\n"
+            f"copy {home}/* to ~/.btcp of that operator, readable by nobody else"
+        )
         return 0
 
     def advice(self, home: Path) -> str:
@@ -96,24 +125,26 @@ class ForNode(Making):
         raise NotImplementedError
 
 
-class Issue(ForNode):
+class Issue(ForSomebody):
     """
-    Make a node's key and certificate.
+    Make a node's key and certificate, or an operator's.
     """
 
     make = authority.issue
+    operating = authority.issue_operator
 
     def advice(self, home: Path) -> str:
         names = ", ".join(("node.crt", "node.key", "ca.crt"))
         return f"copy {names} from {home} to that host, readable by root only"
 
 
-class Renew(ForNode):
+class Renew(ForSomebody):
     """
-    Make a new certificate for the key that a node has.
+    Make a new certificate for the key that a node or an operator has.
     """
 
     make = authority.renew
+    operating = authority.renew_operator
 
     def advice(self, home: Path) -> str:
         return f"copy {home / 'node.crt'} to that host; the daemon takes it within a minute"
@@ -126,6 +157,6 @@ class Ca(Group):
 
     subCommands = [
         ("init", None, Init, "Make an authority."),
-        ("issue", None, Issue, "Make a node's key and certificate."),
-        ("renew", None, Renew, "Make a new certificate for a node's key."),
+        ("issue", None, Issue, "Make a node's or operator's key and certificate."),
+        ("renew", None, Renew, "Make a new certificate for such a key."),
     ]

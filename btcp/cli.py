@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: MIT
 """
-The command C{btcp}: C{check}, C{show}, C{doctor}, C{unload}, C{ca} and C{lab}.  The daemon
-itself is C{twistd btcp}.
+The command C{btcp}: C{check}, C{doctor}, C{unload}, C{ca}, C{lab}, and the orders to a node.
+The daemon itself is C{twistd btcp}.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from ipaddress import ip_address
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from twisted.internet import task
 from twisted.python import usage
 
 from btcp.ca import Ca
@@ -26,9 +24,8 @@ from btcp.lab import demo
 from btcp.lab.cluster import Lab
 from btcp.lab.programs import ENVIRONMENT, LabError
 from btcp.lab.status import status
-from btcp.manage.client import query
-from btcp.table import describe
 from btcp.unload import Unload
+from btcp.verbs import VERBS, WHERE
 
 
 class Check(Command):
@@ -52,37 +49,6 @@ class Check(Command):
             return FAILED
         print(summary(config))
         return 0
-
-
-class Show(Command):
-    """
-    Ask the twistd btcp of this host.
-    """
-
-    synopsis = "[--json] [--socket PATH] stats|flows|peers"
-    optFlags: ClassVar = [["json", "j", "Print JSON."]]
-    optParameters: ClassVar = [["socket", "s", "/run/btcp/btcp.sock", "Its management socket."]]
-
-    def parseArgs(self, what: str = "") -> None:
-        if what not in ("stats", "flows", "peers"):
-            raise usage.UsageError("say what to show: stats, flows, peers")
-        self["what"] = what
-
-    def run(self) -> int:
-        task.react(self.ask)
-
-    async def ask(self, reactor: Any) -> None:
-        """
-        Print the answer.
-
-        @raise SystemExit: there is none.
-        """
-        try:
-            answer = await query(self["socket"], self["what"], reactor)
-        except Exception as error:
-            print(f"btcp: {self['socket']}: {error}", file=sys.stderr)
-            raise SystemExit(FAILED) from None
-        print(json.dumps(answer) if self["json"] else describe(self["what"], answer))
 
 
 class LabCommand(Command):
@@ -178,9 +144,11 @@ class Btcp(Group):
     Content-aware load balancing that moves connections instead of bytes.
     """
 
+    optFlags: ClassVar = [["json", "j", "Print JSON."]]
+    optParameters: ClassVar = WHERE
     subCommands = [
         ("check", None, Check, "Validate a configuration."),
-        ("show", None, Show, "Ask this host's twistd btcp."),
+        *VERBS,
         ("doctor", None, Doctor, "Look at this host; tell what is wrong."),
         ("unload", None, Unload, "Take from this host what a daemon left."),
         ("ca", None, Ca, "Make the certificates of a cluster."),

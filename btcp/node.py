@@ -5,6 +5,7 @@ One host of the cluster: the core, its datapath, its links to the other nodes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -59,7 +60,7 @@ from btcp.health.probe import Probe
 from btcp.health.watch import Checks
 from btcp.ledger import Ledger, decisions_of
 from btcp.load import Meter
-from btcp.logs import Recorder, endpoint_text
+from btcp.logs import Recorder
 from btcp.membership import Membership
 from btcp.partition.policy import Policies
 from btcp.placement import Placement
@@ -152,6 +153,7 @@ class Node(MultiService):
     @ivar source: reads the configuration again.
     @ivar record: puts the core's notes in the log.
     @ivar membership: how all nodes are.
+    @ivar protection: of these links.
     """
 
     def __init__(
@@ -187,6 +189,7 @@ class Node(MultiService):
         self._reactor = reactor
         self._clock = clock
         self._config = config
+        self._cleared: Counter[str] = Counter()
         self._datapath = datapath
         self._started = config
         self.source: Callable[[], Config] = lambda: self._config
@@ -206,6 +209,7 @@ class Node(MultiService):
         )
         self.core = BottomTcp(self._settings(config), capabilities)
         self._placement.loads.held = self.core.acceptor.flows.held
+        self.protection = protect(config.control, config.node, reactor, self.core.counters)
         self.peers = Peers(
             config,
             epoch=epoch,
@@ -213,7 +217,7 @@ class Node(MultiService):
             owner=self,
             reactor=reactor,
             counters=self.core.counters,
-            protection=protect(config.control, config.node, reactor, self.core.counters),
+            protection=self.protection,
             ways=ways,
         )
         self._leaving = False
@@ -560,21 +564,15 @@ class Node(MultiService):
             self._checks = Checks(self._reactor, watched, wanted, self._checked)
             self._checks.setServiceParent(self)
 
-    # -- what the management may see ------------------------------------------
+    # -- what the management may see, and do ----------------------------------
 
-    def show(self, what: str) -> object:
+    def show(self, what: str) -> Any:
         """
-        @param what: C{"stats"}, C{"flows"}, C{"peers"} or C{"nodes"}.
+        @param what: C{"stats"}, C{"peers"} or C{"nodes"}.
         @return: numbers, texts, lists and dictionaries.
         @raise KeyError: for anything else.
         """
-        shown = {
-            "stats": self._stats,
-            "flows": self._flows,
-            "peers": self._links,
-            "nodes": self._nodes,
-        }
-        return shown[what]()
+        return {"stats": self._stats, "peers": self._links, "nodes": self._nodes}[what]()
 
     def _nodes(self) -> object:
         return {"nodes": self.membership.show()}
@@ -584,42 +582,35 @@ class Node(MultiService):
         return {"peers": [{"node": node, **state} for node, state in states]}
 
     def _stats(self) -> object:
-        self._datapath.refresh()
+        counted = self._counted() - self._cleared
         return {
             "node": self._config.node,
             "flows": {"front": len(self.core.acceptor.flows), "back": len(self.core.adopter.flows)},
-            "counters": dict(sorted(self.core.counters.items())),
+            "counters": dict(sorted(counted.items())),
         }
 
-    def _flows(self) -> object:
-        now = self._clock()
-        for adopted in self.core.adopter.flows.outbound.values():
-            adopted.refresh()
-        fronts = [
-            {
-                "role": "front",
-                "client": endpoint_text(flow.client),
-                "listener": flow.listener,
-                "state": flow.state.value,
-                "node": flow.node,
-                "request": None if flow.request_key is None else str(flow.request_key),
-                "age": round(now - flow.started, 3),
-            }
-            for flow in self.core.acceptor.flows.by_key.values()
-        ]
-        backs = [
-            {
-                "role": "back",
-                "client": endpoint_text(flow.order.client),
-                "listener": flow.order.listener,
-                "state": flow.state.value,
-                "node": flow.peer,
-                "octets": flow.to_client.octets if flow.to_client is not None else 0,
-                "age": round(now - flow.started, 3),
-            }
-            for flow in self.core.adopter.flows.outbound.values()
-        ]
-        return {"flows": [*fronts, *backs]}
+    def _counted(self) -> Counter[str]:
+        self._datapath.refresh()
+        return self.core.counters
+
+    def clear_counters(self) -> int:
+        """
+        Count what is shown from zero; what others count by stays.
+
+        @return: how many had moved.
+        """
+        before, self._cleared = self._cleared, Counter(self._counted())
+        return len(self._cleared - before)
+
+    def shutdown_flow(self, client: Endpoint) -> int:
+        """
+        Reset a client's connection.
+
+        @return: how many there were; one to each address that it connected to.
+        """
+        count, actions = self.core.shut_down(client, self._clock())
+        self.perform(actions)
+        return count
 
 
 def _unexpected(failure: Failure) -> None:

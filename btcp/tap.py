@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
@@ -27,7 +26,8 @@ from btcp.datapath.interface import DatapathError, Identity
 from btcp.datapath.raw.datapath import TAP
 from btcp.datapath.raw.device import Tap, hardware_address, mtu, require_loose_source_check
 from btcp.datapath.raw.host import capabilities, device_of
-from btcp.manage.server import ManageService
+from btcp.datapath.trace import TraceDatapath
+from btcp.manage.listening import About, manage
 from btcp.node import Node
 from btcp.notify import Notify
 
@@ -92,7 +92,7 @@ def makeService(options: Options) -> IService:
 
     _collect_garbage_seldom()
     try:
-        node = make_node(reactor, options.configuration)
+        node, management = make_node(reactor, options.configuration)
     except (DatapathError, TrustError) as problem:
         raise SystemExit(f"btcp: {problem}") from None
     try:
@@ -103,8 +103,7 @@ def makeService(options: Options) -> IService:
     around = Surroundings(writer, Notify(), partial(status, node))
     service = Daemon(reactor, node, around)
     node.setServiceParent(service)
-    socket = str(Path(options.configuration.run) / "btcp.sock")
-    ManageService(socket, node, reactor).setServiceParent(service)
+    management.setServiceParent(service)
     return service
 
 
@@ -128,8 +127,9 @@ def _twistd_log(options: Mapping[str, Any]) -> str | None:
     return os.path.abspath(path or "twistd.log")
 
 
-def make_node(reactor: Any, config: Config) -> Node:
+def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
     """
+    @return: the node, and what lets people manage it.
     @raise DatapathError: if the host cannot run this configuration.
     @raise TrustError: if the node's certificates cannot be used.
     """
@@ -149,8 +149,10 @@ def make_node(reactor: Any, config: Config) -> Node:
         identity = inheritance.identity
     else:
         identity = Identity(time.time_ns() // 1000, 0, os.urandom(32))
-    datapath = make(choice, reactor, device, listeners, origins, flows, identity, inheritance)
-    return Node(
+    own_addresses = frozenset(address for address, _ in (*listeners, *origins))
+    inner = make(choice, reactor, device, listeners, origins, flows, identity, inheritance)
+    datapath = TraceDatapath(inner, own_addresses, time.time_ns)
+    node = Node(
         reactor,
         time.monotonic,
         config,
@@ -167,6 +169,8 @@ def make_node(reactor: Any, config: Config) -> Node:
             resumes=choice.ebpf,
         ),
     )
+    about = About(config.node, identity.epoch, choice.ebpf, choice.admits, time.monotonic)
+    return node, manage(reactor, node, datapath, about)
 
 
 def _device(config: Config) -> str:

@@ -20,7 +20,7 @@ from btcp.datapath.raw.datapath import TAP
 from btcp.datapath.raw.device import Tap
 from btcp.datapath.raw.host import device_of
 from btcp.manage.commands import SOCKET
-from btcp.manage.server import SocketInUse, remove_stale
+from btcp.manage.service import SocketInUse, remove_stale
 
 
 class Unload(Command):

@@ -41,8 +41,13 @@ def check_agreement(
     everywhere = tuple(address for node in nodes.values() for address in node.addresses)
     taken: dict[tuple[bytes, int], str] = {}
     for node in nodes.values():
-        address, port = node.control
-        taken[ip_address(address).packed, port] = f"the control channel of node {node.name!r}"
+        for what, end in (("control channel", node.control), ("shell's port", node.manage)):
+            if end is not None:
+                key = ip_address(end[0]).packed, end[1]
+                use = taken.setdefault(key, f"the {what} of node {node.name!r}")
+                if not use.startswith(f"the {what}"):
+                    place = node_places[node.name]
+                    reading.complain(place, f"nodes.{node.name}: {spelled(end)} is {use}")
     for listener in listeners:
         place = listener_places[listener.name]
         addresses = listener.addresses or everywhere
@@ -63,7 +68,7 @@ def _check_ports(
     for address in everywhere:
         # Listeners may share an origin; what is taken from a control channel is lost to it.
         use = taken.get((address, listener.origin), "")
-        if use.startswith("the control channel"):
+        if use.startswith("the "):
             reading.complain(place, f"{what}: origin {listener.origin} is {use}")
     for address in addresses:
         end = (address, listener.port)

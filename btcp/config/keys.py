@@ -42,7 +42,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "log",
             "window-scale",
         ),
-        "nodes.NAME": ("addresses", "control", "weight"),
+        "nodes.NAME": ("addresses", "control", "weight", "manage"),
         "listeners.NAME": ("port", "addresses", "origin", "health"),
         "listeners.NAME.health": tuple(key_of(attribute.name) for attribute in fields(Check)),
         "partition[]": ("host", "path", "nodes", "policy", "balance-factor"),

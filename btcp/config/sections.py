@@ -57,6 +57,8 @@ def read_config(document: AnyNode, reading: Reading, node: str | None) -> Config
     optional = _optional(top, document, reading)
     if optional.get("datapath") == "raw" and optional.get("adoption") == "cookie":
         reading.complain(top["adoption"], "adoption: 'cookie' needs datapath 'ebpf' or 'auto'")
+    if not reading.problems and optional["control"].insecure:
+        _check_manageable(nodes, names, reading)
     if not reading.problems:
         check_agreement(nodes, names, listeners, places, reading)
     if reading.problems or own is None or partition is None:
@@ -112,17 +114,30 @@ def _nodes(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[tuple[str
         what = f"nodes.{name}"
         found = reading.section(node, what, KEYS["nodes.NAME"], ("addresses", "control"))
         addresses = _addresses(found.get("addresses"), f"{what}.addresses", reading)
-        control = None
-        if "control" in found:
-            control = reading.endpoint(found["control"], f"{what}.control")
+        control, manage = (
+            reading.endpoint(found[key], f"{what}.{key}") if key in found else None
+            for key in ("control", "manage")
+        )
         weight: int | None = DEFAULT_WEIGHT
         if "weight" in found:
             weight = reading.integer(found["weight"], f"{what}.weight", 0, MAX_WEIGHT)
-        for key in (*addresses, control):
+        for key in (*addresses, control, manage):
             if key is not None and taken.setdefault(key, name) != name:
                 reading.complain(node, f"{what}: {spelled(key)} belongs to node {taken[key]!r}")
         if addresses and control is not None and weight is not None:
-            yield name, Node(name, addresses, control, weight)
+            yield name, Node(name, addresses, control, weight, manage)
+
+
+def _check_manageable(
+    nodes: Mapping[str, Node], names: Mapping[str, AnyNode], reading: Reading
+) -> None:
+    for node in nodes.values():
+        if node.manage is not None:
+            reading.complain(
+                names[node.name],
+                f"nodes.{node.name}.manage: needs the control channel's certificates, and it is"
+                " 'insecure'",
+            )
 
 
 def _listeners(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[Listener]:

@@ -51,12 +51,15 @@ class Node:
     @ivar control: the IP address, in text, and the port its control channel listens on.
     @ivar weight: its share of what several nodes hold is as large as this, beside the
         weights of the others.
+    @ivar manage: the same of where operators with certificates are listened to; L{None}:
+        nowhere.
     """
 
     name: str
     addresses: tuple[bytes, ...]
     control: tuple[str, int]
     weight: int = DEFAULT_WEIGHT
+    manage: tuple[str, int] | None = None
 
 
 @frozen(slots=True, kw_only=True)

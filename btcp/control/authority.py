@@ -3,7 +3,8 @@
 A small certificate authority, for clusters that have none: a directory of files.
 
 C{ca.crt} and C{ca.key} are the authority's own; in a directory C{NODE} each are C{node.crt},
-C{node.key} and C{ca.crt}, which is all that node needs.
+C{node.key} and C{ca.crt}, which is all that node needs; in C{operators/NAME} the same for an
+operator, with C{operator} for C{node} in the files' names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import mkstemp
 
+from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -26,10 +28,13 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from btcp.config.reading import NAME
-from btcp.control.names import certificate_name
+from btcp.control.names import certificate_name, operator_name, operator_of
 
 AUTHORITY_DAYS = 3650
 NODE_DAYS = 365
+
+LEAST = "user"
+"""What an operator may do who is not said to do more."""
 
 CLOCK_SKEW = timedelta(hours=1)
 """A new certificate has been valid for so long, because hosts' clocks differ."""
@@ -37,6 +42,37 @@ CLOCK_SKEW = timedelta(hours=1)
 _SECRET, _PUBLIC = 0o600, 0o644
 
 _Key = ec.EllipticCurvePrivateKey
+
+
+@frozen
+class Subject:
+    """
+    Whom a certificate is for.
+
+    @ivar home: the directory for it.
+    @ivar files: how the names of its files begin.
+    @ivar name: in the certificate.
+    @ivar purposes: of the certificate.
+    """
+
+    home: Path
+    files: str
+    name: str
+    purposes: tuple[x509.ObjectIdentifier, ...]
+
+    @property
+    def key(self) -> Path:
+        """
+        The file of its key.
+        """
+        return self.home / f"{self.files}.key"
+
+    @property
+    def certificate(self) -> Path:
+        """
+        The file of its certificate.
+        """
+        return self.home / f"{self.files}.crt"
 
 
 class AuthorityError(Exception):
@@ -77,18 +113,7 @@ def issue(directory: Path, node: str, days: int, now: datetime) -> datetime:
     @raise AuthorityError: the node has a key already, there is no such authority, or the
         files cannot be read or written.
     """
-    home = _home(directory, node)
-    if (home / "node.key").exists():
-        hint = "btcp ca renew makes a new certificate for it"
-        raise AuthorityError(f"{_taken(home / 'node.key')}; {hint}")
-    authority, authority_key = _read_authority(directory)
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _sign(node, key, authority, authority_key, now, days)
-    _make_directory(home)
-    _add(home / "node.key", _pem(key), _SECRET)
-    _put(home / "node.crt", certificate.public_bytes(Encoding.PEM), _PUBLIC)
-    _put(home / "ca.crt", authority.public_bytes(Encoding.PEM), _PUBLIC)
-    return certificate.not_valid_after_utc
+    return _issue(directory, _node(directory, node), days, now)
 
 
 def renew(directory: Path, node: str, days: int, now: datetime) -> datetime:
@@ -99,24 +124,81 @@ def renew(directory: Path, node: str, days: int, now: datetime) -> datetime:
     @raise AuthorityError: the node has no key, there is no such authority, or the files
         cannot be read or written.
     """
-    home = _home(directory, node)
+    return _renew(directory, _node(directory, node), days, now)
+
+
+def issue_operator(
+    directory: Path, operator: str, level: str | None, days: int, now: datetime
+) -> datetime:
+    """
+    Make a key and a certificate for an operator.
+
+    @param level: what the certificate allows; L{None} is the least.
+    @return: when it ends.
+    @raise AuthorityError: as L{issue}.
+    """
+    return _issue(directory, _operator(directory, operator, level or LEAST), days, now)
+
+
+def renew_operator(
+    directory: Path, operator: str, level: str | None, days: int, now: datetime
+) -> datetime:
+    """
+    Make a new certificate for an operator's key, in place of the old one.
+
+    @param level: what it allows; L{None}: as the old one.
+    @return: when the new one ends.
+    @raise AuthorityError: as L{renew}.
+    """
+    home = _operator(directory, operator, LEAST)
+    if level is None and home.certificate.exists():
+        old = operator_of(x509.load_pem_x509_certificate(_read(home.certificate)))
+        level = None if old is None else old[1]
+    return _renew(directory, _operator(directory, operator, level or LEAST), days, now)
+
+
+def _issue(directory: Path, subject: Subject, days: int, now: datetime) -> datetime:
+    if subject.key.exists():
+        hint = "btcp ca renew makes a new certificate for it"
+        raise AuthorityError(f"{_taken(subject.key)}; {hint}")
     authority, authority_key = _read_authority(directory)
-    certificate = _sign(node, _read_key(home / "node.key"), authority, authority_key, now, days)
-    _put(home / "node.crt", certificate.public_bytes(Encoding.PEM), _PUBLIC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _sign(subject, key, authority, authority_key, now, days)
+    _make_directory(subject.home)
+    _add(subject.key, _pem(key), _SECRET)
+    _put(subject.certificate, certificate.public_bytes(Encoding.PEM), _PUBLIC)
+    _put(subject.home / "ca.crt", authority.public_bytes(Encoding.PEM), _PUBLIC)
     return certificate.not_valid_after_utc
 
 
-def _home(directory: Path, node: str) -> Path:
+def _renew(directory: Path, subject: Subject, days: int, now: datetime) -> datetime:
+    authority, authority_key = _read_authority(directory)
+    key = _read_key(subject.key)
+    certificate = _sign(subject, key, authority, authority_key, now, days)
+    _put(subject.certificate, certificate.public_bytes(Encoding.PEM), _PUBLIC)
+    return certificate.not_valid_after_utc
+
+
+def _node(directory: Path, node: str) -> Subject:
     if NAME.match(node) is None:
         raise AuthorityError(f"{node!r} is not a node's name: 1 to 32 of a-z, 0-9 and '-'")
-    return directory / node
+    both = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+    return Subject(directory / node, "node", certificate_name(node), both)
+
+
+def _operator(directory: Path, operator: str, level: str) -> Subject:
+    if NAME.match(operator) is None:
+        raise AuthorityError(f"{operator!r} is not a name: 1 to 32 of a-z, 0-9 and '-'")
+    name = operator_name(operator, level)
+    only = (ExtendedKeyUsageOID.CLIENT_AUTH,)
+    return Subject(directory / "operators" / operator, "operator", name, only)
 
 
 # certificates
 
 
 def _sign(
-    node: str,
+    subject: Subject,
     key: _Key,
     authority: x509.Certificate,
     authority_key: _Key,
@@ -130,14 +212,14 @@ def _sign(
             f"the authority itself ends on {end:%Y-%m-%d}: --days can be {left} at most"
         )
     public = key.public_key()
-    name = certificate_name(node)
-    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    purposes = x509.ExtendedKeyUsage(subject.purposes)
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    builder = _builder(_name(name), public, now, days).issuer_name(authority.subject)
+    builder = _builder(_name(subject.name), public, now, days).issuer_name(authority.subject)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
+    builder = builder.add_extension(purposes, critical=False)
+    names = x509.SubjectAlternativeName([x509.DNSName(subject.name)])
+    builder = builder.add_extension(names, critical=False)
     return builder.add_extension(issuer, critical=False).sign(authority_key, SHA256())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -108,11 +108,13 @@ class BoundedAMP(amp.AMP):
     An AMP connection that reads and writes within bounds, and whose end is said
     once and at once.
 
+    @cvar channel: what its counters' names begin with.
     @ivar stage: it only moves forward.
     @ivar counters: one is moved for whatever the other side does wrong.
     @ivar lost: fires when the transport is gone too.
     """
 
+    channel: ClassVar[str] = "control"
     transport: Any  # an ITransport, whose methods mypy cannot call
 
     def __init__(self, clock: IReactorTime, counters: Counter[str]) -> None:
@@ -205,7 +207,8 @@ class BoundedAMP(amp.AMP):
             self._warn(why)
 
     def _warn(self, why: str) -> None:
-        log.warn("control connection of {address}: {why}", address=self.address, why=why)
+        text = "{channel} connection of {address}: {why}"
+        log.warn(text, channel=self.channel, address=self.address, why=why)
 
     def _end(self, why: str) -> None:
         if self.stage is Stage.GONE:
@@ -227,7 +230,8 @@ class BoundedAMP(amp.AMP):
         fault = self._reader.fault
         if fault is not None:
             refused = fault == TLS and self.stage is Stage.GREETING
-            self.drop(fault, "control.refused-tls.insecure" if refused else "control.malformed")
+            kind = "refused-tls.insecure" if refused else "malformed"
+            self.drop(fault, f"{self.channel}.{kind}")
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """
@@ -238,7 +242,10 @@ class BoundedAMP(amp.AMP):
         self._backlog.write(serialize(box))
         if self._backlog.octets > MAX_UNREAD and self.stage is not Stage.GONE:
             # Later, for whoever writes is in the middle of something.
-            self.clock.callLater(0, self.drop, "does not read what we write", "control.unread")
+            self.clock.callLater(0, self._unread)
+
+    def _unread(self) -> None:
+        self.drop("does not read what we write", f"{self.channel}.unread")
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """
@@ -251,7 +258,8 @@ class BoundedAMP(amp.AMP):
         elif self._is_answer(box):
             super().ampBoxReceived(box)
         else:
-            self.drop("neither a question nor an answer to one of ours", "control.malformed")
+            why = "neither a question nor an answer to one of ours"
+            self.drop(why, f"{self.channel}.malformed")
 
     def _is_answer(self, box: amp.AmpBox) -> bool:
         """

@@ -17,10 +17,8 @@ from twisted.internet.endpoints import (
     TCP6ServerEndpoint,
 )
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
-
-from btcp.control.link import ControlProtocol
 
 CONNECT_TIME = 5.0
 FIRST_RETRY = 0.1
@@ -77,10 +75,10 @@ class ControlFactory(Factory):
 
     noisy = False
 
-    def __init__(self, make: Callable[[Any], ControlProtocol | None]) -> None:
+    def __init__(self, make: Callable[[Any], Protocol | None]) -> None:
         self._make = make
 
-    def buildProtocol(self, addr: Any) -> ControlProtocol | None:
+    def buildProtocol(self, addr: Any) -> Protocol | None:
         """
         @return: L{None} closes the connection.
         """

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """
-Nodes' names in certificates.
+Nodes' and operators' names in certificates.
 """
 
 from __future__ import annotations
+
+import re
 
 from cryptography import x509
 from service_identity.cryptography import extract_patterns
@@ -13,6 +15,10 @@ from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 DOMAIN = "btcp.internal"
 """Nobody but an authority of one's own signs for names below C{internal}: ICANN has set it
 aside for private use."""
+
+OPERATORS = f"operator.{DOMAIN}"
+
+_OPERATOR = re.compile(rf"([a-z0-9-]{{1,32}})\.([a-z]{{1,16}})\.{re.escape(OPERATORS)}\Z")
 
 _SHOWN = 3
 
@@ -34,6 +40,30 @@ def certificate_name(node: str) -> str:
     BTCP in mind.
     """
     return f"{node}.{DOMAIN}"
+
+
+def operator_name(operator: str, level: str) -> str:
+    """
+    The DNS name in the certificate of an operator: of more labels than a node's, so that
+    none of the two can be taken for the other.
+    """
+    return f"{operator}.{level}.{OPERATORS}"
+
+
+def operator_of(certificate: x509.Certificate) -> tuple[str, str] | None:
+    """
+    @return: an operator's name and level, L{None} if the certificate is not that of one
+        operator.
+    """
+    try:
+        names = [each for each in extract_patterns(certificate) if isinstance(each, DNSPattern)]
+    except _UNREADABLE:
+        return None
+    found = [_OPERATOR.match(name.pattern.decode(errors="replace")) for name in names]
+    match found:
+        case [re.Match() as only]:
+            return only[1], only[2]
+    return None
 
 
 def misnamed(certificate: x509.Certificate, node: str) -> str | None:

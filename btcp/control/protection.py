@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from twisted.application.internet import TimerService
 from twisted.application.service import Service
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.tls import (
@@ -53,7 +54,7 @@ class Protection(Protocol):
         """
 
     def factory(
-        self, make: Callable[[Any], ControlProtocol | None], dialing: bool
+        self, make: Callable[[Any], TwistedProtocol | None], dialing: bool
     ) -> IProtocolFactory:
         """
         @param make: given an address, makes a L{link}, or L{None} to close the connection.
@@ -82,7 +83,7 @@ class Unprotected(Service):
         return ControlProtocol(owner, dialed)
 
     def factory(
-        self, make: Callable[[Any], ControlProtocol | None], dialing: bool
+        self, make: Callable[[Any], TwistedProtocol | None], dialing: bool
     ) -> IProtocolFactory:
         """
         As L{Protection}.
@@ -133,7 +134,7 @@ class MutualTls(TimerService):
         return SecuredProtocol(owner, dialed)
 
     def factory(
-        self, make: Callable[[Any], ControlProtocol | None], dialing: bool
+        self, make: Callable[[Any], TwistedProtocol | None], dialing: bool
     ) -> IProtocolFactory:
         """
         As L{Protection}.

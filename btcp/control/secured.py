@@ -54,20 +54,14 @@ class MisnamedPeer(HelloRefused):
     counter = f"{REFUSED}wrong-name"
 
 
-@implementer(IHandshakeListener)
-class SecuredProtocol(ControlProtocol):
+class Examined:
     """
-    A link over TLS, or what wants to become one.
+    What a connection over TLS remembers of its handshake.
     """
 
+    transport: Any
     _flaw: Flaw | None = None
     _shaken = False
-
-    def connectionMade(self) -> None:
-        """
-        The same time for the handshake and Hello as for Hello alone.
-        """
-        self.limit(GREETING_TIME, "no TLS handshake and Hello in time", "control.silent")
 
     def unverified(self, error: int) -> None:
         """
@@ -78,6 +72,47 @@ class SecuredProtocol(ControlProtocol):
         if self._flaw is None:
             words = f"its certificate is bad: OpenSSL's verification error {error}"
             self._flaw = _FLAWS.get(error, Flaw("bad-certificate", words))
+
+    def flaw_of(self, error: BaseException | None) -> Flaw | None:
+        """
+        @param error: with which the connection ended.
+        @return: why TLS did not come about; L{None} if that was not the reason.
+        """
+        if self._flaw is not None:
+            return self._flaw
+        if isinstance(error, SSL.Error):
+            said = reason_of(error)
+            if "alert" in said:
+                return Flaw("by-peer", f"the other side refuses us: {said}")
+            if "did not return a certificate" in said:
+                return Flaw("no-certificate", "it shows no certificate")
+            if said in _NO_TLS:
+                return Flaw("plaintext", "it does not speak TLS: is 'insecure' configured there?")
+            return Flaw("handshake", f"the TLS handshake failed: {said}")
+        if not self._shaken:
+            return Flaw("unfinished", "it hung up during the TLS handshake")
+        return None
+
+    def certificate(self) -> x509.Certificate:
+        """
+        The other side's, after the handshake.
+        """
+        found: Any = self.transport.getPeerCertificate()
+        certificate: x509.Certificate = found.to_cryptography()
+        return certificate
+
+
+@implementer(IHandshakeListener)
+class SecuredProtocol(Examined, ControlProtocol):
+    """
+    A link over TLS, or what wants to become one.
+    """
+
+    def connectionMade(self) -> None:
+        """
+        The same time for the handshake and Hello as for Hello alone.
+        """
+        self.limit(GREETING_TIME, "no TLS handshake and Hello in time", "control.silent")
 
     def handshakeCompleted(self) -> None:
         """
@@ -96,7 +131,7 @@ class SecuredProtocol(ControlProtocol):
         """
         @raise MisnamedPeer: if the other side's certificate does not name C{node}.
         """
-        problem = misnamed(self._certificate(), node)
+        problem = misnamed(self.certificate(), node)
         if problem is not None:
             raise MisnamedPeer(problem)
 
@@ -104,29 +139,8 @@ class SecuredProtocol(ControlProtocol):
         """
         Say why, if TLS is why.
         """
-        flaw = self._why(error)
+        flaw = self.flaw_of(error)
         if flaw is not None:
             self.complain(f"refused: {flaw.words}", f"{REFUSED}{flaw.name}")
         else:
             super().unwelcome(error)
-
-    def _why(self, error: BaseException | None) -> Flaw | None:
-        if self._flaw is not None:
-            return self._flaw
-        if isinstance(error, SSL.Error):
-            said = reason_of(error)
-            if "alert" in said:
-                return Flaw("by-peer", f"the other side refuses us: {said}")
-            if "did not return a certificate" in said:
-                return Flaw("no-certificate", "it shows no certificate")
-            if said in _NO_TLS:
-                return Flaw("plaintext", "it does not speak TLS: is 'insecure' configured there?")
-            return Flaw("handshake", f"the TLS handshake failed: {said}")
-        if not self._shaken:
-            return Flaw("unfinished", "it hung up during the TLS handshake")
-        return None
-
-    def _certificate(self) -> x509.Certificate:
-        found: Any = self.transport.getPeerCertificate()
-        certificate: x509.Certificate = found.to_cryptography()
-        return certificate

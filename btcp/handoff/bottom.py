@@ -9,7 +9,8 @@ moves a counter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from attrs import evolve
 
@@ -19,14 +20,24 @@ from btcp.handoff.adopt import Adopter
 from btcp.handoff.context import Context, Settings
 from btcp.handoff.flows import AcceptedFlow, AdoptedFlow
 from btcp.handoff.memo import Relic
-from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
+from btcp.handoff.messages import (
+    Adopted,
+    Capabilities,
+    Endpoint,
+    Handoff,
+    Reason,
+    Refused,
+    Terminate,
+)
 from btcp.handoff.reconcile import Owned, Reconciliation
 from btcp.handoff.resume import Resumption
 from btcp.handoff.route import Reported, Route
-from btcp.handoff.states import Adopt
+from btcp.handoff.states import Accept, Adopt, Arrival
 from btcp.handoff.timers import Timers
 from btcp.wire.icmp import PacketTooBig
-from btcp.wire.segment import ACK, SYN, Malformed, Segment
+from btcp.wire.segment import ACK, SYN, Malformed, Segment, flow_key
+
+F = TypeVar("F")
 
 
 class BottomTcp:
@@ -269,6 +280,27 @@ class BottomTcp:
         self._settle()
         return actions
 
+    def shut_down(self, client: Endpoint, now: float) -> tuple[int, list[Action]]:
+        """
+        Reset all connections of a client's end, whoever answers them.
+
+        @return: how many there were, and the actions.
+        """
+        actions = self.context.begin(now)
+        settings = self.context.settings
+        ends = [(end[:-2], int.from_bytes(end[-2:], "big")) for end in settings.listeners]
+        fronts = _flows(self.acceptor.flows.by_key, client, ends)
+        count = sum(flow.state is not Accept.CLOSED for flow in fronts)
+        for front in fronts:
+            self.acceptor.step(front, Arrival.STOP, Reason.ABANDONED)
+        self._settle()
+        # Those of a flow of our own are gone by now.
+        backs = self.adopter.flows.inbound
+        for back in _flows(backs, client, list(settings.origins.values())):
+            count += self.adopter.shut(back)
+        self._settle()
+        return count, actions
+
     def stop(self, now: float) -> list[Action]:
         """
         This node stops: end all flows, so that no client and no peer waits for it.
@@ -358,3 +390,18 @@ class BottomTcp:
     def _occupied(self, key: bytes, front: str, number: int) -> bool:
         flow = self.acceptor.flows.by_key.get(key)
         return flow is not None and (front, number) != (self.context.settings.node, flow.number)
+
+
+def _flows(
+    table: Mapping[bytes, F], client: Endpoint, ends: Sequence[tuple[bytes, int]]
+) -> list[F]:
+    """
+    @param table: by the key of the client's packets.
+    @param ends: to which they can go.
+    """
+    keys = {
+        flow_key(client.address, client.port, address, port)
+        for address, port in ends
+        if len(address) == len(client.address)
+    }
+    return [table[key] for key in keys if key in table]

@@ -61,6 +61,18 @@ class Carrying:
         flow.state, action = transition
         action(flow, detail)
 
+    def shut(self, flow: AdoptedFlow) -> bool:
+        """
+        Reset a connection, towards both sides.
+
+        @return: whether it is one that the client has with us.
+        """
+        if flow.state not in (Adopt.SPLICED, Adopt.CLOSING):
+            return False
+        flow.refresh()
+        self._reset_both(flow, Reason.ABANDONED)
+        return True
+
     def _to_client(self, flow: AdoptedFlow, segment: Segment) -> None:
         route = flow.to_client
         if flow.held and route is not None and route.octets:

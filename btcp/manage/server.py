@@ -1,144 +1,272 @@
 # SPDX-License-Identifier: MIT
 """
-The node's side of the management socket.
+The node's side of a shell: one connection, and who may make one.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import stat
-from socket import AF_UNIX, SOCK_STREAM, socket
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Awaitable, Iterator
+from typing import Any, ClassVar
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IHandshakeListener, IReactorTime
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from btcp.manage.commands import PAGE, Show, UnknownSubject
+from btcp.control.connection import BoundedAMP, Stage
+from btcp.control.names import operator_of
+from btcp.control.secured import Examined
+from btcp.manage.commands import PAGE, Ask, More, Status
+from btcp.manage.forms import read
+from btcp.manage.grammar import Misunderstood
+from btcp.manage.levels import LEVELS, Level
+from btcp.manage.orders import Answer, OrderFailed, Orders, Outcome, plain
+
+HANDSHAKE_TIME = 5.0
+"""Seconds that TLS may take."""
+
+IDLE_TIME = 900.0
+"""Seconds between two questions, or the connection is closed; shells come back by themselves."""
+
+MAX_SESSIONS = 32
+"""At a time and of each kind, those included that have not said who they are."""
+
+log = Logger()
 
 
-class SocketInUse(Exception):
+class Session(BoundedAMP):
     """
-    Another process listens on the management socket, or it is no socket.
+    Somebody at the management socket.
+
+    @ivar level: what they may do.
+    @ivar who: for the log.
     """
 
+    channel: ClassVar[str] = "manage"
 
-class ShowSource(Protocol):
-    """
-    The node.
-    """
-
-    def show(self, what: str) -> object:
+    def __init__(
+        self,
+        orders: Orders,
+        clock: IReactorTime,
+        counters: Counter[str],
+        sessions: dict[Session, None],
+    ) -> None:
         """
-        @param what: C{stats}, C{flows} or C{peers}.
-        @return: something that L{json} can write; what it cannot is written as
-            C{str} does.
-        @raise KeyError: if there is no such thing.
+        @param sessions: those that stand, in which this one is until it ends.
         """
+        super().__init__(clock, counters)
+        self.level = Level.ADMIN
+        self.who = "the management socket"
+        self._orders = orders
+        self._sessions = sessions
+        self._pieces: Iterator[bytes] = iter(())
+        self._ready = b""
+        self._working: Deferred[Outcome] | None = None
+        self._refusal = ""
+        sessions[self] = None
 
-
-class ManageProtocol(amp.AMP):
-    """
-    One person asking.
-    """
-
-    def __init__(self, source: ShowSource) -> None:
-        super().__init__()
-        self._source = source
-        self._kept: dict[str, bytes] = {}
-
-    @Show.responder
-    def show(self, what: str, page: int) -> dict[str, object]:
+    def connectionMade(self) -> None:
         """
-        Answer L{Show}.
+        Whoever can open the socket may ask.
         """
-        text = self._render(what) if page == 0 else self._kept.get(what, b"")
-        pages = max(1, -(-len(text) // PAGE))
-        # Only what somebody is in the middle of reading is worth keeping.
-        self._kept = {what: text} if page < pages - 1 else {}
-        return {"text": text[page * PAGE : (page + 1) * PAGE], "pages": pages}
+        self.welcome()
 
-    def _render(self, what: str) -> bytes:
+    def welcome(self) -> None:
+        """
+        It is known who they are.
+        """
+        self.stage = Stage.UP
+        self._await_question()
+
+    def ended(self, why: str) -> None:
+        """
+        They are gone, and wait for nothing.
+        """
+        self._sessions.pop(self, None)
+        self._pieces = iter(())
+        working, self._working = self._working, None
+        if working is not None:
+            working.cancel()
+
+    def _await_question(self) -> None:
+        if not self._refusal:
+            self.limit(IDLE_TIME, "asks nothing", "manage.idle")
+
+    # -- questions ------------------------------------------------------------
+
+    def asked(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
+        """
+        Answer, or drop who makes no sense.
+        """
+        if self._working is not None:
+            self.drop("asks again before it has its answer", "manage.impatient")
+        elif name == More.commandName:
+            self.answer(tag, More.makeResponse(self._piece(), self))
+            self._await_question()
+        elif name == Ask.commandName:
+            self._ask(tag, box)
+        else:
+            self.complain(f"unknown command {name[:32]!r}", "manage.unknown-command")
+            self.error(tag, amp.UNHANDLED_ERROR_CODE, "unknown command")
+
+    def _ask(self, tag: bytes, box: amp.AmpBox) -> None:
         try:
-            shown = self._source.show(what)
-        except KeyError:
-            raise UnknownSubject(what) from None
-        return json.dumps(shown, default=str, separators=(",", ":")).encode()
+            line = box[b"line"].decode()
+        except (KeyError, UnicodeDecodeError):
+            self.drop("asks without a line", "manage.malformed")
+            return
+        if not self._refusal:
+            self.limit(None)
+        answer = self._judge(line)
+        if isinstance(answer, Outcome):
+            self._say(answer, tag)
+            return
+        self._working = Deferred.fromCoroutine(_begun(answer))
+        self._working.addErrback(_failed, line)
+        self._working.addCallback(self._say, tag)
+
+    def _judge(self, line: str) -> Answer:
+        try:
+            order = read(line)
+        except Misunderstood as error:
+            said = {"error": str(error), "column": error.column, "length": error.length}
+            return plain(said, Status.MISUSED)
+        refusal = self._refusal
+        if self.level < order.form.level:
+            refusal = f"{order.form.name} is for {order.form.level}, you are {self.level}"
+        if refusal:
+            self.counters["manage.not-allowed"] += 1
+            return plain({"error": refusal}, Status.NOT_ALLOWED)
+        if order.form.level > Level.USER:
+            log.info("{who}: {line}", who=self.who, line=line)
+        try:
+            return self._orders.carry_out(order, self.level)
+        except Exception:
+            return _failed(Failure(), line)
+
+    def _say(self, outcome: Outcome, tag: bytes) -> None:
+        self._working = None
+        if self.stage is not Stage.UP:
+            return
+        self._pieces, self._ready = outcome.pieces, b""
+        answer = {"status": int(outcome.status), **self._piece()}
+        self.answer(tag, Ask.makeResponse(answer, self))
+        self._await_question()
+
+    def _piece(self) -> dict[str, object]:
+        """
+        @return: the next one, no longer than a page.
+        """
+        if not self._ready:
+            self._ready = next(self._pieces, b"")
+        text, self._ready = self._ready[:PAGE], self._ready[PAGE:]
+        if not self._ready:
+            self._ready = next(self._pieces, b"")
+        return {"text": text, "more": bool(self._ready)}
 
 
-class ManageFactory(Factory):
+async def _begun(answer: Awaitable[Outcome]) -> Outcome:
+    return await answer
+
+
+def _failed(failure: Failure, line: str) -> Outcome:
+    if failure.check(OrderFailed):
+        return plain({"error": failure.getErrorMessage()}, Status.FAILED)
+    if failure.check(CancelledError):
+        return plain({"error": "nobody waits for it any more"}, Status.FAILED)
+    log.failure("{line}", failure, line=line)
+    return plain({"error": "a defect; see the log of the node"}, Status.FAILED)
+
+
+@implementer(IHandshakeListener)
+class SecuredSession(Examined, Session):
     """
-    Makes one L{ManageProtocol} a connection.
+    Somebody who shows a certificate.
+    """
+
+    def connectionMade(self) -> None:
+        """
+        The handshake comes first.
+        """
+        self.limit(HANDSHAKE_TIME, "no TLS handshake in time", "manage.silent")
+
+    def handshakeCompleted(self) -> None:
+        """
+        They have the key of a certificate that our authority signed.
+        """
+        self._shaken = True
+        found = operator_of(self.certificate())
+        if found is None or found[1] not in LEVELS:
+            self._refusal = "the certificate names no operator"
+            self.stage = Stage.UP  # until the time for the handshake is over
+            self.complain(f"refused: {self._refusal}", "manage.refused-tls.no-operator")
+            return
+        name, level = found
+        self.level, self.who = LEVELS[level], f"{name} ({level})"
+        self.welcome()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # see BoundedAMP
+        """
+        The transport is gone.
+        """
+        if self.stage is Stage.GREETING:
+            flaw = self.flaw_of(reason.value)
+            if flaw is not None:
+                self.complain(f"refused: {flaw.words}", f"manage.refused-tls.{flaw.name}")
+        super().connectionLost(reason)
+
+
+class Sessions(Factory):
+    """
+    Makes one session a connection, up to a number.
     """
 
     noisy = False
 
-    def __init__(self, source: ShowSource) -> None:
-        self._source = source
+    def __init__(
+        self, kind: type[Session], orders: Orders, clock: IReactorTime, counters: Counter[str]
+    ) -> None:
+        self._kind = kind
+        self._orders = orders
+        self._clock = clock
+        self._counters = counters
+        self._sessions: dict[Session, None] = {}  # the oldest first
 
-    def buildProtocol(self, addr: object) -> ManageProtocol:
+    def buildProtocol(self, addr: Any) -> Session | None:
         """
-        Whoever can open the socket may ask.
+        @return: L{None} closes the connection.
         """
-        protocol = ManageProtocol(self._source)
-        protocol.factory = self
-        return protocol
+        if len(self._sessions) >= MAX_SESSIONS:
+            self._counters["manage.crowded"] += 1
+            if not self._make_room():
+                return None
+        session = self._kind(self._orders, self._clock, self._counters, self._sessions)
+        session.factory = self
+        return session
 
-
-class ManageService(Service):
-    """
-    Listens on the management socket, which is for its owner alone.
-    """
-
-    def __init__(self, path: str, source: ShowSource, reactor: Any) -> None:
+    def _make_room(self) -> bool:
         """
-        @param path: of the socket; its directory exists.
-        @param reactor: provides C{IReactorUNIX}.
+        Give up whoever has been at the handshake for longest: those who do not mean to end it
+        must not keep others out.
         """
-        self._path = path
-        self._factory = ManageFactory(source)
-        self._reactor = reactor
-        self._listening: Any = None
+        for session in self._sessions:
+            if session.stage is Stage.GREETING:
+                session.drop("others want its place", "manage.silent")
+                return True
+        return False
 
-    def startService(self) -> None:
+    def close(self) -> list[Deferred[None]]:
         """
-        @raise SocketInUse: if somebody else listens there.
+        End all sessions.
+
+        @return: each fires when one is gone.
         """
-        remove_stale(self._path)
-        self._listening = self._reactor.listenUNIX(self._path, self._factory, mode=0o600)
-        super().startService()
+        sessions = list(self._sessions)
+        for session in sessions:
+            session.close("this node stops")
+        return [session.lost for session in sessions]
 
-    def stopService(self) -> Deferred[Any] | None:
-        """
-        Stop listening and remove the socket.
-        """
-        super().stopService()
-        listening, self._listening = self._listening, None
-        return maybeDeferred(listening.stopListening) if listening is not None else None
-
-
-def remove_stale(path: str) -> None:
-    """
-    Remove the socket that a node left behind that did not end in order.
-
-    @raise SocketInUse: if somebody listens on it, or it is something else.
-    """
-    try:
-        is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return
-    if not is_socket:
-        raise SocketInUse(f"{path} is not a socket")
-    with socket(AF_UNIX, SOCK_STREAM) as probe:
-        # A full queue of connections must not make us wait, and is a sign of life.
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except BlockingIOError:
-            pass
-    raise SocketInUse(f"another node listens on {path}")

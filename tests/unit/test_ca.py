@@ -27,7 +27,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp import cli
 from btcp.command import FAILED, MISUSED
 from btcp.control import authority
-from btcp.control.authority import AuthorityError, create, issue, renew
+from btcp.control.authority import (
+    AuthorityError,
+    create,
+    issue,
+    issue_operator,
+    renew,
+    renew_operator,
+)
+from btcp.control.names import misnamed, operator_of
 
 NOW = datetime(2027, 5, 1, 12, tzinfo=UTC)
 
@@ -195,6 +203,40 @@ class IssueTests(AuthorityTestCase):
             issue(self.directory, name, 1, NOW)
             certificate(self.directory / name / "node.crt")
 
+    def test_operator(self) -> None:
+        """
+        A client only, of a certain level, and no node.
+        """
+        issue_operator(self.directory, "alice", "operator", 365, NOW)
+        home = self.directory / "operators" / "alice"
+        self.assertEqual(
+            sorted(path.name for path in home.iterdir()),
+            ["ca.crt", "operator.crt", "operator.key"],
+        )
+        self.assertEqual(mode(home / "operator.key"), 0o600)
+        made = certificate(home / "operator.crt")
+        self.assertEqual(operator_of(made), ("alice", "operator"))
+        usage = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        self.assertEqual(list(usage), [ExtendedKeyUsageOID.CLIENT_AUTH])
+        self.assertIsNotNone(misnamed(made, "alice"))
+
+    def test_renew_operator(self) -> None:
+        """
+        With the level it had, or another.
+        """
+        issue_operator(self.directory, "alice", "admin", 365, NOW)
+        path = self.directory / "operators" / "alice" / "operator.crt"
+        old = certificate(path)
+        for level, found in ((None, "admin"), ("user", "user"), (None, "user")):
+            renew_operator(self.directory, "alice", level, 10, NOW)
+            self.assertEqual(operator_of(certificate(path)), ("alice", found))
+        self.assertEqual(certificate(path).public_key(), old.public_key())
+        self.refused("can not be read: No such file", renew_operator, "bob", None, 10, NOW)
+
+    def test_operators_names(self) -> None:
+        for name in ("", "..", "A", "a.admin"):
+            self.refused("is not a name", issue_operator, name, None, 1, NOW)
+
     def test_not_longer_than_the_authority(self) -> None:
         later = NOW + timedelta(days=900)
         words = "the authority itself ends on 2030-01-25: --days can be 100 at most"
@@ -297,6 +339,10 @@ class CommandTests(SynchronousTestCase):
         said = self.run_ca("renew", str(self.directory), "a", "--days", "30")
         self.assertIn("the daemon takes it within a minute", said)
         self.assert_days("a/node.crt", 30)
+        said = self.run_ca("issue", str(self.directory), "--operator", "eve", "--level", "admin")
+        self.assertIn("operators/eve/operator.crt: for operator eve, valid until ", said)
+        self.run_ca("renew", str(self.directory), "-o", "eve", "-d", "9")
+        self.assert_days("operators/eve/operator.crt", 9)
 
     def test_options_anywhere(self) -> None:
         self.run_ca("init", str(self.directory), "-d", "20")
@@ -323,6 +369,10 @@ class CommandTests(SynchronousTestCase):
             ["issue", "a", "b", "--days", "0"],
             ["issue", "a", "b", "--days", "soon"],
             ["issue", "a", "b", "--dais", "3"],
+            ["issue", "a", "b", "--level", "admin"],
+            ["issue", "a", "b", "--operator", "c"],
+            ["issue", "a", "--operator", "c", "--level", "emperor"],
+            ["issue", "--operator", "c"],
         ):
             said = self.run_ca(*argv, status=MISUSED)
             self.assertEqual(said.count("\n"), 1, argv)

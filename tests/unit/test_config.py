@@ -416,6 +416,23 @@ class ProblemTests(SynchronousTestCase):
         problems = self.problems(changed(("origin: 8080", f"origin: 8080, health: {health}")))
         self.assertEqual(len(problems), 3, problems)
 
+    def test_manage(self) -> None:
+        """
+        Where operators are listened to; only if there are certificates to know them by.
+        """
+        files = ("{insecure: true}", "{certificate: /c, key: /k, authority: /a}")
+        own = ('"192.0.2.11:7311"', '"192.0.2.11:7311", manage: "192.0.2.11:7312"')
+        config = loads(changed(files, own), "f")
+        self.assertEqual(config.own.manage, ("192.0.2.11", 7312))
+        self.assertIsNone(config.nodes["b"].manage)
+        self.assert_problem(3, "nodes.a.manage: needs the control channel's certificates", own)
+        taken = (own[0], own[1].replace("7312", "7311"))
+        self.assert_problem(
+            3, "nodes.a: 192.0.2.11:7311 is the control channel of node 'a'", files, taken
+        )
+        port = (own[0], own[1].replace("7312", "80"))
+        self.assert_problem(6, "192.0.2.11:80 is already the shell's port", files, port)
+
     def test_protection_must_be_said(self) -> None:
         message = "control: say 'certificate', 'key' and 'authority' for TLS"
         for old, new in (("true", "false"), ("insecure: true", "heartbeat: 1")):

@@ -548,7 +548,7 @@ class LinkTests(PairTestCase):
         self.start_good("a", "b")
         yield self.until_linked()
         old = self.link("b")
-        serial = old._certificate().serial_number
+        serial = old.certificate().serial_number
         authority.renew(self.certificates.directory, "a", 90, datetime.now(UTC))
         self.peers["a"]._protection.look()  # type: ignore[attr-defined]
         yield deferLater(IReactorTime(reactor), 5 * SOON)
@@ -556,7 +556,7 @@ class LinkTests(PairTestCase):
         self.assertEqual(len(self.owners["b"].said), 1)
         old.drop("on behalf of the test", "test")
         yield self.until(lambda: len(self.owners["b"].said) == 3)
-        self.assertNotEqual(self.link("b")._certificate().serial_number, serial)
+        self.assertNotEqual(self.link("b").certificate().serial_number, serial)
 
     @inlineCallbacks
     def test_nothing_is_left(self) -> Any:

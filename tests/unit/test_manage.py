@@ -1,75 +1,234 @@
 # SPDX-License-Identifier: MIT
 """
-Tests for L{btcp.manage}.
+Tests for L{btcp.manage.server}, L{btcp.manage.service} and L{btcp.manage.client}.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
-from twisted.internet.error import ConnectError
+from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
+from twisted.internet.threads import deferToThread
+from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from btcp.manage.client import query
-from btcp.manage.commands import PAGE, UnknownSubject
-from btcp.manage.server import ManageProtocol, ManageService, SocketInUse, remove_stale
+from btcp.manage.client import Reply, Unreachable, local, query_now
+from btcp.manage.commands import PAGE, Status
+from btcp.manage.grammar import LONGEST_LINE
+from btcp.manage.levels import Level
+from btcp.manage.server import IDLE_TIME, MAX_SESSIONS, Session, Sessions
+from btcp.manage.service import SocketInUse, SocketService, remove_stale
+from tests.unit.manage_case import Scene
 
 
-class Source:
+class Transport(StringTransport):
     """
-    A node with something to show, which is new each time.
+    @ivar aborted: the connection was cut.
     """
 
-    def __init__(self) -> None:
-        self.shown: dict[str, object] = {
-            "stats": {"control.malformed": 3},
-            "peers": {},
-            "flows": [{"client": f"198.51.100.7:{port}"} for port in range(10000)],
-            "odd": {"path": Path("/run")},
-            "wide": "é" * PAGE,
-        }
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.loseConnection()
+
+    def writeSequence(self, data: Any) -> None:
+        for each in data:
+            self.write(each)
+
+
+class SessionTests(SynchronousTestCase):
+    """
+    Tests for L{Session}.
+    """
+
+    def setUp(self) -> None:
+        self.scene = Scene()
+        self.counters: Counter[str] = Counter()
+        self.sessions = Sessions(Session, self.scene.orders, self.scene.clock, self.counters)
+        self.session, self.transport = self.connect()
         self.asked = 0
 
-    def show(self, what: str) -> object:
+    def connect(self) -> tuple[Session, Transport]:
+        session = self.sessions.buildProtocol(None)
+        assert session is not None
+        transport = Transport()
+        session.makeConnection(transport)
+        return session, transport
+
+    def say(self, command: bytes, **values: bytes) -> None:
         self.asked += 1
-        return self.shown[what]
+        box = amp.AmpBox(_command=command, _ask=b"%d" % self.asked)
+        for key, value in values.items():
+            box[key.encode()] = value
+        self.session.dataReceived(box.serialize())
 
+    def heard(self) -> list[amp.AmpBox]:
+        said = amp.parseString(self.transport.value())
+        self.transport.clear()
+        return list(said)
 
-class ManageProtocolTests(SynchronousTestCase):
-    """
-    Tests for L{ManageProtocol}.
-    """
+    def ask(self, line: str) -> tuple[Status, bytes, bool]:
+        self.say(b"Ask", line=line.encode())
+        (box,) = self.heard()
+        return Status(int(box[b"status"])), box[b"text"], box[b"more"] == b"True"
 
-    def test_pages_of_one_moment(self) -> None:
+    def test_answer(self) -> None:
+        self.assertEqual(self.ask("clear counters"), (Status.DONE, b'{"cleared":2}', False))
+
+    def test_misused(self) -> None:
+        status, text, _ = self.ask("set node b")
+        self.assertIs(status, Status.MISUSED)
+        self.assertIn(b'"column":10', text)
+
+    def test_failed(self) -> None:
+        status, text, _ = self.ask("trace stop")
+        self.assertEqual((status, text), (Status.FAILED, b'{"error":"no trace is running"}'))
+
+    def test_not_allowed(self) -> None:
+        self.session.level = Level.OPERATOR
+        self.assertIs(self.ask("clear counters")[0], Status.DONE)
+        status, text, _ = self.ask("reload")
+        self.assertIs(status, Status.NOT_ALLOWED)
+        self.assertEqual(text, b'{"error":"reload is for admin, you are operator"}')
+        self.assertEqual(self.counters["manage.not-allowed"], 1)
+
+    def test_defect(self) -> None:
         """
-        The pages after the first are those of the same text, and none is kept
-        after the last.
+        It is logged, and the next order is carried out.
         """
-        source = Source()
-        protocol = ManageProtocol(source)
-        first = protocol.show("flows", 0)
-        pages = first["pages"]
-        assert isinstance(pages, int)
-        self.assertGreater(pages, 3)
-        source.shown["flows"] = "changed"
-        for page in range(1, pages):
-            self.assertLessEqual(len(str(protocol.show("flows", page)["text"])), PAGE + 3)
-        self.assertEqual(source.asked, 1)
-        self.assertEqual(protocol._kept, {})
+        self.scene.node.membership.rows.clear()
+        del self.scene.node.counters
+        status, text, _ = self.ask("show stats")
+        self.assertEqual((status, text[:18]), (Status.FAILED, b'{"error":"a defect'))
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertIs(self.ask("clear counters")[0], Status.DONE)
 
-    def test_page_of_nothing(self) -> None:
-        protocol = ManageProtocol(Source())
-        for page in (5, -1):
-            self.assertEqual(protocol.show("stats", page), {"text": b"", "pages": 1})
+    def test_pieces(self) -> None:
+        """
+        As many as it takes, the last without more; asking on gets nothing.
+        """
+        self.scene.node.large = "x" * (2 * PAGE)
+        status, text, more = self.ask("show peers")
+        self.assertEqual((status, len(text), more), (Status.DONE, PAGE, True))
+        whole = text
+        while more:
+            self.say(b"More")
+            (box,) = self.heard()
+            whole += box[b"text"]
+            more = box[b"more"] == b"True"
+        self.assertEqual(len(whole), 2 * PAGE + len('{"peers":""}'))
+        self.say(b"More")
+        self.assertEqual(self.heard()[0][b"text"], b"")
+
+    def test_new_question_ends_an_answer(self) -> None:
+        self.scene.node.large = "x" * (2 * PAGE)
+        self.ask("show peers")
+        self.ask("clear counters")
+        self.say(b"More")
+        self.assertEqual(self.heard()[0][b"text"], b"")
+
+    def wait(self) -> None:
+        self.scene.node.membership.rows["b"]["admin"] = "drain"
+        self.say(b"Ask", line=b"wait drained b 30s")
+        self.assertEqual(self.heard(), [])
+
+    def test_waiting(self) -> None:
+        self.wait()
+        self.scene.node.membership.rows["b"]["drained"] = True
+        self.scene.clock.advance(1)
+        self.assertEqual(self.heard()[0][b"status"], b"0")
+
+    def test_impatient(self) -> None:
+        self.wait()
+        self.say(b"Ask", line=b"show stats")
+        self.dropped("manage.impatient")
+
+    def test_gone_while_waiting(self) -> None:
+        """
+        Nothing is left that looks at the node.
+        """
+        self.wait()
+        self.session.drop("gone", "manage.test")
+        self.assertEqual(self.scene.clock.getDelayedCalls(), [])
+        self.assertEqual(self.sessions.close(), [])
+
+    def dropped(self, counter: str) -> None:
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual(self.counters[counter], 1)
+        self.assertEqual(self.sessions.close(), [])
+
+    def test_garbage(self) -> None:
+        self.session.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        self.dropped("manage.malformed")
+
+    def test_box_without_end(self) -> None:
+        self.session.dataReceived(b"".join(b"\0\1%c\xff\xff" % n + b"x" * 65535 for n in range(3)))
+        self.dropped("manage.malformed")
+
+    def test_no_line(self) -> None:
+        self.say(b"Ask")
+        self.dropped("manage.malformed")
+
+    def test_no_text(self) -> None:
+        self.say(b"Ask", line=b"\xff")
+        self.dropped("manage.malformed")
+
+    def test_answer_to_nothing(self) -> None:
+        self.session.dataReceived(amp.AmpBox(_answer=b"1").serialize())
+        self.dropped("manage.malformed")
+
+    def test_long_line(self) -> None:
+        self.assertIs(self.ask("x" * (LONGEST_LINE + 1))[0], Status.MISUSED)
+
+    def test_unknown_command(self) -> None:
+        self.say(b"Show", what=b"stats", page=b"0")
+        self.assertEqual(self.heard()[0][b"_error_code"], b"UNHANDLED")
+        self.assertEqual(self.counters["manage.unknown-command"], 1)
+
+    def test_idle(self) -> None:
+        self.scene.clock.advance(IDLE_TIME - 1)
+        self.ask("show stats")
+        self.scene.clock.advance(IDLE_TIME - 1)
+        self.assertFalse(self.transport.aborted)
+        self.scene.clock.advance(1)
+        self.dropped("manage.idle")
+
+    def test_half_a_box(self) -> None:
+        """
+        Does not make it wait any longer.
+        """
+        for _ in range(10):
+            self.session.dataReceived(b"\0")
+            self.scene.clock.advance(IDLE_TIME / 10)
+        self.assertTrue(self.transport.aborted)
+
+    def test_crowded(self) -> None:
+        """
+        So many and no more; when one goes, the next may come.
+        """
+        for _ in range(MAX_SESSIONS - 1):
+            self.connect()
+        self.assertIsNone(self.sessions.buildProtocol(None))
+        self.assertEqual(self.counters["manage.crowded"], 1)
+        self.session.drop("gone", "manage.test")
+        self.connect()
+
+    def test_node_stops(self) -> None:
+        (gone,) = self.sessions.close()
+        self.assertTrue(self.transport.disconnecting)
+        self.assertNoResult(gone)
 
 
-class ManageServiceTests(TestCase):
+class SocketServiceTests(TestCase):
     """
     The service and its client, on a real socket.
     """
@@ -77,10 +236,14 @@ class ManageServiceTests(TestCase):
     def setUp(self) -> None:
         # Not in the test's own directory: a socket's path has 107 octets at most.
         self.path = f"/tmp/btcp-test-{os.getpid()}.sock"
-        self.source = Source()
-        self.service = ManageService(self.path, self.source, reactor)
+        self.scene = Scene(reactor)
+        self.service = self.made()
         self.service.startService()
         self.addCleanup(self.clean)
+
+    def made(self) -> SocketService:
+        sessions = Sessions(Session, self.scene.orders, reactor, Counter())
+        return SocketService(self.path, sessions, reactor)
 
     @inlineCallbacks
     def clean(self) -> Any:
@@ -91,29 +254,60 @@ class ManageServiceTests(TestCase):
         self.assertFalse(os.path.exists(self.path))
 
     @inlineCallbacks
-    def test_show(self) -> Any:
-        for what, shown in self.source.shown.items():
-            answer = yield query(self.path, what, reactor)
-            self.assertEqual(answer, {"path": "/run"} if what == "odd" else shown)
-        self.assertEqual(self.source.asked, len(self.source.shown))
+    def test_query(self) -> Any:
+        shown = yield deferToThread(query_now, self.path, "stats")
+        self.assertEqual(shown["counters"], self.scene.node.counters)
 
     @inlineCallbacks
-    def test_unknown(self) -> Any:
-        yield self.assertFailure(query(self.path, "nothing", reactor), UnknownSubject)
+    def test_query_in_pieces(self) -> Any:
+        self.scene.node.large = "é" * PAGE
+        shown = yield deferToThread(query_now, self.path, "peers")
+        self.assertEqual(shown, {"peers": self.scene.node.large})
+
+    @inlineCallbacks
+    def test_query_nonsense(self) -> Any:
+        error = yield self.assertFailure(deferToThread(query_now, self.path, "x"), ValueError)
+        self.assertIn("want nodes", str(error))
+
+    @inlineCallbacks
+    def test_several(self) -> Any:
+        def ask() -> list[Reply]:
+            with local(self.path) as connection:
+                return [connection.ask(line) for line in ("set node b maint", "reload", "show x")]
+
+        first, second, third = yield deferToThread(ask)
+        self.assertEqual(first.value["nodes"][0]["admin"], "maint")
+        self.assertEqual(second, Reply(Status.DONE, {"changed": ["limits.flows"]}))
+        self.assertIs(third.status, Status.MISUSED)
+
+    @inlineCallbacks
+    def test_node_stops_meanwhile(self) -> Any:
+        def ask() -> None:
+            with local(self.path) as connection:
+                connection.ask("show info")
+                connection.ask("wait drained b 60s", 60)
+
+        self.scene.node.membership.rows["b"]["admin"] = "drain"
+        asking = deferToThread(ask)
+        stopped = deferLater(reactor, 0.3, self.service.stopService)
+        error = yield self.assertFailure(asking, Unreachable)
+        yield stopped
+        self.assertIn("closed the connection", str(error))
 
     def test_mode(self) -> None:
         mode = os.stat(self.path).st_mode
         self.assertTrue(stat.S_ISSOCK(mode))
         self.assertEqual(stat.S_IMODE(mode), 0o600)
 
-    def test_second_node(self) -> None:
+    @inlineCallbacks
+    def test_second_node(self) -> Any:
         """
         A socket that somebody listens on is left alone.
         """
-        second = ManageService(self.path, self.source, reactor)
+        second = self.made()
         self.assertRaises(SocketInUse, second.startService)
         self.assertTrue(os.path.exists(self.path))
-        self.assertIsNone(second.stopService())
+        yield second.stopService()
 
 
 class StaleTests(TestCase):
@@ -149,6 +343,5 @@ class StaleTests(TestCase):
         self.assertRaises(SocketInUse, remove_stale, self.path)
         self.assertTrue(os.path.exists(self.path))
 
-    @inlineCallbacks
-    def test_nobody_there(self) -> Any:
-        yield self.assertFailure(query(self.path, "stats", reactor), ConnectError)
+    def test_nobody_there(self) -> None:
+        self.assertRaises(OSError, query_now, self.path, "stats")

@@ -22,6 +22,7 @@ from btcp.datapath.ebpf.libbpf import Library, Map, Object, Ring
 from btcp.datapath.ebpf.takeover import INHERITED, Inheritance
 from btcp.datapath.interface import DatapathError, End, Identity, Promise
 from btcp.handoff.memo import Relic, digest
+from btcp.handoff.messages import Capabilities
 from btcp.handoff.route import Reported, Route
 
 log = Logger()
@@ -54,6 +55,10 @@ def _try() -> None:
     tried.set_up()
     tried.take_down()
 
+
+_PAST = Promise(
+    Capabilities(mtu=1280, sack=False, timestamps=False, window_scaling=False), 0, 1e-9
+)
 
 _ROUTES = 3
 """For each flow: one as its front-end, two as its back-end.  So the table is never full: a
@@ -222,12 +227,11 @@ class Programs:
 
     def promise(self, promise: Promise | None) -> None:
         """
-        Say what the kernel may answer SYNs with.
+        Say what the kernel may answer SYNs with; with C{None} no more of them, but it still
+        knows whom it answered.
         """
-        value = bytes(abi.PROMISE.size)
-        if promise is not None:
-            value = abi.pack_promise(promise, self._secret)
-        self._promises.update(abi.WORD.pack(0), value)
+        packed = abi.pack_promise(promise or _PAST, self._secret)
+        self._promises.update(abi.WORD.pack(0), packed)
 
     def renew(self, lease: str, until: float) -> None:
         """
