@@ -321,6 +321,17 @@ class Lab:
         for node in self.nodes:
             origin.start(self.network, node, self.home(node), content, self.origin_config)
 
+    def configure(self, node: str) -> Path:
+        """
+        Write a node's configuration, as it is before the node is started.
+
+        @return: the file.
+        """
+        path = self.home(node) / "node.yaml"
+        settings = self._protection(node) | dict(self.config)
+        path.write_text(topology.node_yaml(node, self.home(node), self.nodes, settings))
+        return path
+
     def _launch(self, node: str) -> subprocess.Popen[bytes]:
         """
         @return: what ends as soon as the daemon has started, or failed to.
@@ -330,9 +341,7 @@ class Lab:
         home = self.home(node)
         (home / "twistd.pid").unlink(missing_ok=True)
         (home / "btcp.sock").unlink(missing_ok=True)
-        config = home / "node.yaml"
-        settings = self._protection(node) | dict(self.config)
-        config.write_text(topology.node_yaml(node, home, self.nodes, settings))
+        config = self.configure(node)
         twistd = [str(Path(sys.executable).with_name("twistd")), "--rundir", str(home)]
         files = ["--pidfile", str(home / "twistd.pid"), "--logfile", str(home / "twistd.log")]
         command = [*twistd, *files, "btcp", "-c", str(config), "--node", node]

@@ -70,11 +70,11 @@ def node_yaml(
     @param overrides: top-level keys that replace, or with C{None} remove, those made here.
     """
     nodes = list(nodes)
-    settings: dict[str, object] = {
+    made: dict[str, object] = {
         "node": node,
         "run": str(run),
         "state": str(run),
-        "nodes": {name: _settings(name) for name in nodes},
+        "nodes": {name: settings(name) for name in nodes},
         "listeners": {"web": {"port": LISTEN_PORT, "origin": ORIGIN_PORT}},
         "partition": [
             *({"path": f"/{name}/", "nodes": [name]} for name in nodes),
@@ -83,11 +83,14 @@ def node_yaml(
         "control": {"insecure": True, "heartbeat": 1.0},
         "datapath": "raw",
     }
-    settings |= overrides or {}
-    settings = {key: value for key, value in settings.items() if value is not None}
-    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
+    made |= overrides or {}
+    made = {key: value for key, value in made.items() if value is not None}
+    return yaml.safe_dump(made, sort_keys=False, default_flow_style=None)
 
 
-def _settings(node: str) -> dict[str, object]:
+def settings(node: str) -> dict[str, object]:
+    """
+    What every node is told of C{node}.
+    """
     v4, v6 = addresses(node)
     return {"addresses": [v4, v6], "control": f"{v4}:{CONTROL_PORT}"}

@@ -59,16 +59,19 @@ def succeeded(reply: Reply) -> bool:
     return reply.status is Status.DONE or "error" not in reply.value
 
 
-def _worded(value: Any) -> Any:
+def _worded(value: Any, depth: int = 0) -> Any:
     """
     What a table shows better than Python's own spelling.
+
+    @param depth: how deep it is in the answer.
     """
     if isinstance(value, dict):
-        return {key: _worded(inner) for key, inner in value.items()}
+        return {key: _worded(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list):
-        inside = [_worded(inner) for inner in value]
-        plain = inside and not any(isinstance(inner, dict) for inner in inside)
-        return ", ".join(map(str, inside)) if plain else inside
+        inside = [_worded(inner, depth) for inner in value]
+        if any(isinstance(inner, dict) for inner in inside) or (depth < 2 and not inside):
+            return inside
+        return ", ".join(map(str, inside)) or "-"
     if isinstance(value, float):
         return round(value, 6)
     return "-" if value is None or value == "" else value

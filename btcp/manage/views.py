@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import fields, has
 
-from btcp.config import Config
+from btcp.config import Config, Listener, Node
 from btcp.config.agreement import spelled
 from btcp.config.keys import key_of
 from btcp.partition.rules import RuleMap
@@ -74,12 +74,12 @@ def configuration(config: Config) -> dict[str, object]:
 
 def _keyed(values: Any) -> dict[str, object]:
     """
-    @param values: a section, whose name is left to its key.
+    @param values: a section; the name that a node or listener has is the key to it.
     """
     return {
         key_of(attribute.name): _plain(getattr(values, attribute.name))
         for attribute in fields(type(values))
-        if attribute.name != "name"
+        if attribute.name != "name" or not isinstance(values, Node | Listener)
     }
 
 

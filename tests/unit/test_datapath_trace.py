@@ -261,14 +261,15 @@ class TraceTests(TraceCase):
         """
         A handshake that was done without us.
         """
-        self.core.established = lambda segment, beginning, now: [beginning]  # type: ignore
         kernel = FakeKernel()
         datapath = TraceDatapath(kernel, frozenset(), lambda: WALL)
         datapath.start(self.core, self)
         datapath.begin(str(self.path), None, set(), LIMIT)
         packet = PACKET.pack()
         segment = Segment(bytearray(packet), 0, len(packet))
-        self.assertEqual(kernel.core.established(segment, True, NOW), [True])
+        kernel.core.established(segment, True, NOW)
+        kernel.core.reported([], NOW)
+        self.assertEqual(len(self.core.seen), 2)
         datapath.end()
         self.assertEqual(records(self.path), [("network", pcapng.INBOUND, PACKET)])
 
