@@ -27,7 +27,7 @@ _PROMPT = re.compile(r"^([a-c]|client)([#$]) (.*)$")
 _NUMBER = re.compile(r"(?<![\w/])-?\d[\w.:+-]*|(?<= )-(?=\s|$)")
 ROOT = Path(__file__).parents[2]
 
-_STATUS = re.compile(r"\d{1,3}(?: |$)")
+_STATUS = re.compile(r"\d{1,3}$|\d{3} ")
 
 # The lab's daemons are not where those of a host are.
 _ALIASES = """
