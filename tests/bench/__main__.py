@@ -37,12 +37,13 @@ def works(systems: Sequence[System]) -> dict[str, Work]:
     """
     @return: by name, in the order in which they are done.
     """
+    # HAProxy's defaults say nothing more in these, and a run is long enough.
+    fewer = [system for system in systems if system.name != "haproxy-default"]
     every: tuple[Work, ...] = (
         *plain(systems),
         Latency(systems),
-        Flood(systems),
-        # Its defaults say nothing more here, and a run is long enough.
-        Flows([system for system in systems if system.name != "haproxy-default"]),
+        Flood(fewer),
+        Flows(fewer),
         Locality(systems[-1]),
     )
     return {work.name: work for work in every}

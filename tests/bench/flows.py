@@ -30,7 +30,7 @@ MANY = 1_000_000
 REAL = 3000
 """Of real clients, where there is no such table: as many as Python has time to take over."""
 
-SECONDS = 2
+SECONDS = 1
 _LOAD = Load(64, SECONDS, close=True)
 _LIMITS = {"limits": {"flows": 1 << 20}}
 _PATIENCE = 90

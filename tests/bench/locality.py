@@ -36,7 +36,7 @@ DELAY = 40
 """Milliseconds for a read of a node's store."""
 
 SECONDS = 3
-_WARM = 6
+_WARM = 4
 _LOAD = Load(48, SECONDS, close=True)
 _CACHE = (Path(__file__).with_name("peers") / "cache.conf").read_text()
 _START = 5.0

@@ -22,7 +22,7 @@ from btcp.wire.segment import ACK, FIN
 from tests.integration.loaded import Loaded, frame, lacking
 from tests.integration.program_case import BOTH, LISTENERS, sack, stamps
 
-_ROUNDS = 10
+_ROUNDS = 5
 _REPEAT = 50_000
 _FLOWS = 4096
 """In the table beside the one that is measured."""
