@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from btcp.lab.programs import LabError
-from tests.bench import documents, programs
+from tests.bench import counters, documents, programs
 from tests.bench.about import about
 from tests.bench.baseline import agreement, falls
 from tests.bench.flood import Flood
@@ -28,6 +28,9 @@ from tests.bench.works import Work, plain
 ROUNDS = 5
 _REST = 0.3
 """Seconds between two measurements, for connections to end."""
+
+_LOOK = 2.0
+"""Seconds, for what others do on this machine."""
 
 PROGRAMS = "programs"
 OUTPUT = Path("build/bench")
@@ -53,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     @return: the exit status.
     """
+    busy = counters.busy(_LOOK)
     lacks = lacking()
     for name, why in lacks.items():
         _say(f"without {name}: {'; '.join(why)}")
@@ -77,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"btcp: {error}", file=sys.stderr)
         return 1
-    result = Result(about(options.rounds), found, measured)
+    result = Result(about(options.rounds, busy), found, measured)
     _report(result, chosen, everything, before, options.output)
     return 0
 

@@ -24,8 +24,9 @@ _VERSIONS = {
 _NUMBER = re.compile(r"\d+(?:\.\d+)+[-+.\w]*")
 
 
-def about(rounds: int) -> dict[str, object]:
+def about(rounds: int, busy: float) -> dict[str, object]:
     """
+    @param busy: the part of its time that the machine worked for others just before.
     @return: the head of a result.
     """
     system = os.uname()
@@ -37,6 +38,7 @@ def about(rounds: int) -> dict[str, object]:
             "processor": _processor(),
             "processors": os.cpu_count(),
             "memory_mb": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+            "busy_before": round(busy, 2),
             "kernel": f"{system.sysname} {system.release} {system.machine}",
         },
         "versions": {

@@ -6,6 +6,7 @@ What the machine and the front-end have used and moved so far.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 
 from attrs import frozen
@@ -61,6 +62,20 @@ def machine_time(line: str) -> float:
     """
     user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, line.split()[1:])
     return (user + nice + system + irq + softirq) * _TICK
+
+
+def busy(seconds: float) -> float:
+    """
+    Look on for a while.
+
+    @return: the part of all processors' time that somebody worked, 0-1.
+    """
+    with open("/proc/stat") as stat:
+        before = machine_time(stat.readline())
+    time.sleep(seconds)
+    with open("/proc/stat") as stat:
+        worked = machine_time(stat.readline()) - before
+    return worked / (seconds * 1e6 * (os.cpu_count() or 1))
 
 
 def process_time(stat: str) -> float:

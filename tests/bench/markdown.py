@@ -12,6 +12,8 @@ from tests.bench.ratios import compared, peers_of, ratio
 from tests.bench.result import Outcome, Result
 from tests.bench.works import Work
 
+_QUIET = 0.1
+
 START, END = "<!-- bench -->", "<!-- end of bench -->"
 
 
@@ -55,6 +57,12 @@ def _head(result: Result) -> Iterator[str]:
         f"{machine['kernel']}, {machine['processors']} x {machine['processor']}, "
         f"{machine['memory_mb']:,} MB. {names}."
     )
+    if machine["busy_before"] > _QUIET:
+        yield ""
+        yield (
+            f"**The machine was not quiet**: others had {machine['busy_before']:.0%} of it before this "
+            "began. Two such runs do not agree."
+        )
 
 
 def _table(heading: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
