@@ -60,8 +60,8 @@ def _head(result: Result) -> Iterator[str]:
     if machine["busy_before"] > _QUIET:
         yield ""
         yield (
-            f"**The machine was not quiet**: others had {machine['busy_before']:.0%} of it before this "
-            "began. Two such runs do not agree."
+            f"**The machine was not quiet**: others had {machine['busy_before']:.0%} of it before "
+            "this began. Two such runs do not agree."
         )
 
 
