@@ -262,8 +262,9 @@ class Adopter(Carrying):
             peer=peer, order=order, inbound=inbound, outbound=outbound, started=self.context.now
         )
         settings = self.context.settings
-        # For a flow of our own, the client's packets have numbers of their own.
-        flow.follows = settings.reports and peer != settings.node
+        # For a flow of our own, the client's packets have numbers of their own; and of one
+        # that has no client, all that there is to follow is for us.
+        flow.follows = settings.reports and peer not in (settings.node, PROBER)
         self.flows.add(flow)
         self.context.count("adopt.begun")
         if settings.admits and self._replay.can_admit(flow):

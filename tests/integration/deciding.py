@@ -28,6 +28,7 @@ from btcp.control.news import Admin, Decision, Health, Report
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
 from btcp.handoff.messages import Capabilities
+from btcp.handoff.reconcile import Owned
 
 class Node(LineReceiver):
     delimiter = b"\\n"
@@ -47,6 +48,9 @@ class Node(LineReceiver):
         return Report(health=Health.UNCHECKED, state=Admin.READY, **nothing)
     reported = decided = lambda self, node, what: None
     terminate = lambda self, node, records: len(records)
+    shared_with = lambda self, node: []
+    named = lambda self, node, numbers, more: Owned([], numbers)
+    owned = lambda self, node, answer: None
 
 config, node, counters = load(sys.argv[1]), Node(), Counter()
 can = Capabilities(mtu=1500, sack=True, timestamps=True, window_scaling=True)

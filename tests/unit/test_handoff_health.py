@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.handoff.actions import Blame, Witness
 from btcp.handoff.messages import PROBER, Adopted, Reason, Refused, Terminate
+from btcp.handoff.route import EVERYTHING
 from btcp.handoff.states import Accept, Adopt
 from btcp.wire.segment import ACK, FIN, PSH
 from tests.unit.back_case import END, ISN, ORDER, RST_OF_CLIENT, SERVER, SYN_ACK, BackCase
@@ -115,6 +116,18 @@ class ProbeTests(BackCase):
         for segment in (answer, answer, answer.but(flags=ACK | PSH | FIN)):
             self.assertEqual(self.script.take(segment), [])
             self.assertEqual(self.script.told[-1], Witness(ORDER.id, answer.payload))
+
+    def test_no_datapath_moves_it(self) -> None:
+        """
+        Whatever it can: what it sends by itself nobody would see.
+        """
+        self.begin(reports=True, admits=True)
+        self.script.hear(PROBER, ORDER)
+        self.script.take(SERVER.but(seq=ORDER.iss + 1))
+        (flow,) = self.script.core.adopter.flows.outbound.values()
+        assert flow.to_client is not None
+        self.assertIs(flow.state, Adopt.SPLICED)
+        self.assertEqual((flow.follows, flow.to_client.punt), (False, EVERYTHING))
 
     def test_end(self) -> None:
         """
