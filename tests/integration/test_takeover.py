@@ -17,9 +17,9 @@ from typing import ClassVar
 from btcp.lab.topology import CLIENT, url
 from tests.integration.standing import RESETS, python
 from tests.integration.test_ebpf_lab import EbpfTestCase
+from tests.modes import EBPF_COOKIE, in_modes
 
-_REPLAY: Mapping[str, object] = {"datapath": "ebpf", "adoption": "replay"}
-_COOKIE: Mapping[str, object] = {"datapath": "ebpf", "adoption": "cookie"}
+_CONFIG: Mapping[str, object] = {}
 
 _DOWNLOADS = 20
 _PATIENCE = 100.0
@@ -69,7 +69,7 @@ identity.update(abi.WORD.pack(0), abi.IDENTITY.pack(epoch, version + 1, *others)
 
 class TakeoverTestCase(EbpfTestCase):
     prefix: ClassVar[str] = "tkover"
-    config: ClassVar[Mapping[str, object]] = _REPLAY
+    config: ClassVar[Mapping[str, object]] = _CONFIG
 
     def setUp(self) -> None:
         super().setUp()
@@ -127,6 +127,7 @@ class TakeoverTestCase(EbpfTestCase):
         return counters["resumed.front"] + counters["resumed.back"]
 
 
+@in_modes(EBPF_COOKIE)
 class DownloadTests(TakeoverTestCase):
     def test_20_downloads_with_losses(self) -> None:
         """
@@ -175,6 +176,7 @@ class DownloadTests(TakeoverTestCase):
         self.assert_sound()
 
 
+@in_modes(EBPF_COOKIE)
 class KeptAliveTests(TakeoverTestCase):
     def test_load(self) -> None:
         """
@@ -203,18 +205,6 @@ class KeptAliveTests(TakeoverTestCase):
         self.assert_sound()
 
 
-class CookieDownloadTests(DownloadTests):
-    """
-    The same with connections that have the front-end's own numbers.
-    """
-
-    config: ClassVar[Mapping[str, object]] = _COOKIE
-
-
-class CookieKeptAliveTests(KeptAliveTests):
-    config: ClassVar[Mapping[str, object]] = _COOKIE
-
-
 class EndTests(TakeoverTestCase):
     """
     Where nothing goes on.
@@ -222,7 +212,7 @@ class EndTests(TakeoverTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.addCleanup(setattr, self.lab, "config", self.config)
+        self.addCleanup(setattr, self.lab, "config", self.lab.config)
 
     def unload(self, node: str, *options: str) -> subprocess.CompletedProcess[bytes]:
         config = str(self.lab.home(node) / "node.yaml")
@@ -291,7 +281,7 @@ class EndTests(TakeoverTestCase):
         A back-end whose daemon does not come back is given up in the end.
         """
         self.lab.stop_daemon("a")
-        self.lab.config = {**self.config, "timeouts": {"restart-grace": 2}}
+        self.lab.config = {**self.lab.config, "timeouts": {"restart-grace": 2}}
         self.lab.start_daemon("a")
         process = self.under_way("a", "b")
         self.kill("b")
