@@ -21,7 +21,7 @@ from btcp.config import Config, ConfigErrors, load
 from btcp.control.commands import Ways
 from btcp.control.trust import TrustError
 from btcp.daemon import Daemon, Surroundings, status
-from btcp.datapath.choice import decide, inherit, make
+from btcp.datapath.choice import decide, inherit, make, survives
 from btcp.datapath.interface import DatapathError, Identity
 from btcp.datapath.raw.datapath import TAP
 from btcp.datapath.raw.device import Tap, hardware_address, mtu, require_loose_source_check
@@ -166,7 +166,7 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
         ways=Ways(
             datapath="ebpf" if choice.ebpf else "raw",
             adoption="cookie" if choice.admits else "replay",
-            resumes=choice.ebpf,
+            resumes=survives(choice),
         ),
     )
     about = About(config.node, identity.epoch, choice.ebpf, choice.admits, time.monotonic)

@@ -49,6 +49,17 @@ def decide(datapath: str, adopting: str) -> Choice:
     return Choice(ebpf, _weigh("adoption", adopting, "cookie", "replay", adoption.probe))
 
 
+def survives(choice: Choice) -> bool:
+    """
+    @return: whether spliced flows go on without the daemon, and the next one, started
+        like this one, goes on with them.
+    """
+    if choice.ebpf and not takeover.allowed():
+        log.warn("connections end with this daemon: without CAP_SYS_ADMIN none takes them over")
+        return False
+    return choice.ebpf
+
+
 def inherit(choice: Choice, device: str) -> Inheritance | None:
     """
     @param device: the device that faces the cluster.

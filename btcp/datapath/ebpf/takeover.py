@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from ctypes import addressof, byref, c_uint32, create_string_buffer
+from errno import EPERM
 from socket import if_nametoindex
 from struct import Struct
 
@@ -30,6 +31,9 @@ INHERITED = {
 # struct bpf_map_info up to the name.
 _PROGRAM_MAPS = Struct("=52xIQ")
 _MAP = Struct("=IIIIII16s")
+
+_NOBODYS = 0xFFFFFFFF
+"""No map has this number, for they are signed."""
 
 _MOST_MAPS = 64
 """Of a program; the kernel's own bound is MAX_USED_MAPS."""
@@ -57,6 +61,20 @@ class Inheritance:
         for fd in self.maps.values():
             os.close(fd)
         self.maps.clear()
+
+
+def allowed() -> bool:
+    """
+    Whether the kernel lets us get at maps by their numbers, as it would let the next
+    daemon that is started like this one.  It takes C{CAP_SYS_ADMIN}.
+    """
+    try:
+        os.close(int(Library().call("bpf_map_get_fd_by_id", _NOBODYS)))
+    except DatapathError:
+        return False
+    except OSError as problem:
+        return problem.errno != EPERM
+    return True
 
 
 def find(device: str) -> Inheritance | None:
