@@ -348,6 +348,15 @@ class _TracedCore:
 
 def _all_up(route: Route) -> Route:
     """
-    @return: a route with the same key, all packets of which the core moves itself.
+    @return: a route with the same rule, all packets of which the core moves itself.  After a
+        crash it is all that is known of the flow.
     """
-    return Route(route.key, None, local=route.local, punt=EVERYTHING, now=route.used)
+    return Route(
+        route.key,
+        route.rewriter,
+        local=route.local,
+        punt=EVERYTHING,
+        ack=route.ack,
+        end=route.end,
+        now=route.used,
+    )

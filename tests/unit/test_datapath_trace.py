@@ -45,6 +45,8 @@ class FakeKernel:
         self.punts: list[int] = []
         self.refreshed = 0
         self.promises: list[Promise | None] = []
+        self.left_over: list[Relic] = []
+        self.left = False
 
     def start(self, core: Core, shell: Shell) -> None:
         self.core = core
@@ -53,10 +55,10 @@ class FakeKernel:
         pass
 
     def leave(self) -> None:
-        pass
+        self.left = True
 
     def relics(self) -> list[Relic]:
-        return []
+        return self.left_over
 
     def refresh(self) -> None:
         self.refreshed += 1
@@ -272,6 +274,21 @@ class TraceTests(TraceCase):
         self.assertEqual(len(self.core.seen), 2)
         datapath.end()
         self.assertEqual(records(self.path), [("network", pcapng.INBOUND, PACKET)])
+
+    def test_left_over(self) -> None:
+        """
+        Flows of an earlier daemon are traced as well; and left as they were.
+        """
+        kernel = FakeKernel()
+        route = Route(IN, None, local=True, punt=ENDING, now=0.0)
+        kernel.left_over = [Relic(IN, route, None), Relic(OTHER, None, None)]
+        datapath = TraceDatapath(kernel, frozenset(), lambda: WALL)
+        self.assertEqual(datapath.relics(), kernel.left_over)
+        datapath.begin(str(self.path), None, set(), LIMIT)
+        datapath.leave()
+        self.assertEqual(kernel.punts, [EVERYTHING, EVERYTHING, ENDING])
+        self.assertTrue(kernel.left)
+        self.assertEqual(datapath.show()["why"], "the node stopped")
 
     def test_too_many(self) -> None:
         self.patch(trace, "MOST_FLOWS", 2)
