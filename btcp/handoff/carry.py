@@ -86,11 +86,12 @@ class Carrying:
             return
         teardown, begun = flow.teardown, flow.teardown.begun
         teardown.from_server(segment)
+        self._begin_end(flow, begun)
         route.take(segment, self.context.now)
         self.context.pass_on(segment, False)
         if route.octets and not flow.teardown.begun:
             self._punt(route, flow.ending)
-        self._after(flow, begun)
+        self._end_if_over(flow)
 
     def _keeps(self, flow: AdoptedFlow, segment: Segment) -> bool:
         """
@@ -126,10 +127,11 @@ class Carrying:
         teardown, begun = flow.teardown, flow.teardown.begun
         if self._plausible(flow, segment):
             teardown.from_client(segment)
+        self._begin_end(flow, begun)
         if route.rewriter is None:
             route.take(segment, self.context.now)
         self.context.pass_on(segment, True)
-        self._after(flow, begun)
+        self._end_if_over(flow)
 
     def _take_over(self, flow: AdoptedFlow, segment: Segment) -> None:
         """
@@ -166,14 +168,20 @@ class Carrying:
         near = 0 <= distance(flow.to_client.ack, segment.next) <= _WINDOW * 64
         return near and segment.intact()
 
-    def _after(self, flow: AdoptedFlow, begun: bool) -> None:
+    def _begin_end(self, flow: AdoptedFlow, begun: bool) -> None:
+        """
+        To be called before a FIN goes on: the datapath has to know what is wanted before
+        somebody acknowledges it.
+        """
+        if flow.teardown.begun and not begun and flow.state is not Adopt.CLOSED:
+            self.step(flow, Progress.FIN, None)
+
+    def _end_if_over(self, flow: AdoptedFlow) -> None:
+        assert flow.to_client is not None and flow.to_server is not None
+        flow.teardown.merge(flow.to_client, flow.to_server)
         if flow.teardown.begun:
             self._remember(flow)
-        if flow.state is Adopt.CLOSED:
-            return
-        if flow.teardown.begun and not begun:
-            self.step(flow, Progress.FIN, None)
-        if flow.teardown.over:
+        if flow.teardown.over and flow.state is not Adopt.CLOSED:
             self.step(flow, Progress.BOTH_CLOSED, None)
 
     def _watch_closing(self, flow: AdoptedFlow, _: None) -> None:
