@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from itertools import product
 from random import Random
+from typing import Any
 
 from attrs import define, evolve, field
 
@@ -78,7 +79,7 @@ class FollowingTestCase(ProgramsTestCase):
         self.reports.clear()
         self.right: list[Reported] = []
 
-    def begin(self, flow: Flow, client: int = 5000, server: int = 9000, **how: str | int) -> Ends:
+    def begin(self, flow: Flow, client: int = 5000, server: int = 9000, **how: Any) -> Ends:
         """
         Both directions of a flow are followed.
 
@@ -90,7 +91,7 @@ class FollowingTestCase(ProgramsTestCase):
         self.right.clear()
         self.teardown = Teardown()
         rule = Splice(old=flow.answer, new=flow.response, **NUMBERS)
-        common = {"punt": BREAKING, "now": STARTED, "follows": True}
+        common: dict[str, Any] = {"punt": BREAKING, "now": STARTED, "follows": True}
         self.to_client = Route(
             flow.answer, Rewriter(rule), local=False, ack=client, end=server, **common, **how
         )

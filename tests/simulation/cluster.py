@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from btcp.content.contract import RequestKey
 from btcp.datapath.ebpf.abi import MEMO, pack_key, pack_route, unpack_route
+from btcp.datapath.interface import Promise
 from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
@@ -24,7 +25,9 @@ from btcp.handoff.reconcile import Owned
 from btcp.wire.checksum import pseudo
 from btcp.wire.segment import Malformed, Segment
 from tests.simulation.clock import Call, Clock
+from tests.simulation.following import FollowingDatapath
 from tests.simulation.host import Listening, Program, Stack
+from tests.simulation.kernel import Reporting
 from tests.simulation.network import Network
 from tests.simulation.tcp import Abilities
 
@@ -57,6 +60,7 @@ class Plan:
     @ivar origin: the origin's port.
     @ivar kernels: what the TCPs of the nodes are like; the last one for all others.
     @ivar admits: kernels make connections without a handshake.
+    @ivar reporting: kernels move packets by themselves, and report so; C{None} if they do not.
     @ivar place: as C{Settings.place}, with the nodes alive for a second argument.
     """
 
@@ -68,6 +72,7 @@ class Plan:
     periods: Periods = Periods()
     max_request: int = 16_384
     admits: bool = False
+    reporting: Reporting | None = None
     place: Callable[[RequestKey, set[str]], list[str] | None]
 
 
@@ -87,7 +92,7 @@ class Node:
     addresses: tuple[bytes, bytes]
     cluster: Cluster
     kernel: Stack = field(init=False)
-    datapath: MemoryDatapath = field(init=False)
+    datapath: MemoryDatapath | FollowingDatapath = field(init=False)
     core: BottomTcp = field(init=False)
     notes: list[Note] = field(factory=list)
     live: set[str] = field(factory=set)
@@ -101,13 +106,28 @@ class Node:
     def __attrs_post_init__(self) -> None:
         clock, network = self.cluster.clock, self.cluster.network
         self.kernel = Stack(self.name, clock, self.cluster.random, self._from_kernel)
-        self.datapath = MemoryDatapath(
-            clock.seconds, network.send, self._to_kernel, self.kernel
-        )
+        self.datapath = self._make_datapath()
         self.kernel.bounce = self._bounced
         for address in self.addresses:
             network.hosts[address] = self._from_network
         self.start()
+
+    def _make_datapath(self) -> MemoryDatapath | FollowingDatapath:
+        cluster, reporting = self.cluster, self.cluster.plan.reporting
+        send = cluster.network.send
+        if reporting is None:
+            return MemoryDatapath(cluster.clock.seconds, send, self._to_kernel, self.kernel)
+        return FollowingDatapath(
+            cluster.clock,
+            cluster.random,
+            reporting,
+            send,
+            self._to_kernel,
+            self.kernel.receive,
+            self.kernel,
+            self.addresses,
+            PORT,
+        )
 
     def start(self) -> None:
         """
@@ -129,11 +149,21 @@ class Node:
                 admits=plan.admits,
                 remembers=True,
                 first_number=(self.life << 40) + 1,
+                reports=plan.reporting is not None,
                 secret=self.name.encode() * 16,
             ),
             plan.capabilities,
         )
         self.datapath.start(self.core, self)
+        self.renew()
+
+    def renew(self) -> None:
+        """
+        Say what may be promised now.
+        """
+        plan = self.cluster.plan
+        promise = Promise(self.core.context.promise, plan.window_scale, inf)
+        self.datapath.renew(promise, dict.fromkeys(plan.names, inf))
 
     def crash(self) -> None:
         """
@@ -153,10 +183,12 @@ class Node:
         self.crashed = False
         self.life += 1
         self.start()
-        relics = [of_kernel(relic) for relic in self.datapath.relics()]
-        for relic in relics:
-            if relic.route is not None:
-                self.datapath.routes[relic.key] = relic.route
+        relics = self.datapath.relics()
+        if isinstance(self.datapath, MemoryDatapath):
+            relics = [of_kernel(relic) for relic in relics]
+            for relic in relics:
+                if relic.route is not None:
+                    self.datapath.routes[relic.key] = relic.route
         names = self.cluster.plan.names
         self.perform(self.core.resume(relics, names, self.cluster.clock.now))
 
@@ -376,12 +408,14 @@ class Cluster:
     def _up(self, node: Node, peer: Node) -> None:
         node.live.add(peer.name)
         node.perform(node.core.peer_up(peer.name, self.plan.capabilities, self.clock.now))
+        node.renew()
 
     def kill(self, name: str) -> None:
         """
         A host loses its power.
         """
         self.nodes[name].dead = True
+        self.nodes[name].datapath.stop()
         for other in self.nodes:
             if other != name:
                 self.cut_link(name, other)

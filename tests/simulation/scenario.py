@@ -17,6 +17,7 @@ from tests.simulation.clock import Clock
 from tests.simulation.cluster import ORIGIN, PORT, Cluster, Plan, packed
 from tests.simulation.host import Stack
 from tests.simulation.http import Browser, Request, Server
+from tests.simulation.kernel import Reporting
 from tests.simulation.network import MTU, Faults, Network
 from tests.simulation.tcp import TIME_WAIT, Abilities, Connection
 
@@ -48,6 +49,7 @@ class Scenario:
     @ivar nodes: how many.
     @ivar origin: the origin's port.
     @ivar admits: kernels make connections without a handshake.
+    @ivar reporting: kernels do what the tc programs do; C{None} if they do not.
     """
 
     seed: int = 1
@@ -66,6 +68,7 @@ class Scenario:
     nodes: int = 2
     origin: int = ORIGIN
     admits: bool = False
+    reporting: Reporting | None = None
     window_scale: int = 7
     mtu_to_client: int = MTU
 
@@ -121,6 +124,7 @@ class Outcome:
             window_scale=scenario.window_scale,
             capabilities=scenario.capabilities(),
             admits=scenario.admits,
+            reporting=scenario.reporting,
         )
         self.cluster = Cluster(plan, self.clock, random, self.network)
         for node in self.cluster.nodes.values():

@@ -7,10 +7,10 @@
  *   30-28   which MSS
  *   27-24   the client's window scale, 15 for none
  *   23      SACK was agreed
- *   22-7    hash of both ends, the slot, and what was agreed
- *   6-0     hash of the client's initial sequence number, too
+ *   22-15   hash of both ends, the slot, and what was agreed
+ *   14-0    hash of the client's initial sequence number, too
  *
- * Whoever knows the last seven bits only by guessing is still known to be of the connection,
+ * Whoever knows the last fifteen bits only by guessing is still known to be of the connection,
  * though not where in it he is: so segments that overtake the first one are told from strangers'.
  */
 #ifndef BTCP_COOKIE_H
@@ -22,6 +22,7 @@
 
 #define SLOT_SHIFT 36 /* of nanoseconds: 69 seconds */
 #define NO_SCALE 15
+#define PLACE_BITS 15 /* fewer, and what overtakes a lost beginning is taken for it too often */
 #define AGREED(cookie) ((cookie) >> 23 & 0xff)
 
 static __always_inline __u64 rotated(__u64 word, __u32 by)
@@ -82,9 +83,10 @@ static __always_inline __u32 cookie(const __u64 *secret, const struct btcp_key *
 		pair(key->source_port | (__u32)key->destination_port << 16, slot << 8 | agreed),
 	};
 	const __u64 hash = siphash(secret, words, 5);
-	const __u32 of_all = ((__u32)(hash >> 32) ^ irs) * 0x9e3779b1u >> 25;
+	/* The golden section: numbers less than 17,711 apart never agree in these bits. */
+	const __u32 of_all = ((__u32)(hash >> 32) + irs) * 0x9e3779b9u >> (32 - PLACE_BITS);
 
-	return slot << 31 | agreed << 23 | (hash & 0xffff) << 7 | of_all;
+	return slot << 31 | agreed << 23 | (hash & 0xff) << PLACE_BITS | of_all;
 }
 
 enum standing { STRANGER, LATER, FIRST };
@@ -99,7 +101,7 @@ static __always_inline enum standing standing(const __u64 *secret, const struct 
 
 	if (acknowledged == right)
 		return FIRST;
-	return (acknowledged ^ right) >> 7 ? STRANGER : LATER;
+	return (acknowledged ^ right) >> PLACE_BITS ? STRANGER : LATER;
 }
 
 /* Our TSval for a pair of hosts: monotonic over all their connections (RFC 7323, 5.3). */
