@@ -130,6 +130,7 @@ class Adopter(Carrying):
         A packet of the local TCP that belongs to a flow.
         """
         flow = self.flows.outbound[segment.key]
+        self._catch_up(flow)
         self.step(flow, self._from_server(flow, segment), segment)
 
     def join(self, number: int, route: Route) -> None:
@@ -203,6 +204,7 @@ class Adopter(Carrying):
         nothing: so none may begin here.
         """
         for flow in self.flows.of(peer):
+            self._catch_up(flow)
             flow.refresh()
             route = flow.to_client
             if route is None or not flow.taken:

@@ -54,6 +54,8 @@ class Carrying:
         """
         Go by the table.
         """
+        if flow.state is Adopt.ADMITTING and event is not Progress.TAKEN:
+            self._catch_up(flow)
         transition = self._table[flow.state].get(event)
         if transition is None:
             self.context.count(f"adopt.unexpected.{event.value.replace(' ', '-')}")
@@ -72,6 +74,17 @@ class Carrying:
         flow.refresh()
         self._reset_both(flow, Reason.ABANDONED)
         return True
+
+    def _catch_up(self, flow: AdoptedFlow) -> None:
+        """
+        The datapath's word that the local TCP has the request may be lost, or be slower than
+        what comes after it; the response may be on its way.
+        """
+        if flow.state is Adopt.ADMITTING and flow.to_client is not None:
+            flow.to_client.refresh()
+            if flow.to_client.packets:
+                self.context.count("adopt.unreported")
+                self.step(flow, Progress.TAKEN, None)
 
     def _to_client(self, flow: AdoptedFlow, segment: Segment) -> None:
         route = flow.to_client
