@@ -95,15 +95,18 @@ class Adopter(Carrying):
         The datapath saw something of a flow whose packets it moves by itself.
         """
         flow = self.flows.outbound.get(report.key)
-        if flow is None or not flow.follows:
+        if flow is None or not flow.follows or flow.to_client is None:
             self.context.count("adopt.late-report")
-        elif report.what is Report.TAKEN:
+            return
+        if report.what is Report.TAKEN:
             if not flow.taken:
                 self.step(flow, Progress.TAKEN, None)
-        elif report.what is Report.FIN:
+            return
+        self._catch_up(flow)
+        if report.what is Report.FIN:
             if flow.state is Adopt.SPLICED:
                 self.step(flow, Progress.FIN, None)
-        elif flow.state is not Adopt.CLOSED:
+        elif flow.taken and flow.state is not Adopt.CLOSED:
             self._settle(flow, report)
             self.step(flow, Progress.BOTH_CLOSED, None)
 

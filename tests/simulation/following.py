@@ -183,11 +183,10 @@ class FollowingDatapath:
             self._transmit,
             self._reactor.notify,
         )
-        self._upward: Any = Upward(seconds, self._transmit, self._deliver)
-        kernel: Any = self.kernel
-        adoption: Any = _Adoption(self._admission)
-        self._adoption = adoption
-        self._ebpf = EbpfDatapath(self._reactor, seconds, self._upward, kernel, adoption)
+        self._upward = Upward(seconds, self._transmit, self._deliver)
+        self._adoption = _Adoption(self._admission)
+        parts: Any = self._upward, self.kernel, self._adoption  # in the place of the real ones
+        self._ebpf = EbpfDatapath(self._reactor, seconds, *parts)
         self._ebpf.start(core, shell)
 
     def crash(self) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.simulation.cluster import GRACE, ORIGIN, PORT
 from tests.simulation.http import Browser, Request
+from tests.simulation.kernel import Reporting
 from tests.simulation.network import Faults
 from tests.simulation.scenario import Outcome, Scenario, draw
 from tests.simulation.tcp import Abilities
@@ -24,15 +25,33 @@ SEEDS = 250
 LOSSY = Faults(loss=0.05, doubling=0.05, late=0.1)
 
 
-class SeededTests(SynchronousTestCase):
+class SimulationTestCase(SynchronousTestCase):
+    """
+    @ivar reporting: of all scenarios; see L{Scenario}.
+    """
+
+    reporting: ClassVar[Reporting | None] = None
+
+    def of(self, scenario: Scenario) -> Scenario:
+        """
+        @return: the scenario, with kernels as these tests have them.
+        """
+        return evolve(scenario, reporting=self.reporting)
+
+
+class SeededTests(SimulationTestCase):
     """
     Scenarios drawn from seeds.  To have one again:
     C{draw(Random(seed)).run().failures()}.
     """
 
+    seeds: ClassVar[range] = range(SEEDS)
+
     def test_everything_arrives(self) -> None:
         failures = {
-            seed: said for seed in range(SEEDS) if (said := draw(Random(seed)).run().failures())
+            seed: said
+            for seed in self.seeds
+            if (said := self.of(draw(Random(seed))).run().failures())
         }
         self.assertEqual(failures, {})
 
@@ -40,7 +59,7 @@ class SeededTests(SynchronousTestCase):
         """
         By either side, at any time; where none is lost, everybody hears of it.
         """
-        for seed in range(SEEDS // 3):
+        for seed in self.seeds[: SEEDS // 3]:
             random = Random(seed)
             scenario = evolve(
                 draw(random),
@@ -50,7 +69,7 @@ class SeededTests(SynchronousTestCase):
                 server_waits=random.choice([0.0, 0.01, 0.5]),
             )
             scenario = evolve(scenario, server_resets=scenario.client_resets < 0)
-            self.assertEqual(scenario.run().complaints(), [], seed)
+            self.assertEqual(self.of(scenario).run().complaints(), [], seed)
 
     def test_large_responses(self) -> None:
         """
@@ -59,10 +78,10 @@ class SeededTests(SynchronousTestCase):
         for version, path in ((4, "/b/"), (6, "/a/")):
             request = Request(path=path, response=1_000_000)
             scenario = Scenario(version=version, faults=LOSSY, requests=(request,), wrap=True)
-            self.assertEqual(scenario.run().failures(), [])
+            self.assertEqual(self.of(scenario).run().failures(), [])
 
 
-class RequestTests(SynchronousTestCase):
+class RequestTests(SimulationTestCase):
     """
     However a request comes, the server gets it as it was sent.
     """
@@ -74,7 +93,7 @@ class RequestTests(SynchronousTestCase):
         for version in (4, 6):
             for path in ("/a/", "/b/"):
                 requests = tuple(evolve(each, path=path) for each in scenario.requests)
-                run = evolve(scenario, version=version, requests=requests).run()
+                run = self.of(evolve(scenario, version=version, requests=requests)).run()
                 self.assertEqual(run.failures(), [], run.scenario)
 
     def test_one_octet_per_segment(self) -> None:
@@ -125,7 +144,7 @@ class RequestTests(SynchronousTestCase):
         self.arrives(Scenario(wrap=True, requests=requests, faults=LOSSY))
 
 
-class EndTests(SynchronousTestCase):
+class EndTests(SimulationTestCase):
     """
     However a connection ends, the other side knows and nobody remembers.
     """
@@ -134,14 +153,15 @@ class EndTests(SynchronousTestCase):
         for path in ("/a/", "/b/"):
             for after in (0, 1, 30_000):
                 requests = (Request(path=path, response=100_000),)
-                run = Scenario(client_resets=after, requests=requests).run()
+                run = self.of(Scenario(client_resets=after, requests=requests)).run()
                 self.assertEqual(run.complaints(), [], run.scenario)
                 self.assertEqual([each.was_reset for each in run.served], [True])
 
     def test_server_resets(self) -> None:
         for path in ("/a/", "/b/"):
             requests = (Request(path=path),)
-            run = Scenario(server_resets=True, server_waits=0.1, requests=requests).run()
+            scenario = Scenario(server_resets=True, server_waits=0.1, requests=requests)
+            run = self.of(scenario).run()
             self.assertEqual(run.complaints(), [])
             self.assertTrue(run.connection.was_reset)
             self.assertLess(run.network.clock.now, 1000.2 + 120)
@@ -160,7 +180,7 @@ class EndTests(SynchronousTestCase):
         """
         Ten times, by the same port.
         """
-        run = Outcome(scenario)
+        run = Outcome(self.of(scenario))
         for seed in range(10):
             browser = Browser([Request(path=path, seed=seed)])
             connection = run.connect(browser)
@@ -172,7 +192,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(run.client.complaints + run.cluster.remains(), [])
 
 
-class FailureTests(SynchronousTestCase):
+class FailureTests(SimulationTestCase):
     """
     What is not there, is silent, or dies.
     """
@@ -201,7 +221,7 @@ class FailureTests(SynchronousTestCase):
         A cluster of which any node can answer; c is asked first, then b, then a.
         """
         scenario = Scenario(nodes=3, requests=(Request(path="/r/", response=20_000),))
-        return Outcome(evolve(scenario, **changes))
+        return Outcome(self.of(evolve(scenario, **changes)))
 
     def test_no_listener(self) -> None:
         for admits in (False, True):
@@ -361,7 +381,7 @@ class FailureTests(SynchronousTestCase):
         to another node, or is told that there is none.
         """
         for path, answered in (("/r/", True), ("/c/", False)):
-            run = Outcome(Scenario(nodes=3, server_waits=0.2))
+            run = Outcome(self.of(Scenario(nodes=3, server_waits=0.2)))
             browsers = [Browser([Request(path=path, seed=n)]) for n in (1, 2)]
             connections = [
                 run.connect(browser, front)
