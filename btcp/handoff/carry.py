@@ -15,8 +15,8 @@ from btcp.handoff.route import EVERYTHING, Reported, Route
 from btcp.handoff.states import ADOPT, Adopt, Progress
 from btcp.handoff.tables import AdoptedFlows, bound
 from btcp.handoff.timers import Timers
-from btcp.wire.segment import FIN, RST, SYN, Segment
-from btcp.wire.seqnum import add, distance
+from btcp.wire.segment import ACK, FIN, RST, SYN, Segment
+from btcp.wire.seqnum import add, distance, latest
 
 _WINDOW = 1 << 16
 """A FIN or RST is believed if its sequence number lies this far at most beyond
@@ -96,6 +96,8 @@ class Carrying:
             self._take_over(flow, segment)
         if route is None or self._keeps(flow, segment):
             self.context.count("adopt.held")
+            if route is not None and segment.flags & ACK:
+                route.ack = latest(route.ack, segment.ack)  # a reset has to be exact
             return
         teardown, begun = flow.teardown, flow.teardown.begun
         teardown.from_server(segment)

@@ -471,6 +471,17 @@ class HeldTests(ReportedCase):
         self.assertEqual(self.route(OUTBOUND).punt, BREAKING)
         self.assertEqual(self.route(OUTBOUND).lease, "b")
 
+    def test_taken_meanwhile(self) -> None:
+        """
+        What the local TCP acknowledges is kept from the client, but in the end it is reset
+        where it stands.
+        """
+        self.link(False)
+        self.script.take(CLIENT.but(payload=b"x" * 100))
+        self.assertEqual(self.script.take(ADMITTED.but(ack=END + 100)), [])
+        self.script.do(self.script.core.peer_lost("b", self.script.now))
+        self.assertEqual(self.script.delivered, [Tcp(key=INBOUND, seq=END + 100, flags=RST)])
+
     def test_begun(self) -> None:
         """
         Nobody but the datapath knows.

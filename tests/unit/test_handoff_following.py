@@ -5,12 +5,14 @@ C{test_handoff_simulation.py} once more, with kernels that do what the tc progra
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import ClassVar
 
 from attrs import evolve
 
 from tests.simulation.cluster import ORIGIN
+from tests.simulation.http import Request
 from tests.simulation.kernel import Reporting
 from tests.simulation.network import MTU
 from tests.simulation.scenario import Outcome, Scenario, draw
@@ -97,3 +99,45 @@ class ReportTests(simulation.SimulationTestCase):
         """
         for lost in (0.3, 1.0):
             self.assert_arrives(range(3000, 3050), Reporting(lost=lost), 1000)
+
+    def test_whatever_happens(self) -> None:
+        """
+        A link goes down, for a while or for good, or a back-end loses its power, at any time:
+        nobody gets two responses, and nothing remains.
+        """
+        failures = {}
+        for seed in range(4000, 4060):
+            outcome = _disturbed(Random(seed))
+            outcome.run()
+            outcome.clock.run(1000)
+            if outcome.complaints():
+                failures[seed] = outcome.complaints()
+        self.assertEqual(failures, {})
+
+
+def _disturbed(random: Random) -> Outcome:
+    """
+    @return: what is going to be disturbed, once.
+    """
+    reporting = Reporting(random.choice((0.0, 0.01, 0.2)), random.choice((0.0, 0.0, 0.3, 1.0)))
+    request = Request(path="/r/", response=random.choice((0, 1000, 60_000, 1_000_000)))
+    scenario = evolve(
+        draw(random),
+        nodes=3,
+        requests=(request,),
+        server_waits=random.choice((0.0, 0.0, 0.01, 0.1)),
+        reporting=reporting,
+        mtu_to_client=MTU,
+    )
+    outcome = Outcome(scenario)
+    cluster, clock, back = outcome.cluster, outcome.clock, random.choice("bc")
+    at = random.random() * random.choice((0.02, 0.2))
+    what = random.choice(("cut", "blink", "kill"))
+    if what == "kill":
+        clock.call_later(at, partial(cluster.kill, back))
+    else:
+        clock.call_later(at, partial(cluster.cut_link, "a", back))
+    if what == "blink":
+        later = at + random.choice((0.05, 0.3, 0.9))
+        clock.call_later(later, partial(cluster.mend_link, "a", back))
+    return outcome
