@@ -69,6 +69,7 @@ class Carrying:
 
         @return: whether it is one that the client has with us.
         """
+        self._catch_up(flow)
         if flow.state not in (Adopt.SPLICED, Adopt.CLOSING):
             return False
         flow.refresh()

@@ -6,14 +6,14 @@ A host whose kernel does what the tc programs do: L{EbpfDatapath} over L{Kernel}
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import inf
 from random import Random
 from typing import Any
 
 from btcp.datapath.ebpf.datapath import EbpfDatapath
 from btcp.datapath.interface import Core, Movement, Promise, Shell
 from btcp.datapath.memory import Admission, MemoryDatapath, Output
-from btcp.handoff.messages import Capabilities, Handoff
+from btcp.handoff.memo import Relic
+from btcp.handoff.messages import Handoff
 from btcp.wire.segment import Malformed, Segment
 from tests.simulation.clock import Clock
 from tests.simulation.kernel import Fate, Kernel, Reporting
@@ -43,6 +43,8 @@ class Upward(MemoryDatapath):
 
     def _take(self, segment: Segment) -> None:
         now, route = self._clock(), self.routes.get(segment.key)
+        if not self._led:
+            return
         if self.said is not Fate.UP and (route is None or route.follows):
             beginning = self.said is Fate.BEGINNING
             self._shell.perform(self._core.established(segment, beginning, now))
@@ -150,15 +152,30 @@ class FollowingDatapath:
         pass_up: Output,
         admission: Admission,
         own: Iterable[bytes],
+        port: int,
     ) -> None:
         """
         @param deliver: the local TCP, by way of the TAP device.
         @param pass_up: the same, of packets that are none of ours.
         @param own: this host's addresses.
+        @param port: that it listens at.
         """
         self._clock, self._random, self._reporting = clock, random, reporting
         self._transmit, self._deliver, self._pass_up = transmit, deliver, pass_up
         self._admission, self._own = admission, set(own)
+        self._listeners = {address + port.to_bytes(2, "big") for address in own}
+        self.kernel = self._make_kernel()
+
+    def _make_kernel(self) -> Kernel:
+        self._reactor = _Reactor(self._clock, self._reporting)
+        return Kernel(
+            self._clock.seconds,
+            self._random,
+            self._listeners,
+            self._reporting,
+            self._transmit,
+            lambda: self._reactor.notify(),
+        )
 
     @property
     def routes(self) -> set[bytes]:
@@ -167,34 +184,49 @@ class FollowingDatapath:
         """
         return set(self._upward.routes) | set(self.kernel.routes)
 
+    @property
+    def memos(self) -> dict[bytes, bytes]:
+        """
+        What is kept beside them.
+        """
+        return self.kernel.memos
+
     # -- Datapath ----------------------------------------------------------------
 
-    def begin(self, core: Core, shell: Shell, listeners: Iterable[bytes]) -> None:
+    def start(self, core: Core, shell: Shell) -> None:
         """
-        A daemon begins, with nothing in any table.
+        See L{btcp.datapath.interface.Datapath.start}; after L{leave}, with what was left.
         """
         seconds = self._clock.seconds
         self._reactor = _Reactor(self._clock, self._reporting)
-        self.kernel = Kernel(
-            seconds,
-            self._random,
-            set(listeners),
-            self._reporting,
-            self._transmit,
-            self._reactor.notify,
-        )
+        self.kernel.events.clear()  # nobody inherits those
         self._upward = Upward(seconds, self._transmit, self._deliver)
         self._adoption = _Adoption(self._admission)
         parts: Any = self._upward, self.kernel, self._adoption  # in the place of the real ones
         self._ebpf = EbpfDatapath(self._reactor, seconds, *parts)
         self._ebpf.start(core, shell)
 
-    def crash(self) -> None:
+    def stop(self) -> None:
         """
-        The daemon is gone, and what it gathered; what the kernel knew goes with the programs.
+        The daemon is gone at once, with what it gathered; what the kernel knew goes with the
+        programs.
+        """
+        self.leave()
+        self.kernel = self._make_kernel()
+
+    def leave(self) -> None:
+        """
+        The same, but the programs stay.
         """
         self._reactor.alive = False
         self._adoption.take_down()
+        self._upward.leave()
+
+    def relics(self) -> list[Relic]:
+        """
+        See L{btcp.datapath.interface.Datapath.relics}.
+        """
+        return self._ebpf.relics()
 
     def perform(self, movement: Movement) -> None:
         """
@@ -202,12 +234,11 @@ class FollowingDatapath:
         """
         self._ebpf.perform(movement)
 
-    def renew(self, capabilities: Capabilities, scale: int, peers: Iterable[str]) -> None:
+    def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
         """
-        SYNs may be answered, and the responses of these front-ends begun.
+        See L{btcp.datapath.interface.Datapath.renew}.
         """
-        promise = Promise(capabilities, scale, inf)
-        self._ebpf.renew(promise, dict.fromkeys(peers, inf))
+        self._ebpf.renew(promise, leases)
 
     # -- packets -----------------------------------------------------------------
 

@@ -7,7 +7,7 @@ packets of routes, follow FINs, and report.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from hashlib import blake2b
 from math import inf
@@ -15,9 +15,10 @@ from random import Random
 
 from attrs import define, field, frozen
 
-from btcp.datapath.ebpf.abi import COUNTERS, Account
+from btcp.datapath.ebpf.abi import COUNTERS, MEMO, Account, pack_key, pack_route, unpack_route
 from btcp.datapath.interface import Promise
 from btcp.handoff.cookie import SIZES
+from btcp.handoff.memo import Relic
 from btcp.handoff.reassembly import WINDOW
 from btcp.handoff.route import Report, Reported, Route
 from btcp.handoff.splice import Rewriter
@@ -104,6 +105,7 @@ class Kernel:
     transmit: Callable[[bytes], None]
     notify: Callable[[], None]
     routes: dict[bytes, Entry] = field(factory=dict)
+    memos: dict[bytes, bytes] = field(factory=dict)
     counted: Counter[str] = field(factory=Counter)
     events: list[Reported] = field(factory=list)
     _promise: Promise | None = None
@@ -147,6 +149,35 @@ class Kernel:
         """
         for key in keys:
             self.routes.pop(key, None)
+            self.memos.pop(key, None)
+
+    def remember(self, memos: Mapping[bytes, bytes]) -> int:
+        """
+        See L{btcp.datapath.ebpf.programs.Programs.remember}.
+        """
+        self.memos.update(memos)
+        return 0
+
+    def relics(self) -> list[Relic]:
+        """
+        See L{btcp.datapath.ebpf.programs.Programs.relics}.
+        """
+        keys = dict.fromkeys((*self.routes, *self.memos))
+        return [Relic(key, self._relic(key), self._memo(key)) for key in keys]
+
+    def _relic(self, key: bytes) -> Route | None:
+        entry = self.routes.get(key)
+        if entry is None:
+            return None
+        kept, packed = entry.route, pack_key(key)
+        route = unpack_route(packed, pack_route(kept))
+        route.packets, route.octets = kept.packets, kept.octets
+        route.progress |= kept.rewriter is not None and kept.rewriter.sacked
+        return route
+
+    def _memo(self, key: bytes) -> bytes | None:
+        memo = self.memos.get(key)
+        return memo and MEMO.pack(memo)
 
     def account(self, key: bytes) -> Account | None:
         """
