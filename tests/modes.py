@@ -55,6 +55,15 @@ class Mode:
         """
         return self.adoption == "cookie"
 
+    @property
+    def overtakes(self) -> bool:
+        """
+        What the kernel moves of a flow may overtake packets that came before the kernel had the
+        flow's route, and wait for the daemon still.  TCP bears it, but it shows: in ACKs
+        too old for PAWS, and in a client's reset when an ACK comes after the FIN.
+        """
+        return self.in_kernel
+
     def lacks(self) -> list[str]:
         """
         What keeps this machine from having a cluster that works in this way.

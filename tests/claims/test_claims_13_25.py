@@ -97,12 +97,12 @@ class WholeTests(ClaimTestCase):
 
     def check_resets(self, seen: list[Seen], at_nodes: list[Seen]) -> None:
         """
-        There is none.  But what the kernel moves may overtake what the daemon has still to
-        move: a client's FIN an ACK.  The back-end's TCP acknowledges that once more, and the
-        client, for which the connection is over, answers with a reset.
+        There is none.  But where a client's FIN may overtake an ACK, the back-end's TCP
+        acknowledges that once more, and the client, for which the connection is over, answers
+        with a reset.
         """
         resets = [each for each in seen if "R" in each.flags]
-        if self.mode.in_kernel:
+        if self.mode.overtakes:
             late = {each.source for each in resets if _is_over(of(seen, each.source), each)}
             resets = [each for each in (*resets, *at_nodes) if each.source not in late]
         else:

@@ -36,12 +36,17 @@ class SegmentTests(RulesTestCase):
     def check_request(
         self, head: bytes, cut: Callable[[bytes, int], list[tuple[int, bytes]]], size: int
     ) -> None:
+        segments = cut(head, size)
+        if self.mode.in_kernel and segments[0][0]:
+            # Who keeps nothing of a SYN knows a client by its first octets only.  What comes
+            # before them is lost, and TCP sends it again.
+            segments *= 2
         for family in FAMILIES:
             direct = self.direct(family, head)
             self.assertIn(b"X-Node: b", direct)
             for front, _ in PAIRS:
                 client = self.client(family, front)
-                self.assertEqual(_plain(client.ask(cut(head, size))), direct)
+                self.assertEqual(_plain(client.ask(segments)), direct)
 
     def direct(self, family: int, head: bytes) -> bytes:
         with dial(self.lab, family, "b", ORIGIN_PORT) as connection:
