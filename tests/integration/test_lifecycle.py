@@ -187,7 +187,24 @@ class StopTests(LifecycleTestCase):
         return client
 
     def _download(self, count: int, front: str, holder: str) -> subprocess.Popen[bytes]:
-        return self._connect(count, front, f"GET /{holder}/10m HTTP/1.1\r\nHost: x\r\n\r\n")
+        client = self._connect(count, front, f"GET /{holder}/10m HTTP/1.1\r\nHost: x\r\n\r\n")
+        if self.mode.overtakes:
+            # What the kernel still moves outruns a reset that the daemon makes.
+            self._await_standstill(holder)
+        return client
+
+    def _await_standstill(self, holder: str) -> None:
+        """
+        Until all windows are full, for the client reads nothing.
+        """
+        moved = [-1, -2]
+
+        def stands() -> bool:
+            flows = self.lab.query(holder, "flows")["flows"]
+            moved.append(sum(f.get("octets", 0) for f in flows))
+            return moved[-1] == moved[-2] == moved[-3]
+
+        self.await_that(stands, 10, lambda: moved)
 
     def _stop_under(self, node: str, client: subprocess.Popen[bytes], count: int) -> None:
         """
