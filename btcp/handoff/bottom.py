@@ -347,13 +347,13 @@ class BottomTcp:
 
     def join(self, number: int, route: Route) -> None:
         """
-        See L{btcp.handoff.accept.Local}.
+        See L{btcp.handoff.forward.Local}.
         """
         self.adopter.join(number, route)
 
     def deliver(self, number: int, segment: Segment) -> None:
         """
-        See L{btcp.handoff.accept.Local}.
+        See L{btcp.handoff.forward.Local}.
         """
         self.adopter.from_own_front(number, segment)
 
