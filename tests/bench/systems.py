@@ -65,7 +65,10 @@ PEERS = (
     ),
 )
 
-MODES = tuple(System(str(mode), config=mode.config) for mode in modes.MODES)
+_QUIET = {"log": {"connections": "errors"}}
+"""Nobody of them writes a line for each request."""
+
+MODES = tuple(System(str(mode), config={**mode.config, **_QUIET}) for mode in modes.MODES)
 """A further mode is a further line there."""
 
 SYSTEMS = (*PEERS, *MODES)
