@@ -201,7 +201,7 @@ class ForgedTests(HandshakeTestCase):
     def test_nothing_promised(self) -> None:
         self.loaded.programs.promise(None)
         for flow, last in product(BOTH, (0, 1, 2)):
-            self.assert_taken_off(flow, last, ACK)
+            self.assert_taken_off(flow, last, SYN)
 
     def test_of_routes(self) -> None:
         for flow, last in product(BOTH, (0, 1, 2)):

@@ -211,7 +211,6 @@ class UpTests(HandshakeTestCase):
         self.loaded.programs.promise(None)
         for flow in BOTH:
             self.assert_up(self.syn(flow, LAYOUTS["Linux"]))
-            self.assert_up(self.framed(compose(flow.request, 5, 6, ACK, 99, b"", b"G")))
 
     def test_promise_is_over(self) -> None:
         """

@@ -18,6 +18,7 @@ from tests.simulation.network import MTU
 from tests.simulation.scenario import Outcome, Scenario, draw
 from tests.simulation.tcp import Abilities
 from tests.unit import test_handoff_simulation as simulation
+from tests.unit import test_handoff_takeover as takeover
 
 AT_ONCE = Reporting()
 
@@ -64,6 +65,30 @@ class LateTests(AdmittedTests):
     """
 
     reporting = Reporting(late=0.15)
+
+
+class TakeoverTests(takeover.ResponseTests):
+    """
+    Daemons that are killed, and others that go on with what the programs knew.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ways = [evolve(scenario, reporting=AT_ONCE) for scenario in self.ways]
+
+    def test_at_any_time(self) -> None:
+        failures = {}
+        for seed in range(5000, 5060):
+            random = Random(seed)
+            scenario = evolve(draw(random), reporting=AT_ONCE, mtu_to_client=MTU)
+            when, away = random.uniform(0.0, 0.4), random.choice([0.01, takeover.AWAY])
+            names = random.choice(["a", "b", "ab", "ba"])
+            crashes = [(when + 0.1 * n, name, away) for n, name in enumerate(names)]
+            outcome = takeover.crashed(scenario, *crashes)
+            outcome.clock.run(1000)
+            if outcome.complaints():
+                failures[seed] = outcome.complaints()
+        self.assertEqual(failures, {})
 
 
 class ReportTests(simulation.SimulationTestCase):
