@@ -26,6 +26,13 @@ _LATE = 10
 may take to say that it has the connection.  If it is gone, its link tells earlier."""
 
 
+_PATIENCE = 4.0
+"""Seconds in which lost first octets are sent again, unless they are lost three times."""
+
+_MOST_WAITING = 1024
+"""Connections whose first octets are still to come, that we remember; the oldest give way."""
+
+
 class Acceptor(Forwarding):
     """
     All flows of which this node is the front-end.
@@ -37,6 +44,7 @@ class Acceptor(Forwarding):
         super().__init__(context, timers, local)
         self._last_number = context.settings.first_number - 1
         self._stopping = False
+        self._waiting: dict[bytes, float] = {}
 
     # -- what happens to flows ------------------------------------------------
 
@@ -63,8 +71,8 @@ class Acceptor(Forwarding):
         over = flow is not None and flow.state is Accept.CLOSED and beginning
         if flow is not None and not (over and segment.seq != add(flow.irs, 1)):
             self.receive(segment)
-        elif not beginning:  # it has overtaken those, and will be sent again
-            self.context.count("dropped.overtook-beginning")
+        elif not beginning:
+            self._wait_for_beginning(segment)
         elif not segment.intact():
             self.context.count("dropped.bad-checksum")
         else:
@@ -217,6 +225,22 @@ class Acceptor(Forwarding):
         self.timers.set(flow, context.now + context.settings.periods.handshake, context.now)
         self._repeat_syn_ack(flow, segment)
 
+    def _wait_for_beginning(self, segment: Segment) -> None:
+        """
+        It has overtaken the first octets, and will be sent again.  Or those never come: it
+        is of a connection that nobody here knows any more, and its number looks
+        like one of ours by chance.
+        """
+        waiting, now = self._waiting, self.context.now
+        since = waiting.setdefault(segment.key, now)
+        if now - since > _PATIENCE and segment.intact():
+            del waiting[segment.key]
+            self._reset_stranger(segment)
+            return
+        self.context.count("dropped.overtook-beginning")
+        if len(waiting) > _MOST_WAITING:
+            del waiting[next(iter(waiting))]
+
     def _resume(self, segment: Segment) -> None:
         context, cookie = self.context, Established.read(segment)
         if self._stopping or len(self.flows) >= context.settings.max_flows:
@@ -237,6 +261,7 @@ class Acceptor(Forwarding):
             started=context.now,
             state=Accept.ESTABLISHED,
         )
+        self._waiting.pop(flow.key, None)
         self._tcp.resume(flow, cookie.front_tsval)
         self.flows.add(flow)
         self._establish(flow, segment)

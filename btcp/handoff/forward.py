@@ -169,6 +169,8 @@ class Forwarding:
         flow.sacked |= locate(segment)[2] > 0
         if segment.flags & ACK and distance(flow.client_ack, segment.ack) > 0:
             flow.client_ack, news = segment.ack, True
+        if news and flow.queue and _supersedes(segment, flow.queue[-1]):
+            flow.queue.pop()
         if not news:  # it was sent again because we do not acknowledge it
             self.context.count("accept.repeated-request")
         elif len(flow.queue) >= _QUEUED or sum(s.size for s in flow.queue) >= _QUEUED_OCTETS:
@@ -314,3 +316,18 @@ class Forwarding:
         self.flows.remove(flow)
         self.timers.cancel(flow)
         self._unroute(flow)
+
+
+def _supersedes(segment: Segment, before: Segment) -> bool:
+    """
+    Whether a queued segment says nothing that the next one does not say as well: with most
+    short responses an ACK alone, and then the FIN.
+    """
+    return (
+        before.flags == ACK
+        and not before.size
+        and not locate(before)[2]
+        and bool(segment.flags & ACK)
+        and segment.seq == before.seq
+        and distance(before.ack, segment.ack) >= 0
+    )

@@ -129,6 +129,25 @@ class BeginningTests(EstablishedCase):
         self.comes(first().but(seq=IRS + 6, payload=REQUEST[5:10]), beginning=False)
         self.assertEqual(self.handoff().request, REQUEST)
 
+    def test_beginning_never_comes(self) -> None:
+        """
+        It is of a connection that was here before, and whose number happens to look like one
+        of ours: to keep silent would let its client wait for minutes.
+        """
+        stray = first().but(seq=IRS + 1 + 10, payload=REQUEST[10:])
+        for _ in range(3):
+            self.assertEqual(self.comes(stray, beginning=False), [])
+            self.script.now += 2.0
+        (reset,) = self.comes(stray, beginning=False)
+        self.assertEqual((reset.key, reset.seq, reset.flags), (OUT, stray.ack, RST))
+        self.assertEqual(self.comes(stray, beginning=False), [])
+
+    def test_what_waits_is_bounded(self) -> None:
+        for port in range(3000):
+            key = IN[:-4] + port.to_bytes(2, "big") + IN[-2:]
+            self.comes(first().but(key=key, payload=REQUEST[10:]), beginning=False)
+        self.assertLess(len(self.script.core.acceptor._waiting), 1100)
+
     def test_damaged(self) -> None:
         """
         The datapath does not look.

@@ -9,7 +9,8 @@ from btcp.handoff.context import Periods
 from btcp.handoff.messages import Adopted, Handoff, Reason, Refused, Terminate
 from btcp.handoff.states import Accept
 from btcp.wire.options import SynOptions, pack_timestamps
-from btcp.wire.segment import ACK, RST
+from btcp.wire.segment import ACK, FIN, RST
+from tests.properties.packets import sack
 from tests.simulation.cluster import ORIGIN
 from tests.simulation.script import ADDRESSES, Tcp
 from tests.unit import front_case as case
@@ -43,6 +44,30 @@ class HandingOffTests(case.FrontCase):
         self.assertEqual([each.payload for each in flushed], [b"%d" % n for n in range(9)])
         for each in flushed:
             self.assertEqual((each.key, each.ack), (TO_B, ISN + 1))
+
+    def test_acknowledgment_that_the_next_one_repeats(self) -> None:
+        """
+        With short responses: of an ACK and a FIN, the FIN says it all.
+        """
+        self.script.take(self.after.but(flags=ACK, ack=self.after.ack + 9, payload=b""))
+        fin = self.after.but(flags=FIN | ACK, ack=self.after.ack + 10, payload=b"")
+        self.script.take(fin)
+        self.assertEqual([each.flags for each in self.adopted()], [FIN | ACK])
+
+    def test_acknowledgments_that_say_more(self) -> None:
+        """
+        What has holes, data, or what an older one does not repeat.
+        """
+        blocks = b"\1\1" + sack([self.after.ack + 50, self.after.ack + 60])
+        said = [
+            self.after.but(flags=ACK, ack=self.after.ack + 9, payload=b"", options=blocks),
+            self.after.but(flags=ACK, ack=self.after.ack + 9, payload=b"more"),
+            self.after.but(flags=ACK, ack=self.after.ack + 20, payload=b""),
+            self.after.but(flags=ACK, ack=self.after.ack + 10, payload=b"again"),
+        ]
+        for each in said:
+            self.script.take(each)
+        self.assertEqual([each.payload for each in self.adopted()], [each.payload for each in said])
 
     def test_queue_is_bounded(self) -> None:
         for n in range(100):
