@@ -393,9 +393,9 @@ class HttpTests(HostileTestCase):
         if not self.mode.in_kernel:
             self.assert_told(self.say(), 408)
             return
-        talker = self.lab.popen(
-            CLIENT, python(_TALKER, self.lab.address("a", 4)), stdin=subprocess.PIPE
-        )
+        self.assert_tables_empty(_EMPTY)
+        program = python(_TALKER, self.lab.address("a", 4))
+        talker = self.lab.popen(CLIENT, program, stdin=subprocess.PIPE)
         assert talker.stdin is not None
         talker.stdin.write(b"[]")
         talker.stdin.close()
