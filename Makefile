@@ -9,7 +9,7 @@ BPF := btcp/datapath/bpf
 OBJECTS := $(BPF)/btcp.bpf.o $(BPF)/adopt.bpf.o
 BUILT := $(READY) $(OBJECTS)
 
-.PHONY: demo test unit integration claims lint bench fleet clean
+.PHONY: demo test unit integration load claims lint bench fleet clean
 
 demo: $(BUILT)
 	$(PYTHON) -m btcp.cli lab demo
@@ -20,12 +20,17 @@ test: lint $(OBJECTS)
 unit: $(BUILT)
 	$(PYTHON) -m tests unit properties
 
+# MODE=ebpf+cookie is one of the modes that tests/modes.py lists.
 integration: $(BUILT)
-	$(PYTHON) -m tests integration
+	$(PYTHON) -m tests integration $(if $(MODE),--mode $(MODE))
 
-# A line for each claim: shown, or not and why.
+# The whole of tests/integration/test_load.py in each mode, of which the others run a part.
+load: $(BUILT)
+	BTCP_WHOLE_LOAD=1 $(PYTHON) -m tests integration.test_load $(if $(MODE),--mode $(MODE))
+
+# A line for each claim in each mode, or in MODE: shown, or not and why.
 claims: $(BUILT)
-	$(PYTHON) -m tests.claims
+	$(PYTHON) -m tests.claims $(if $(MODE),--mode $(MODE))
 
 lint: $(READY)
 	$(PYTHON) -m ruff check

@@ -134,6 +134,10 @@ class Adopter(Carrying):
         """
         flow = self.flows.outbound[segment.key]
         self._catch_up(flow)
+        if segment.flags & RST and flow.follows and flow.to_server is not None:
+            # Of a connection that is over, perhaps, which the datapath has not told yet.
+            flow.refresh()
+            self._end_if_over(flow)
         self.step(flow, self._from_server(flow, segment), segment)
 
     def join(self, number: int, route: Route) -> None:

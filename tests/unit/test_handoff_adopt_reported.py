@@ -307,6 +307,21 @@ class SplicedTests(ReportedCase):
             self.reports(Reported(OUTBOUND, what, END + 1, ISS + 102, 100))
             self.assertEqual((self.script.said, self.state()), ([], Adopt.CLOSED))
 
+    def test_reset_before_the_report_of_the_end(self) -> None:
+        """
+        An ACK of the client's came twice, so the local TCP had forgotten the connection; but
+        for us it was open still.
+        """
+        self.responded()
+        ends = (END + 1) % 2**32, (ISS + 102) % 2**32
+        self.passed(OUTBOUND, fin=ends[1], end=ends[1], ack=ends[0], fin_acked=True)
+        self.passed(INBOUND, fin=ends[0], end=ends[0], ack=ends[1], fin_acked=True)
+        sent = self.comes_up(ADMITTED.but(seq=ISS + 102, ack=0, flags=RST))
+        self.assertEqual(sent, [])
+        self.assertIs(self.state(), Adopt.CLOSED)
+        self.reported(Reason.CLOSED, END + 1, ISS + 102)
+        self.assertEqual(self.script.counted("adopt.late-reset"), 1)
+
     def test_unknown(self) -> None:
         """
         Of a flow that is forgotten.
