@@ -15,7 +15,7 @@ demo: $(BUILT)
 	$(PYTHON) -m btcp.cli lab demo
 
 test: lint $(OBJECTS)
-	$(PYTHON) -m tests unit properties integration claims
+	$(PYTHON) -m tests --jobs 2 unit properties integration claims
 
 unit: $(BUILT)
 	$(PYTHON) -m tests unit properties

@@ -4,7 +4,7 @@ Run suites of tests with trial and close with one plain line of figures.
 
 C{python -m tests unit properties} runs C{tests/unit} and C{tests/properties};
 C{python -m tests integration --mode ebpf+cookie} runs those of C{tests/integration} that are on a
-cluster in this mode, see L{tests.modes}.
+cluster in this mode, see L{tests.modes}; with C{--jobs 2} two modules run at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner, name
 
+from tests import parallel
 from tests.modes import MODES, Mode
 
 
@@ -63,7 +64,14 @@ def closing(result: Any) -> str:
     """
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     skipped = len(result.skips) + len(result.expectedFailures)
-    return f"{result.successes} passed, {failed} failed" + f", {skipped} skipped" * bool(skipped)
+    return line(result.successes, failed, skipped)
+
+
+def line(passed: int, failed: int, skipped: int) -> str:
+    """
+    See L{closing}.
+    """
+    return f"{passed} passed, {failed} failed" + f", {skipped} skipped" * bool(skipped)
 
 
 def _mode(text: str) -> Mode:
@@ -81,6 +89,7 @@ def chosen(arguments: list[str], *positional: str) -> Namespace:
     for each in positional:
         parser.add_argument(each, nargs="+")
     parser.add_argument("--mode", action="append", type=_mode, default=[])
+    parser.add_argument("--jobs", type=int, default=1, help="so many modules at once")
     return parser.parse_args(arguments)
 
 
@@ -89,6 +98,10 @@ def main(arguments: list[str]) -> int:
     @return: the exit status.
     """
     options = chosen(arguments, "suite")
+    if options.jobs > 1:
+        passed, failed, skipped = parallel.run(options.suite, options.jobs)
+        print(line(passed, failed, skipped))
+        return 0 if passed and not failed else 1
     suite, _ = loaded(options.suite, options.mode)
     reporter: Any = TreeReporter  # its interface is declared with an argument too few
     result: Any = TrialRunner(reporter).run(suite)

@@ -19,9 +19,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.lab.cluster import Lab
 from btcp.lab.topology import CLIENT
 from tests.modes import RAW_REPLAY, Mode
+from tests.parallel import slot
 from tests.turns import end_turn, take_turn
 
-PREFIX = "hold"
+PREFIX = f"hold{slot()}"
 
 RESETS = (
     "(tcp[tcpflags] & tcp-rst != 0) or (ip6 and ip6[6] == 6 and ip6[53] & 4 != 0)"  # RFC 9293, 3.1

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""
+Modules of tests in several processes at once, each module in one of its own: tests on
+clusters wait most of the time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+
+_HERE = Path(__file__).parent
+_FIGURES = re.compile(rb"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\n\Z", re.MULTILINE)
+
+SLOT = "BTCP_TEST_SLOT"
+"""The environment variable that tells a module which of the processes it is in, so that each of
+them has labs of its own."""
+
+
+def slot() -> str:
+    """
+    @return: what to add to the name of a lab that several modules use.
+    """
+    return os.environ.get(SLOT, "")
+
+
+def modules(suites: Iterable[str]) -> list[str]:
+    """
+    @return: those of the suites, below C{tests}; the largest first, for the largest
+        takes longest as a rule.
+    """
+    found = [path for suite in suites for path in (_HERE / suite).glob("test_*.py")]
+    found.sort(key=lambda path: path.stat().st_size, reverse=True)
+    return [f"{path.parent.name}.{path.stem}" for path in found]
+
+
+def run(suites: Sequence[str], jobs: int) -> list[int]:
+    """
+    Run all modules of the suites and print what each of them printed, when it is done.
+
+    @return: how many tests passed, failed and were skipped; a module that ends without saying
+        so counts as a failure.
+    """
+    slots: SimpleQueue[str] = SimpleQueue()
+    for number in range(jobs):
+        slots.put(str(number))
+
+    def module(name: str) -> bytes:
+        free = slots.get()
+        try:
+            command = [sys.executable, "-m", "tests", name]
+            environment = {**os.environ, SLOT: free}
+            done = subprocess.run(command, env=environment, stdout=-1, stderr=-2, check=False)
+        finally:
+            slots.put(free)
+        return done.stdout
+
+    figures = [0, 0, 0]
+    with ThreadPoolExecutor(jobs) as pool:
+        running: dict[Future[bytes], str] = {
+            pool.submit(module, name): name for name in modules(suites)
+        }
+        for future in as_completed(running):
+            said = future.result()
+            sys.stdout.buffer.write(said)
+            sys.stdout.flush()
+            match = _FIGURES.search(said)
+            if match is None:
+                print(f"tests.{running[future]} did not come to its end")
+                figures[1] += 1
+                continue
+            said_figures = map(int, match.groups(b"0"))
+            figures = [sum(pair) for pair in zip(figures, said_figures, strict=True)]
+    return figures
