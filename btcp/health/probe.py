@@ -61,7 +61,8 @@ class Probe:
         front: Callable[[str, int], Endpoint],
     ) -> None:
         """
-        @param handoff: as a peer's words are taken, by L{btcp.node.Node.handoff}.
+        @param handoff: as a peer's words are taken, by
+            L{btcp.neighbours.Neighbours.handoff}.
         @param terminate: likewise.
         @param front: for a listener and a length of addresses, where clients connect to.
         """

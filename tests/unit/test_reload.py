@@ -200,7 +200,7 @@ class NodeTests(SynchronousTestCase):
         self.reload(configuration("abcd", partition=[{"path": "/", "nodes": ["d"]}]))
         self.assertFalse(self.node.membership.eligible("d"))
         self.assertEqual(self.placed("/"), [])
-        self.node.peer_up("d", 1, CAPABILITIES)
+        self.node.neighbours.peer_up("d", 1, CAPABILITIES)
         self.assertEqual(self.placed("/"), ["d"])
 
     def test_checks(self) -> None:

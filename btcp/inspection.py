@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""
+What the management may see of a node.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from btcp.control.peers import Peers
+from btcp.datapath.interface import Datapath
+from btcp.handoff.bottom import BottomTcp
+from btcp.membership import Membership
+
+
+class Inspection:
+    """
+    A node as it is at the moment.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        core: BottomTcp,
+        datapath: Datapath,
+        peers: Peers,
+        membership: Membership,
+    ) -> None:
+        """
+        @param node: its name.
+        """
+        self._node = node
+        self._core = core
+        self._datapath = datapath
+        self._peers = peers
+        self._membership = membership
+        self._cleared: Counter[str] = Counter()
+
+    def show(self, what: str) -> Any:
+        """
+        @param what: C{"stats"}, C{"peers"} or C{"nodes"}.
+        @return: numbers, texts, lists and dictionaries.
+        @raise KeyError: for anything else.
+        """
+        return {"stats": self._stats, "peers": self._links, "nodes": self._nodes}[what]()
+
+    def clear_counters(self) -> int:
+        """
+        Count what is shown from zero; what others count by stays.
+
+        @return: how many had moved.
+        """
+        before, self._cleared = self._cleared, Counter(self._counted())
+        return len(self._cleared - before)
+
+    def _nodes(self) -> object:
+        return {"nodes": self._membership.show()}
+
+    def _links(self) -> object:
+        states = self._peers.states().items()
+        return {"peers": [{"node": node, **state} for node, state in states]}
+
+    def _stats(self) -> object:
+        counted = self._counted() - self._cleared
+        fronts, backs = self._core.acceptor.flows, self._core.adopter.flows
+        return {
+            "node": self._node,
+            "flows": {"front": len(fronts), "back": len(backs)},
+            "counters": dict(sorted(counted.items())),
+        }
+
+    def _counted(self) -> Counter[str]:
+        self._datapath.refresh()
+        return self._core.counters
