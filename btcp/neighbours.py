@@ -27,7 +27,7 @@ log = Logger()
 
 class Neighbours:
     """
-    See L{btcp.control.peers.IControlled}.
+    See L{btcp.control.controlled.IControlled}.
     """
 
     def __init__(

@@ -9,21 +9,17 @@ links to choose from.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from collections.abc import Callable
 from random import random
-from typing import Any, Protocol
+from typing import Any
 
-from attrs import define, field
 from twisted.application.internet import ClientService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from btcp.control.commands import UNSAID, HelloRefused, Identity, Ways
-from btcp.control.connection import Stage
+from btcp.control.controlled import IControlled, NodeAddresses, Settings
 from btcp.control.dialing import (
     Patience,
     choose_source,
@@ -33,9 +29,9 @@ from btcp.control.dialing import (
 )
 from btcp.control.link import Answer, ControlProtocol
 from btcp.control.news import Decision, Report
-from btcp.control.ownership import Reconciled, reconcile
+from btcp.control.ownership import reconcile
+from btcp.control.peer import Peer
 from btcp.control.protection import Protection
-from btcp.control.terminations import Terminations
 from btcp.handoff import messages
 from btcp.handoff.messages import Capabilities, Reason
 from btcp.handoff.reconcile import Owned
@@ -43,125 +39,7 @@ from btcp.handoff.reconcile import Owned
 MAX_GREETING = 64
 """Accepted connections at a time that have not said Hello."""
 
-BATCH_TIME = 0.02
-"""Seconds a termination waits for others to travel with."""
-
-BATCH_RECORDS = 256
-"""As many terminations do not wait."""
-
 log = Logger()
-
-
-class NodeAddresses(Protocol):
-    """
-    What is used of C{btcp.config.Node}.
-    """
-
-    @property
-    def addresses(self) -> Sequence[bytes]: ...
-
-    @property
-    def control(self) -> tuple[str, int]: ...
-
-
-class ControlSettings(Protocol):
-    """
-    What is used of C{btcp.config.Control}.
-    """
-
-    @property
-    def heartbeat(self) -> float: ...
-
-
-class Settings(Protocol):
-    """
-    What is used of C{btcp.config.Config}.
-    """
-
-    @property
-    def node(self) -> str: ...
-
-    @property
-    def nodes(self) -> Mapping[str, NodeAddresses]: ...
-
-    @property
-    def control(self) -> ControlSettings: ...
-
-
-class IControlled(Reconciled, Protocol):
-    """
-    The node that L{Peers} speaks for.
-    """
-
-    def peer_up(self, node: str, epoch: int, capabilities: Capabilities) -> None:
-        """
-        C{node} can be spoken to.
-        """
-
-    def peer_down(self, node: str) -> None:
-        """
-        It cannot any more; all handoffs in flight to it were answered with
-        L{Reason.LINK_LOST} just before.  Not called when this node stops.
-        """
-
-    def handoff(self, node: str, message: messages.Handoff) -> Deferred[messages.Adopted]:
-        """
-        C{node} asks to adopt a connection.  Fails with
-        L{HandoffRefused<btcp.control.commands.HandoffRefused>}.
-        """
-
-    def terminate(self, node: str, records: list[messages.Terminate]) -> int:
-        """
-        C{node} says that flows are over.
-
-        @return: how many of them are unknown.
-        """
-
-    def named(self, node: str, numbers: list[int], more: bool) -> Owned:
-        """
-        C{node} names flows of which it is the front-end and this node the back-end.
-
-        @param more: there are others.
-        @return: which of them are not here.
-        """
-
-    def report(self) -> Report:
-        """
-        @return: how this node is; asked with every heartbeat.
-        """
-
-    def reported(self, node: str, report: Report) -> None:
-        """
-        How C{node} is, by its own account.
-        """
-
-    def decided(self, node: str, decision: Decision) -> None:
-        """
-        What C{node} heard an operator say.
-        """
-
-
-@define(eq=False)
-class Peer:
-    """
-    Another node, and what we have to do with it.
-
-    @ivar addresses: where its connections may come from, packed.
-    @ivar link: the one link to it, if it is up.
-    @ivar flush: the call that will send its terminations.
-    @ivar ways: what its latest Hello said of how it works.
-    @ivar returning: when the link was lost, the node's host was there, and the flows
-        survive its daemon.
-    """
-
-    name: str
-    addresses: frozenset[bytes]
-    patience: Patience
-    link: ControlProtocol | None = None
-    terminations: Terminations = field(factory=Terminations)
-    flush: IDelayedCall | None = None
-    ways: Ways = UNSAID
-    returning: bool = False
 
 
 class Peers(MultiService):
@@ -217,7 +95,7 @@ class Peers(MultiService):
         There is another node.
         """
         addresses = frozenset((*node.addresses, pack_address(node.control[0])))
-        peer = Peer(name, addresses, Patience(self._jitter))
+        peer = Peer(name, addresses, Patience(self._jitter), self.clock, self.counters)
         self._peers[name] = peer
         self._known |= addresses
         if self.identity.node < name:
@@ -241,7 +119,7 @@ class Peers(MultiService):
         Say what is left to say and close all links.
         """
         for peer in self._peers.values():
-            self._flush(peer)
+            peer.flush()
         stopping = [maybeDeferred(super().stopService)]
         if self._listening is not None:
             stopping.append(maybeDeferred(self._listening.stopListening))
@@ -313,7 +191,7 @@ class Peers(MultiService):
         self.counters["control.terminate-dropped"] += peer.terminations.begin(identity.epoch)
         self._owner.peer_up(peer.name, identity.epoch, identity.capabilities)
         # In this order: what was given up on purpose must not look forgotten.
-        self._flush(peer)
+        peer.flush()
         if link.version >= 2:
             reconcile(link, peer.name, self._owner)
 
@@ -403,9 +281,9 @@ class Peers(MultiService):
             the request is too long.
         """
         peer = self._peers.get(node)
-        if peer is None or peer.link is None:
+        if peer is None:
             return succeed(messages.Refused(id=message.id, reason=Reason.LINK_LOST))
-        return peer.link.hand_off(message)
+        return peer.hand_off(message)
 
     def terminate(self, node: str, record: messages.Terminate) -> None:
         """
@@ -413,63 +291,17 @@ class Peers(MultiService):
         after the link was lost, as long as C{node} lives.
         """
         peer = self._peers.get(node)
-        if peer is None or peer.terminations.epoch is None:
+        if peer is None:
             self.counters["control.terminate-dropped"] += 1
-        elif not peer.terminations.add(record):
-            self.counters["control.terminate-overflow"] += 1
-        elif peer.link is not None:
-            # A back-end that was silent must not find the handoff before it finds this.
-            urgent = record.reason is Reason.ABANDONED
-            if urgent or peer.terminations.queued >= BATCH_RECORDS:
-                self._flush(peer)
-            elif peer.flush is None:
-                peer.flush = self.clock.callLater(BATCH_TIME, self._flush, peer)
-
-    def _flush(self, peer: Peer) -> None:
-        """
-        Send all terminations that wait.
-        """
-        if peer.flush is not None:
-            if peer.flush.active():
-                peer.flush.cancel()
-            peer.flush = None
-        while peer.link is not None and peer.link.stage is Stage.UP:
-            batch = peer.terminations.take()
-            if not batch:
-                break
-            peer.link.terminate(batch).addCallbacks(
-                self._settled,
-                self._unsettled,
-                callbackArgs=(peer, batch),
-                errbackArgs=(peer, peer.link, batch),
-            )
-
-    def _settled(self, unknown: int, peer: Peer, batch: list[messages.Terminate]) -> None:
-        self.counters["control.terminate-unknown"] += unknown
-        peer.terminations.settle(batch)
-
-    def _unsettled(
-        self,
-        failure: Failure,
-        peer: Peer,
-        link: ControlProtocol,
-        batch: list[messages.Terminate],
-    ) -> None:
-        """
-        Not answered, because the link is lost, or answered with an error, which
-        it would be again.
-        """
-        if link.stage is Stage.UP:
-            link.complain(f"Terminate: {failure.getErrorMessage()}", "control.terminate-error")
-            peer.terminations.settle(batch)
+        else:
+            peer.terminate(record)
 
     def silence(self, node: str) -> float:
         """
         @return: seconds since we asked C{node} what it has answered: all it said
             before it answered has arrived.  Infinite without a link.
         """
-        link = self._peers[node].link
-        return inf if link is None else self.clock.seconds() - link.heard
+        return self._peers[node].silence
 
     def returning(self, node: str) -> bool:
         """
@@ -484,17 +316,4 @@ class Peers(MultiService):
             epoch, address, rtt in seconds, number of terminations it has not
             acknowledged, and what it said of its ways.
         """
-        return {
-            peer.name: {
-                "state": "up" if peer.link else "down",
-                "version": peer.link.version if peer.link else None,
-                "epoch": peer.terminations.epoch,
-                "address": peer.link.address if peer.link else None,
-                "rtt": peer.link.rtt if peer.link else None,
-                "queued": len(peer.terminations),
-                "datapath": peer.ways.datapath,
-                "adoption": peer.ways.adoption,
-                "resumes": peer.ways.resumes,
-            }
-            for peer in self._peers.values()
-        }
+        return {peer.name: peer.state for peer in self._peers.values()}

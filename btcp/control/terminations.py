@@ -2,7 +2,7 @@
 """
 Terminations on their way to one peer, kept until it has acknowledged them.
 
-No I/O and no time here: L{btcp.control.peers} decides when to send.
+No I/O and no time here: L{btcp.control.peer} decides when to send.
 """
 
 from __future__ import annotations

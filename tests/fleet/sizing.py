@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from btcp.control.peers import BATCH_TIME
+from btcp.control.peer import BATCH_TIME
 
 RESULTS = Path("docs/performance/results.json")
 """What C{make bench} leaves."""
