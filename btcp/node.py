@@ -198,7 +198,8 @@ class Node(MultiService):
         except BaseException:
             self._datapath.stop()
             raise
-        self._upkeep.start(self._config.control.heartbeat / 2)
+        periods = self._config.control.heartbeat / 2, self._config.timeouts.handoff / 8
+        self._upkeep.start(min(periods))
 
     def _resume(self) -> None:
         """

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from btcp.datapath.interface import Datapath, Promise
+from btcp.datapath.interface import AWAKE, Datapath, Promise
 from btcp.handoff.bottom import BottomTcp
 
 ABSENCE = 5.0
@@ -72,4 +72,5 @@ class Upkeep:
         now, settings = self._clock(), self._core.context.settings
         promise = Promise(self._core.context.promise, settings.window_scale, now + ABSENCE)
         leases = {node: now - self._silence(node) + settings.lease for node in self.fronts}
+        leases[AWAKE] = now + settings.periods.handoff / 2
         self._datapath.renew(promise, leases)

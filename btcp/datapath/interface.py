@@ -49,6 +49,12 @@ class Identity:
     secret: bytes
 
 
+AWAKE = ""
+"""The name of the lease that this very daemon has: as long as it lasts, what a datapath does
+without it is soon known to it.  A response that began while nobody was awake would be
+unknown to the front-end, which asks another node when its time is up."""
+
+
 @frozen(slots=True)
 class Promise:
     """
@@ -183,8 +189,8 @@ class Datapath(Protocol):
 
         @param promise: what clients may be told; C{None} for nothing.
         @param leases: until when, in monotonic seconds, each front-end certainly
-            waits for responses of ours; see L{Route.lease
-            <btcp.handoff.route.Route.lease>}.
+            waits for responses of ours, see L{Route.lease
+            <btcp.handoff.route.Route.lease>}; and L{AWAKE}.
         """
 
     def refresh(self) -> None:

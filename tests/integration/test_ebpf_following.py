@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from btcp.datapath.interface import AWAKE
 from btcp.handoff.route import BREAKING, Report, Reported, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.handoff.teardown import Teardown
@@ -439,11 +440,13 @@ class AdmissionTests(FollowingTestCase):
 
 
 class LeaseTests(FollowingTestCase):
-    def renew(self, left: float) -> None:
+    def renew(self, left: float, awake: float = 60) -> None:
         """
         @param left: seconds.
+        @param awake: seconds in which the daemon certainly does something.
         """
         self.loaded.programs.renew(FRONT, time.monotonic() + left)
+        self.loaded.programs.renew(AWAKE, time.monotonic() + awake)
 
     def test_response_begins(self) -> None:
         """
@@ -470,6 +473,17 @@ class LeaseTests(FollowingTestCase):
             self.through(compose(flow.answer, 9000, 5000, ACK, 99))
             self.renew(60)
             self.through(late)
+
+    def test_daemon_sleeps(self) -> None:
+        """
+        It has not heard that the request was taken, and may not do so in time.
+        """
+        self.renew(60, awake=-0.001)
+        ends = self.begin(V4, lease=FRONT)
+        late = ends.say(SERVER, b"x")
+        self.assert_up(late)
+        self.renew(60)
+        self.through(late)
 
     def test_client_needs_none(self) -> None:
         self.renew(-0.001)

@@ -55,7 +55,12 @@ _CONFIG: Mapping[str, object] = {
         {"path": "/drip/b", "nodes": ["b"]},
     ],
     "control": {"insecure": True, "heartbeat": _HEARTBEAT},
-    "timeouts": {"handoff": _HANDOFF, "link-grace": _GRACE, "linger": 1.0},
+    "timeouts": {
+        "handoff": _HANDOFF,
+        "link-grace": _GRACE,
+        "restart-grace": _GRACE,
+        "linger": 1.0,
+    },
 }
 
 _FACTS = "%{http_code} %{exitcode} %{time_total} %{num_connects} %header{x-node}"

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from btcp.content.contract import RequestKey
 from btcp.datapath.ebpf.abi import MEMO, pack_key, pack_route, unpack_route
-from btcp.datapath.interface import Promise
+from btcp.datapath.interface import AWAKE, Promise
 from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
@@ -163,7 +163,7 @@ class Node:
         """
         plan = self.cluster.plan
         promise = Promise(self.core.context.promise, plan.window_scale, inf)
-        self.datapath.renew(promise, dict.fromkeys(plan.names, inf))
+        self.datapath.renew(promise, dict.fromkeys((AWAKE, *plan.names), inf))
 
     def crash(self) -> None:
         """

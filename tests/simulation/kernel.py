@@ -16,7 +16,7 @@ from random import Random
 from attrs import define, field, frozen
 
 from btcp.datapath.ebpf.abi import COUNTERS, MEMO, Account, pack_key, pack_route, unpack_route
-from btcp.datapath.interface import Promise
+from btcp.datapath.interface import AWAKE, Promise
 from btcp.handoff.cookie import SIZES
 from btcp.handoff.memo import Relic
 from btcp.handoff.reassembly import WINDOW
@@ -278,7 +278,8 @@ class Kernel:
     def _too_late(self, segment: Segment, route: Route) -> bool:
         if route.lease is None or route.octets or not (segment.size or segment.flags & FIN):
             return False
-        return self.clock() > self._leases.get(route.lease, -inf)
+        until = (self._leases.get(lease, -inf) for lease in (route.lease, AWAKE))
+        return self.clock() > min(until)
 
     def _follow(self, flags: int, end: int, ack: int, own: Entry, from_client: bool) -> None:
         if not flags & FIN and not own.closing:

@@ -629,12 +629,39 @@ class ChangesTests(DatapathTestCase):
 
     def test_reading_an_account(self) -> None:
         """
-        Of a route that is still to be installed.
+        Of a route that is still to be installed: the kernel has none, and the changes and
+        what waits for them need not be made before others that may yet come.
         """
         route = self.route()
         self.datapath.perform(Install(route))
         route.refresh()
+        self.assertEqual(self.programs.told, [])
+
+    def test_given_up_in_the_same_turn(self) -> None:
+        """
+        A handoff and, right behind it, the word that it is off: nothing is admitted.
+        """
+        adoption = FakeAdoption()
+        datapath = self.make(adoption)
+        self.start(datapath)
+        route = self.route()
+        datapath.perform(Install(route))
+        datapath.perform(Admit(KEY, ORDER))
+        datapath.perform(Deliver(compose(KEY, 1, 2, ACK, 0)))
+        route.refresh()
+        datapath.perform(Retract(KEY))
+        self.assertEqual(self.sent(), [])
+        self.reactor.advance(0)
+        self.assertEqual(adoption.admitted, {})
+
+    def test_changed_before_it_was_installed(self) -> None:
+        route = self.route()
+        self.datapath.perform(Install(route))
+        route.punt = EVERYTHING
+        self.datapath.perform(Install(route))
+        self.reactor.advance(0)
         self.assertEqual(self.programs.told, ["install"])
+        self.assertEqual(self.programs.punts[route.key], EVERYTHING)
 
     def test_stop(self) -> None:
         self.datapath.perform(Install(self.route()))

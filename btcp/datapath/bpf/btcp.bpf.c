@@ -338,14 +338,16 @@ static __always_inline bool admitted(const struct packet *packet, const struct b
 static __always_inline bool too_late(const struct packet *packet, const struct btcp_rule *rule,
 				     const struct btcp_account *account)
 {
-	const __u32 lease = rule->lease;
-	__u64 *until;
+	const __u32 lease = rule->lease, daemon = 0;
+	const __u64 now = bpf_ktime_get_ns();
+	__u64 *until, *awake;
 
 	if (!lease || account->octets ||
 	    (packet->data == packet->end && !(flags_of(packet) & FLAG_FIN)))
 		return false;
 	until = bpf_map_lookup_elem(&leases, &lease);
-	return !until || bpf_ktime_get_ns() > *until;
+	awake = bpf_map_lookup_elem(&leases, &daemon);
+	return !until || !awake || now > *until || now > *awake;
 }
 
 /*

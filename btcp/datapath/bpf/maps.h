@@ -29,7 +29,7 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-/* Until when each front-end may be waiting for us; CLOCK_MONOTONIC, ns. */
+/* Until when each front-end may be waiting for us; 0: the daemon is awake. CLOCK_MONOTONIC, ns. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, BTCP_LEASES);

@@ -97,6 +97,13 @@ class Changes:
         else:
             self._raw.perform(movement)
 
+    def waits(self, key: bytes) -> bool:
+        """
+        @return: whether a change of this route is still to be made, so that the kernel has
+            nothing to say of it.
+        """
+        return key in self._routes
+
     def make(self) -> None:
         """
         Make all changes, and send what waits for them.

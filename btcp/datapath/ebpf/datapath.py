@@ -134,8 +134,7 @@ class EbpfDatapath:
             self._raw.perform(movement)
 
     def _install(self, route: Route) -> None:
-        if route.kept_elsewhere is not None:
-            self._changes.make()
+        if route.kept_elsewhere is not None and not self._changes.waits(route.key):
             if self._programs.amend(route.key, route.punt):
                 if route.punt == EVERYTHING:
                     route.refresh()
@@ -156,7 +155,8 @@ class EbpfDatapath:
         """
         @param known: packets and octets that are in the route's account already.
         """
-        self._changes.make()
+        if self._changes.waits(route.key):
+            return
         account = self._programs.account(route.key)
         if account is not None:
             _merge(route, account, known)

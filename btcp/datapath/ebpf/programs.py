@@ -20,7 +20,7 @@ from btcp.datapath.ebpf import abi
 from btcp.datapath.ebpf.hook import EGRESS, INGRESS, Hook
 from btcp.datapath.ebpf.libbpf import Library, Map, Object, Ring
 from btcp.datapath.ebpf.takeover import INHERITED, Inheritance
-from btcp.datapath.interface import DatapathError, End, Identity, Promise
+from btcp.datapath.interface import AWAKE, DatapathError, End, Identity, Promise
 from btcp.handoff.memo import Relic, digest
 from btcp.handoff.messages import Capabilities
 from btcp.handoff.route import Reported, Route
@@ -255,7 +255,7 @@ class Programs:
         @return: its number.  With more front-ends than numbers, the rest share one that
             nobody renews: the daemon decides for them.
         """
-        if name is None:
+        if name is None or name == AWAKE:
             return 0
         whose = digest(name)
         number = self._numbers.get(whose)
