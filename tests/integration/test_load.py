@@ -29,6 +29,9 @@ packet, and connections fewer in the modes in which the second test would tell n
 _DOWNLOADS = 200
 _PATIENCE = 110.0
 
+_ONE = 0.03
+"""Seconds for a connection, at most and on average: they come one after another."""
+
 _MOST_GROWTH = 5 << 20
 
 # Connects so often, to the addresses in turn, for the paths in turn; says what went wrong.
@@ -126,7 +129,9 @@ class PortReuseTests(LoadTestCase):
     def _connect(self, closer: str, count: int, family: int = 4, fronts: str = "a") -> None:
         addresses = ",".join(self.lab.address(front, family) for front in fronts)
         paths = ",".join(f"/{node}/1k" for node in self.lab.nodes)
-        self.assertEqual(self.python(_CLIENT, closer, count, addresses, paths, 1024).strip(), "")
+        arguments = closer, count, addresses, paths, 1024
+        said = self.python(_CLIENT, *arguments, timeout=count * _ONE)
+        self.assertEqual(said.strip(), "")
 
     def _memory(self) -> dict[str, int]:
         self.assert_tables_empty(_LINGER + _SLACK)
