@@ -148,8 +148,17 @@ class Evidence:
     def fresh(self) -> list[Seen]:
         """
         The same without repetitions of the request; to acknowledge that is the back-end's.
+        And of ACKs alone that waited until the back-end had the connection only the last
+        goes on, for it says what the others said.
         """
-        return [each for each in self.later if not each.payload or self.offset(each) > self.size]
+        news = [each for each in self.later if not each.payload or self.offset(each) > self.size]
+        inward = self.injected if self.connection.front == self.connection.back else self.forwarded
+        began = min(each.time for each in inward if each not in self.replayed)
+        return [
+            each
+            for each, following in zip(news, [*news[1:], None], strict=True)
+            if following is None or following.time > began or not _says_all(following, each)
+        ]
 
     @cached_property
     def replied(self) -> list[Seen]:
@@ -352,6 +361,15 @@ class Evidence:
             tsval=self.stamps,
             shift=own - promised,
         )
+
+
+def _says_all(packet: Seen, before: Seen) -> bool:
+    """
+    @return: whether the packet says all that the one before it said, an ACK alone.
+    """
+    alone = before.flags == "A" and not before.payload and not before.edges
+    ahead = (packet.ack - before.ack) % MODULUS
+    return alone and "A" in packet.flags and packet.seq == before.seq and ahead < MODULUS // 2
 
 
 def data(packets: Iterable[Seen]) -> int:
