@@ -18,6 +18,9 @@ from queue import SimpleQueue
 _HERE = Path(__file__).parent
 _FIGURES = re.compile(rb"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\n\Z", re.MULTILINE)
 
+_WHOLE = ("claims",)
+"""Suites whose modules look at the same captures: one process makes them once."""
+
 SLOT = "BTCP_TEST_SLOT"
 """The environment variable that tells a module which of the processes it is in, so that each of
 them has labs of its own."""
@@ -32,12 +35,14 @@ def slot() -> str:
 
 def modules(suites: Iterable[str]) -> list[str]:
     """
-    @return: those of the suites, below C{tests}; the largest first, for the largest
-        takes longest as a rule.
+    @return: those of the suites, below C{tests}, or whole suites; the largest first, for
+        the largest takes longest as a rule.
     """
-    found = [path for suite in suites for path in (_HERE / suite).glob("test_*.py")]
+    whole = [suite for suite in suites if suite in _WHOLE]
+    rest = [suite for suite in suites if suite not in _WHOLE]
+    found = [path for suite in rest for path in (_HERE / suite).glob("test_*.py")]
     found.sort(key=lambda path: path.stat().st_size, reverse=True)
-    return [f"{path.parent.name}.{path.stem}" for path in found]
+    return [*whole, *(f"{path.parent.name}.{path.stem}" for path in found)]
 
 
 def run(suites: Sequence[str], jobs: int) -> list[int]:
