@@ -138,7 +138,20 @@ class Adopter(Carrying):
             # Of a connection that is over, perhaps, which the datapath has not told yet.
             flow.refresh()
             self._end_if_over(flow)
+        if segment.flags & SYN and flow.taken and segment.ack != add(flow.order.irs, 1):
+            self._close_anew(flow, segment)
+            return
         self.step(flow, self._from_server(flow, segment), segment)
+
+    def _close_anew(self, flow: AdoptedFlow, segment: Segment) -> None:
+        """
+        The client's SYN found the local TCP in TIME-WAIT and opened the connection anew, so
+        the old one is over.  What is asked for on the new one, the front-end has to see first.
+        """
+        self.context.count("adopt.opened-anew")
+        self._replay.reset(flow, segment.ack)
+        if flow.state is not Adopt.CLOSED:
+            self.step(flow, Progress.BOTH_CLOSED, None)
 
     def join(self, number: int, route: Route) -> None:
         """

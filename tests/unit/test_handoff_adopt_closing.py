@@ -58,6 +58,29 @@ class ClosingTests(case.BackCase):
         self.script.take(CLIENT.but(seq=END + 1, ack=ISN + 2))
         self.over()
 
+    def test_client_opens_anew(self) -> None:
+        """
+        The local TCP was in TIME-WAIT, of which we did not know, and takes a SYN for itself:
+        the client does not hear of that, for the front-end has to see the request first.
+        """
+        self.script.take(self.server_fin)
+        self.script.take(self.client_fin)
+        syn = SYN_OF_CLIENT.but(seq=END + 5000)
+        self.script.take(syn)
+        sent = self.script.take(SYN_ACK.but(seq=ISN + 70_000, ack=END + 5001))
+        self.assertEqual(sent, [])
+        self.assertEqual(self.script.delivered, [RST_OF_CLIENT.but(seq=END + 5001)])
+        self.reported(Reason.CLOSED, END, ISS + 2)
+        self.assertIs(self.state(), Adopt.CLOSED)
+
+    def test_syn_ack_comes_late(self) -> None:
+        """
+        Of the handshake that the local TCP had: nothing is over.
+        """
+        self.script.take(SYN_ACK)
+        self.assertEqual((self.script.said, self.script.delivered), ([], []))
+        self.assertIs(self.state(), Adopt.SPLICED)
+
     def test_server_first(self) -> None:
         self.script.take(self.server_fin)
         self.script.take(self.client_fin.but(ack=ISN + 2))
