@@ -87,7 +87,8 @@ class PolicyTests(ClusterTestCase):
 
     def test_least_loaded(self) -> None:
         """
-        Who has some gets no more until the others have theirs.
+        Who has some gets no more until the others have theirs.  Of the two that are drawn each
+        time none need be the emptiest, so it takes more than three.
         """
-        found = {self.answering("a", "two.example") for _ in range(12)}
+        found = {self.answering("a", "two.example") for _ in range(40)}
         self.assertEqual(found, set(CLUSTER))
