@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 READY := .venv/bootstrapped
 PLOTS := .venv/plots
 BPF := btcp/datapath/bpf
-OBJECTS := $(BPF)/btcp.bpf.o $(BPF)/adopt.bpf.o
+OBJECTS := $(addprefix $(BPF)/,btcp.bpf.o adopt.bpf.o express.bpf.o)
 BUILT := $(READY) $(OBJECTS)
 
 .PHONY: demo test unit integration load claims lint bench fleet clean
@@ -54,7 +54,7 @@ clean:
 
 # The kernel's part; dual MIT/GPL.
 $(BPF)/%.bpf.o: $(BPF)/%.bpf.c $(wildcard $(BPF)/*.h) | $(READY)
-	clang -O2 -g -target bpf -Wall -Wextra -Werror \
+	clang -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	    -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
 # Only pictures need matplotlib.

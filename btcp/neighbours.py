@@ -13,7 +13,9 @@ from twisted.logger import Logger
 
 from btcp.config import Timeouts
 from btcp.control.commands import HandoffRefused
+from btcp.control.express import Word
 from btcp.control.news import Decision, Report
+from btcp.express.service import Express
 from btcp.handoff.actions import Action, Reply
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Reason, Terminate
@@ -43,6 +45,7 @@ class Neighbours:
         timeouts: Callable[[], Timeouts],
         returning: Callable[[str], bool],
         running: Callable[[], bool],
+        express: Express | None,
     ) -> None:
         """
         @param clock: monotonic seconds.
@@ -51,6 +54,7 @@ class Neighbours:
         @param returning: whether a node, to which the link was just lost, may be expected
             to come back with its flows.
         @param running: whether this node takes connections.
+        @param express: if connections are handed off without the core.
         """
         self._reactor = reactor
         self._clock = clock
@@ -62,6 +66,7 @@ class Neighbours:
         self._timeouts = timeouts
         self._returning = returning
         self._running = running
+        self._express = express
         self._epochs: dict[str, int] = {}
         self._grace: dict[str, IDelayedCall] = {}
         self._replies: dict[tuple[str, int], list[Deferred[Adopted]]] = {}
@@ -142,6 +147,8 @@ class Neighbours:
         self._placement.join(node)
         self._perform(self._core.peer_up(node, capabilities, self._clock()))
         self._upkeep.renew()
+        if self._express is not None:
+            self._express.peer_up(node)
 
     def peer_down(self, node: str) -> None:
         """
@@ -149,6 +156,8 @@ class Neighbours:
         """
         self._membership.link_down(node)
         self._placement.leave(node)
+        if self._express is not None:
+            self._express.peer_down(node)
         self._drop_replies(node)
         self._upkeep.renew()
         self._perform(self._core.peer_down(node, self._clock()))
@@ -180,6 +189,15 @@ class Neighbours:
     def _lose(self, node: str, restarted: bool = False) -> None:
         self._drop_replies(node)
         self._perform(self._core.peer_lost(node, self._clock(), restarted))
+        if self._express is not None:
+            self._express.peer_lost(node)
+
+    def express(self, node: str, word: Word) -> None:
+        """
+        What a peer says of connections that the core does not know.
+        """
+        if self._express is not None:
+            self._express.said(node, word)
 
     # -- how the nodes are ----------------------------------------------------
 

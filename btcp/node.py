@@ -22,7 +22,9 @@ from btcp.control.news import Admin, Decision, Health
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
 from btcp.coresettings import first_number, front_of, settings
+from btcp.datapath.ebpf.express import ExpressTables
 from btcp.datapath.interface import Datapath
+from btcp.express.service import Express
 from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import Capabilities, Endpoint
@@ -80,6 +82,7 @@ class Node(MultiService):
         reports: bool = False,
         starts: int = 0,
         ways: Ways = UNSAID,
+        express: ExpressTables | None = None,
     ) -> None:
         """
         @param reactor: keeps the timer and the control channel.
@@ -93,6 +96,7 @@ class Node(MultiService):
         @param reports: it follows FINs and reports them.
         @param starts: how many daemons had this epoch before.
         @param ways: what peers are told of how this node works.
+        @param express: by which the datapath hands connections off without the core.
         @raise TrustError: if the node's certificates cannot be used.
         """
         super().__init__()
@@ -123,6 +127,7 @@ class Node(MultiService):
         self.protection = protect(config.control, config.node, reactor, self.core.counters)
         self.membership = self._make_membership(epoch)
         self._upkeep = Upkeep(reactor, clock, self.core, datapath, self._silence)
+        self._express = self._make_express(express)
         self.neighbours = self._make_neighbours()
         self.peers = Peers(
             config,
@@ -174,7 +179,26 @@ class Node(MultiService):
             timeouts=lambda: self._config.timeouts,
             returning=lambda node: self.peers.returning(node),
             running=lambda: bool(self.running),
+            express=self._express,
         )
+
+    def _make_express(self, tables: ExpressTables | None) -> Express | None:
+        if tables is None:
+            return None
+        made = Express(
+            self._reactor,
+            self._clock,
+            lambda: self._config,
+            tables,
+            self._placement,
+            say=lambda *word: self.peers.say_express(*word),
+            perform=self.perform,
+            draining=lambda: self.draining,
+            is_known=lambda key: key in self.core.acceptor.flows.by_key,
+            counters=self.core.counters,
+        )
+        made.setServiceParent(self)
+        return made
 
     def _make_table(self) -> dict[type[Action], Callable[[Any], None]]:
         return {
@@ -232,6 +256,8 @@ class Node(MultiService):
             log.info("leaves its flows to the next daemon")
             return maybeDeferred(super().stopService).addCallback(lambda _: self._undo())
         self._upkeep.revoke()
+        if self._express is not None:
+            self._express.stop()
         self.perform(self.core.stop(self._clock()))
         undone = deferLater(self._reactor, FAREWELL, self._undo)
         return gatherResults([undone, maybeDeferred(super().stopService)])

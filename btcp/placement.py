@@ -5,10 +5,10 @@ From a request to the nodes to ask: the partition map, the policy, and how the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import PartitionMap, Policy, Standing
+from btcp.partition.contract import Cyclic, PartitionMap, ReplicaSet, Standing
 from btcp.partition.load import Loads
 
 
@@ -16,10 +16,11 @@ class Placement:
     """
     @ivar loads: of all nodes.
     @ivar standing: the present one.
+    @ivar changed: called when it is another, and when the rules are others.
     """
 
     def __init__(
-        self, partition: PartitionMap, policy: Policy, node: str, weights: Mapping[str, float]
+        self, partition: PartitionMap, policy: Cyclic, node: str, weights: Mapping[str, float]
     ) -> None:
         """
         @param node: this node's name; a handoff always reaches it.
@@ -29,6 +30,7 @@ class Placement:
         self._policy = policy
         self._weights = dict(weights)
         self.loads = Loads()
+        self.changed: Callable[[], None] = lambda: None
         self.standing = Standing({node: self._weights[node]}, self.loads)
 
     def join(self, node: str) -> None:
@@ -37,6 +39,7 @@ class Placement:
         """
         live = {**self.standing.live, node: self._weights[node]}
         self.standing = Standing(live, self.loads)
+        self.changed()
 
     def leave(self, node: str) -> None:
         """
@@ -45,6 +48,7 @@ class Placement:
         live = {name: weight for name, weight in self.standing.live.items() if name != node}
         self.loads.forget(node)
         self.standing = Standing(live, self.loads)
+        self.changed()
 
     def weigh(self, node: str, weight: float) -> None:
         """
@@ -62,12 +66,26 @@ class Placement:
         replicas = self._partition.lookup(key)
         return None if replicas is None else self._policy.order(replicas, key, self.standing)
 
-    def replace(self, partition: PartitionMap, policy: Policy) -> None:
+    def replace(self, partition: PartitionMap, policy: Cyclic) -> None:
         """
         Place by other rules from now on.
         """
         self._partition = partition
         self._policy = policy
+        self.changed()
+
+    @property
+    def partition(self) -> PartitionMap:
+        """
+        Who holds what.
+        """
+        return self._partition
+
+    def cycle(self, replicas: ReplicaSet, most: int) -> list[str]:
+        """
+        See L{btcp.partition.contract.Cyclic.cycle}.
+        """
+        return self._policy.cycle(replicas, self.standing, most)
 
     def rule(self, key: RequestKey) -> str | None:
         """

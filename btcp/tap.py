@@ -143,14 +143,21 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
     origins = [(at, listener.origin) for listener in config.listeners for at in own.addresses]
     can = capabilities(mtu(device))
     flows = config.limits.flows
-    choice = decide(config.datapath, config.adoption)
+    choice = decide(config.datapath, config.adoption, config.express)
     inheritance = inherit(choice, device)
     if inheritance is not None:
         identity = inheritance.identity
     else:
         identity = Identity(time.time_ns() // 1000, 0, os.urandom(32))
     own_addresses = frozenset(address for address, _ in (*listeners, *origins))
-    inner = make(choice, reactor, device, listeners, origins, flows, identity, inheritance)
+    origin_ports = {
+        (address, listener.port): listener.origin
+        for listener in config.listeners
+        for address in config.listener_addresses(listener, own)
+    }
+    inner, express = make(
+        choice, reactor, device, listeners, origins, flows, identity, inheritance, origin_ports
+    )
     datapath = TraceDatapath(inner, own_addresses, time.time_ns)
     node = Node(
         reactor,
@@ -167,7 +174,9 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
             datapath="ebpf" if choice.ebpf else "raw",
             adoption="cookie" if choice.admits else "replay",
             resumes=survives(choice),
+            express=choice.express,
         ),
+        express=express,
     )
     about = About(config.node, identity.epoch, choice.ebpf, choice.admits, time.monotonic)
     return node, manage(reactor, node, datapath, about)

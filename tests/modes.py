@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 from attrs import frozen
 
-from btcp.datapath.ebpf import adoption, programs
+from btcp.datapath.ebpf import adoption, express, programs
 from btcp.datapath.interface import DatapathError
 from btcp.lab.programs import missing
 
@@ -25,21 +25,24 @@ class Mode:
         kernel.
     @ivar adoption: how a back-end's TCP is brought to the connection: C{replay} or C{cookie}.
     @ivar prefix: for names of test cases in this mode.
+    @ivar express: whether the kernel hands connections off by itself, where the map allows it.
     """
 
     datapath: str
     adoption: str
     prefix: str
+    express: bool = False
 
     def __str__(self) -> str:
-        return f"{self.datapath}+{self.adoption}"
+        return f"{self.datapath}+{self.adoption}" + "+express" * self.express
 
     @property
     def config(self) -> Mapping[str, object]:
         """
         Top-level keys of a node's configuration.
         """
-        return {"datapath": self.datapath, "adoption": self.adoption}
+        known = {"datapath": self.datapath, "adoption": self.adoption}
+        return {**known, "express": True} if self.express else known
 
     @property
     def in_kernel(self) -> bool:
@@ -75,12 +78,16 @@ RAW_REPLAY = Mode("raw", "replay", "")
 EBPF_REPLAY = Mode("ebpf", "replay", "EbpfReplay")
 EBPF_COOKIE = Mode("ebpf", "cookie", "EbpfCookie")
 MODES = (RAW_REPLAY, EBPF_REPLAY, EBPF_COOKIE)
+"""In which every connection is handed off by the daemon."""
+
+EXPRESS = Mode("ebpf", "cookie", "Express", express=True)
 
 
 @cache
 def _lacks(mode: Mode) -> list[str]:
     lacks = missing()
     probes = [programs.probe] * mode.in_kernel + [adoption.probe] * mode.by_cookie
+    probes += [express.probe] * mode.express
     for probe in probes if not lacks else ():
         try:
             probe()

@@ -34,6 +34,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "partition",
             "datapath",
             "adoption",
+            "express",
             "policy",
             "balance-factor",
             "control",

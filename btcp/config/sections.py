@@ -57,6 +57,10 @@ def read_config(document: AnyNode, reading: Reading, node: str | None) -> Config
     optional = _optional(top, document, reading)
     if optional.get("datapath") == "raw" and optional.get("adoption") == "cookie":
         reading.complain(top["adoption"], "adoption: 'cookie' needs datapath 'ebpf' or 'auto'")
+    if optional.get("express") and "raw" == optional.get("datapath"):
+        reading.complain(top["express"], "express: needs datapath 'ebpf' or 'auto'")
+    if optional.get("express") and optional.get("adoption") == "replay":
+        reading.complain(top["express"], "express: needs adoption 'cookie' or 'auto'")
     if not reading.problems and optional["control"].insecure:
         _check_manageable(nodes, names, reading)
     if not reading.problems:
@@ -186,6 +190,8 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
     for key, known in (("datapath", DATAPATHS), ("adoption", ADOPTIONS)):
         if key in top:
             values[key] = _one_of(key, known, top[key], reading)
+    if "express" in top:
+        values["express"] = reading.boolean(top["express"], "express")
     choice = read_choice(top, "", reading)
     if choice is not None:
         values["policy"] = choice

@@ -234,6 +234,7 @@ class Config:
     @ivar slow_start: seconds in which a node that comes back gets its whole weight again.
     @ivar datapath: one of L{DATAPATHS}.
     @ivar adoption: one of L{ADOPTIONS}.
+    @ivar express: the kernel hands connections off by itself where the map allows it.
     @ivar policy: of rules that do not name one.
     @ivar window_scale: 0-14, promised to every client; the same on every node.
     """
@@ -250,6 +251,7 @@ class Config:
     slow_start: float = 0.0
     datapath: str = "auto"
     adoption: str = "auto"
+    express: bool = False
     policy: Choice = Choice()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

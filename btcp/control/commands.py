@@ -119,6 +119,7 @@ class Hello(ControlCommand):
         (b"datapath", Word("ebpf", "raw")),
         (b"adoption", Word("cookie", "replay")),
         (b"resumes", Word("0", "1")),
+        (b"express", Word("0", "1")),
     ]
     errors: ClassVar[Errors] = {HelloRefused: b"REFUSED"}
 
@@ -175,11 +176,13 @@ class Ways:
     @ivar datapath: C{ebpf} or C{raw}; empty if it did not say.
     @ivar adoption: C{cookie} or C{replay}; likewise.
     @ivar resumes: its flows outlive its daemon, and the next one goes on with them.
+    @ivar express: its kernel hands connections off, and takes them.
     """
 
     datapath: str = ""
     adoption: str = ""
     resumes: bool = False
+    express: bool = False
 
 
 UNSAID = Ways()
@@ -218,6 +221,7 @@ class Identity:
             "datapath": self.ways.datapath,
             "adoption": self.ways.adoption,
             "resumes": "1" if self.ways.resumes else "0",
+            "express": "1" if self.ways.express else "0",
         }
 
 
@@ -244,6 +248,7 @@ def read_identity(box: amp.AmpBox) -> Identity:
             datapath=values["datapath"] or "",
             adoption=values["adoption"] or "",
             resumes=values["resumes"] == "1",
+            express=values["express"] == "1",
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from btcp.control.express import Word
 from btcp.control.news import Decision, Report
 from btcp.control.ownership import Reconciled
 from btcp.handoff import messages
@@ -103,4 +104,9 @@ class IControlled(Reconciled, Protocol):
     def decided(self, node: str, decision: Decision) -> None:
         """
         What C{node} heard an operator say.
+        """
+
+    def express(self, node: str, word: Word) -> None:
+        """
+        What C{node} says of connections that the core does not know.
         """

@@ -33,6 +33,7 @@ from btcp.control.commands import (
     read_identity,
 )
 from btcp.control.connection import BoundedAMP, Stage
+from btcp.control.express import Express, Word
 from btcp.control.fields import Malformed
 from btcp.control.news import Decision, Report
 from btcp.control.ownership import WhoOwns, read_owned
@@ -119,6 +120,11 @@ class LinkOwner(Protocol):
     def decided(self, node: str, decision: Decision) -> None:
         """
         What C{node} heard an operator say.
+        """
+
+    def express(self, node: str, word: Word) -> None:
+        """
+        What C{node} says of connections that the core does not know.
         """
 
 
@@ -304,6 +310,10 @@ class ControlProtocol(BoundedAMP):
         decision = Decide.parseArguments(box, self)["decision"]
         self._take_in(tag, self._owner.decided, node, decision)
 
+    def _answer_express(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
+        word = Express.parseArguments(box, self)["word"]
+        self._take_in(tag, self._owner.express, node, word)
+
     def _take_in(self, tag: bytes, take: Callable[[str, Any], None], node: str, what: Any) -> None:
         try:
             take(node, what)
@@ -319,6 +329,7 @@ class ControlProtocol(BoundedAMP):
         Load.commandName: _answer_load,
         Decide.commandName: _answer_decide,
         WhoOwns.commandName: _answer_who_owns,
+        Express.commandName: _answer_express,
     }
 
     def _fail(self, tag: bytes, failure: Failure) -> None:
@@ -374,10 +385,23 @@ class ControlProtocol(BoundedAMP):
         """
         self._tell(Load, report=self._owner.report())
 
-    def _tell(self, command: type[amp.Command], **arguments: object) -> None:
+    def express(self, word: Word, heard: Callable[[], None] = lambda: None) -> None:
+        """
+        Say something of connections that the core does not know.
+
+        @param heard: called when the peer has taken it in.
+        """
+        self._tell(Express, heard, word=word)
+
+    def _tell(
+        self,
+        command: type[amp.Command],
+        heard: Callable[[], None] = lambda: None,
+        **arguments: object,
+    ) -> None:
         if self.stage is Stage.UP and self.version >= 2:
             told: Deferred[Any] = self.callRemote(command, **arguments)
-            told.addErrback(self._not_told, command)
+            told.addCallbacks(lambda _: heard(), self._not_told, errbackArgs=(command,))
 
     def _not_told(self, failure: Failure, command: type[amp.Command]) -> None:
         if self.stage is Stage.UP:

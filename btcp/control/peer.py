@@ -133,4 +133,5 @@ class Peer:
             "datapath": self.ways.datapath,
             "adoption": self.ways.adoption,
             "resumes": self.ways.resumes,
+            "express": self.ways.express,
         }

@@ -27,6 +27,7 @@ from btcp.control.dialing import (
     listen,
     pack_address,
 )
+from btcp.control.express import Word
 from btcp.control.link import Answer, ControlProtocol
 from btcp.control.news import Decision, Report
 from btcp.control.ownership import reconcile
@@ -250,7 +251,25 @@ class Peers(MultiService):
         """
         self._owner.decided(node, decision)
 
+    def express(self, node: str, word: Word) -> None:
+        """
+        As L{IControlled.express}.
+        """
+        self._owner.express(node, word)
+
     # what the owner asks
+
+    def say_express(self, node: str, word: Word, heard: Callable[[], None] = lambda: None) -> bool:
+        """
+        @param heard: called when C{node} has taken it in.
+        @return: whether it can be said: there is a link, and the node hands connections off in
+            its kernel.
+        """
+        peer = self._peers.get(node)
+        if peer is None or peer.link is None or not peer.ways.express:
+            return False
+        peer.link.express(word, heard)
+        return True
 
     def decide(self, decision: Decision, to: str | None = None) -> None:
         """

@@ -6,15 +6,17 @@ Which datapath a host gets, and which way to adopt.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.logger import Logger
 
 from btcp.datapath.ebpf import adoption, programs, takeover
+from btcp.datapath.ebpf import express as tables
 from btcp.datapath.ebpf.adoption import Adoption
 from btcp.datapath.ebpf.datapath import EbpfDatapath
+from btcp.datapath.ebpf.express import ExpressTables
 from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.ebpf.takeover import Inheritance
 from btcp.datapath.interface import Capture, Datapath, DatapathError, End, Identity
@@ -29,24 +31,33 @@ class Choice:
     """
     @ivar ebpf: the kernel moves the packets of spliced flows, else the daemon.
     @ivar admits: connections are adopted by cookie, else by replay.
+    @ivar express: the kernel hands connections off, where the map allows it.
     """
 
     ebpf: bool
     admits: bool
+    express: bool = False
 
 
-def decide(datapath: str, adopting: str) -> Choice:
+def decide(datapath: str, adopting: str, express: bool = False) -> Choice:
     """
     Take the best that the configuration allows and the host passes, and say why.
 
     @param datapath: see L{btcp.config.values.DATAPATHS}.
     @param adopting: see L{btcp.config.values.ADOPTIONS}.
+    @param express: see L{btcp.config.values.Config}.
     @raise DatapathError: if what is configured cannot be had.
     """
     ebpf = _weigh("datapath", datapath, "ebpf", "raw", programs.probe)
     if not ebpf and adopting == "auto":
         adopting = "replay"
-    return Choice(ebpf, _weigh("adoption", adopting, "cookie", "replay", adoption.probe))
+    admits = _weigh("adoption", adopting, "cookie", "replay", adoption.probe)
+    if express and not (ebpf and admits):
+        raise DatapathError("express cannot be had without datapath ebpf and adoption cookie")
+    if express:
+        tables.probe()
+        log.info("express: the kernel hands connections off")
+    return Choice(ebpf, admits, express)
 
 
 def survives(choice: Choice) -> bool:
@@ -77,20 +88,24 @@ def make(
     flows: int,
     identity: Identity,
     inheritance: Inheritance | None,
-) -> Datapath:
+    origin_ports: Mapping[End, int],
+) -> tuple[Datapath, ExpressTables | None]:
     """
     @param device: the device that faces the cluster.
     @param flows: how many there may be at once.
     @param inheritance: what an earlier daemon left, from L{inherit}.
-    @return: the datapath, not started.
+    @param origin_ports: of listeners, where nodes have what answers.
+    @return: the datapath, not started; and what it hands connections off by, if it does.
     """
     guard = Guard(device, TAP, listeners, origins)
-    kernel = Programs(device, TAP, listeners, flows, identity, inheritance)
+    kernel = Programs(device, TAP, listeners, flows, identity, inheritance, origin_ports)
     if not choice.ebpf:
-        return RawDatapath(reactor, time.monotonic, device, _Instead(guard, kernel))
+        return RawDatapath(reactor, time.monotonic, device, _Instead(guard, kernel)), None
     clock = time.monotonic
     raw = RawDatapath(reactor, clock, device, _Instead(kernel, guard), vouches=True)
-    return EbpfDatapath(reactor, clock, raw, kernel, Adoption() if choice.admits else None)
+    adopting = Adoption() if choice.admits else None
+    express = ExpressTables() if choice.express else None
+    return EbpfDatapath(reactor, clock, raw, kernel, adopting, express), express
 
 
 def _weigh(what: str, wanted: str, better: str, plain: str, probe: Callable[[], None]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -89,5 +89,22 @@ class Policy(Protocol):
 
         @return: the live nodes of C{replicas} that have a weight, each once, most
             preferred first; may be empty.
+        """
+        ...
+
+
+@runtime_checkable
+class Cyclic(Policy, Protocol):
+    """
+    A policy that needs to know neither the request nor the loads; or that can say where it does.
+    """
+
+    def cycle(self, replicas: ReplicaSet, standing: Standing, most: int) -> list[str]:
+        """
+        Say whom to ask first, for many requests in a row.
+
+        @param most: nodes that the answer may have.
+        @return: live nodes of C{replicas} that have a weight, as often as their weights say;
+            after the last it begins anew.  None if each request is a case of its own.
         """
         ...

@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 from btcp.content.contract import RequestKey
 from btcp.partition.consistent import Consistent
-from btcp.partition.contract import Choice, Policy, ReplicaSet, Standing
+from btcp.partition.contract import Choice, Cyclic, Policy, ReplicaSet, Standing
+from btcp.partition.eligible import eligible
 from btcp.partition.leastloaded import LeastLoaded
 from btcp.partition.roundrobin import RoundRobin
 
@@ -44,8 +45,20 @@ class Policies:
         """
         See L{btcp.partition.contract.Policy.order}.
         """
+        return self._of(replicas).order(replicas, key, standing)
+
+    def cycle(self, replicas: ReplicaSet, standing: Standing, most: int) -> list[str]:
+        """
+        See L{btcp.partition.contract.Cyclic.cycle}.
+        """
+        policy = self._of(replicas)
+        if len(replicas.nodes) == 1:
+            return list(eligible(replicas, standing))
+        return policy.cycle(replicas, standing, most) if isinstance(policy, Cyclic) else []
+
+    def _of(self, replicas: ReplicaSet) -> Policy:
         choice = replicas.policy or self._default
         policy = self._made.get(choice)
         if policy is None:
             policy = self._made[choice] = POLICIES[choice.name](choice, self._node)
-        return policy.order(replicas, key, standing)
+        return policy

@@ -6,6 +6,7 @@ Each node in turn.
 from __future__ import annotations
 
 from functools import partial
+from math import gcd
 from operator import add
 
 from attrs import define
@@ -50,6 +51,13 @@ def _begun(nodes: list[str], front: str) -> list[str]:
     return nodes[first:] + nodes[:first]
 
 
+def _next(turns: _Turns) -> str:
+    turns.credits = list(map(add, turns.credits, turns.weights))
+    first = turns.credits.index(max(turns.credits))
+    turns.credits[first] -= turns.total
+    return turns.nodes[first]
+
+
 class RoundRobin:
     """
     Each node of a replica set in turn, as often as its weight says and spread evenly
@@ -67,6 +75,19 @@ class RoundRobin:
         """
         self._sets: PerSet[_Turns] = PerSet(partial(_turns, front))
 
+    def cycle(self, replicas: ReplicaSet, standing: Standing, most: int) -> list[str]:
+        """
+        See L{btcp.partition.contract.Cyclic.cycle}.
+        """
+        turns = self._sets.of(replicas, standing)
+        if not turns.nodes:
+            return []
+        weights = [max(round(weight), 1) for weight in turns.weights]
+        divisor = gcd(*weights)
+        length = min(sum(weights) // divisor, most)
+        fresh = _turns(turns.nodes[0], dict(zip(turns.nodes, turns.weights, strict=True)), None)
+        return [_next(fresh) for _ in range(length)]
+
     def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
         """
         See L{btcp.partition.contract.Policy.order}.
@@ -75,7 +96,5 @@ class RoundRobin:
         nodes = turns.nodes
         if len(nodes) < 2:
             return list(nodes)
-        turns.credits = list(map(add, turns.credits, turns.weights))
-        first = turns.credits.index(max(turns.credits))
-        turns.credits[first] -= turns.total
+        first = nodes.index(_next(turns))
         return nodes[first:] + nodes[:first]

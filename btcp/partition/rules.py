@@ -10,7 +10,7 @@ nginx C{location}: C{/a} also holds C{/ab}, C{/a/} does not hold C{/a}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import field, frozen
 
@@ -52,6 +52,13 @@ class _Scope:
         }
         self._lengths = sorted({len(path) for path in self._replicas}, reverse=True)
 
+    @property
+    def replicas(self) -> Mapping[str, ReplicaSet]:
+        """
+        By prefix.
+        """
+        return self._replicas
+
     def lookup(self, path: str) -> ReplicaSet | None:
         size = len(path)
         for length in self._lengths:
@@ -64,7 +71,7 @@ class _Scope:
 
 def _grouped(rules: Iterable[Rule]) -> dict[str, _Scope]:
     """
-    Group rules by host.  Hosts are spelled as L{_spellings} asks for them.
+    Group rules by host.  Hosts are spelled as L{spellings} asks for them.
 
     @raise ValueError: two rules have the same host and path.
     """
@@ -78,7 +85,7 @@ def _grouped(rules: Iterable[Rule]) -> dict[str, _Scope]:
     return {host: _Scope(paths.values()) for host, paths in grouped.items()}
 
 
-def _spellings(host: str) -> Iterator[str]:
+def spellings(host: str) -> Iterator[str]:
     """
     The scopes a host is in, most specific first.
     """
@@ -106,12 +113,18 @@ class RuleMap:
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_scopes", _grouped(self.rules))
 
+    def scopes(self) -> dict[str, Mapping[str, ReplicaSet]]:
+        """
+        @return: host, C{*.suffix} or C{*} to what is held there, by prefix of the path.
+        """
+        return {host: scope.replicas for host, scope in self._scopes.items()}
+
     def lookup(self, key: RequestKey) -> ReplicaSet | None:
         """
         See L{btcp.partition.contract.PartitionMap.lookup}.
         """
         scopes = self._scopes
-        for host in _spellings(key.host):
+        for host in spellings(key.host):
             scope = scopes.get(host)
             if scope is not None:
                 replicas = scope.lookup(key.path)

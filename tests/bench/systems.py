@@ -68,7 +68,8 @@ PEERS = (
 _QUIET = {"log": {"connections": "errors"}}
 """Nobody of them writes a line for each request."""
 
-MODES = tuple(System(str(mode), config={**mode.config, **_QUIET}) for mode in modes.MODES)
+_MODES = (*modes.MODES, modes.EXPRESS)
+MODES = tuple(System(str(mode), config={**mode.config, **_QUIET}) for mode in _MODES)
 """A further mode is a further line there."""
 
 SYSTEMS = (*PEERS, *MODES)
@@ -79,5 +80,5 @@ def lacking() -> dict[str, list[str]]:
     """
     @return: by name of those modes that this machine cannot do, what it lacks.
     """
-    found = {str(mode): mode.lacks() for mode in modes.MODES}
+    found = {str(mode): mode.lacks() for mode in _MODES}
     return {name: lacks for name, lacks in found.items() if lacks}

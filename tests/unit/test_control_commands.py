@@ -258,7 +258,7 @@ class StrictnessTests(SynchronousTestCase):
 
     def test_hello(self) -> None:
         box = hello_box()
-        for key in set(box) - {b"newest", b"datapath", b"adoption", b"resumes"}:
+        for key in set(box) - {b"newest", b"datapath", b"adoption", b"resumes", b"express"}:
             self.refused(box, {key: None}, Hello)
         for key, values in {
             b"node": (b"", b"\xff", b"x" * 256),
@@ -273,12 +273,13 @@ class StrictnessTests(SynchronousTestCase):
         """
         What a node need not say, and what it says that nobody knows.
         """
-        said = evolve(IDENTITY, ways=Ways(datapath="ebpf", adoption="cookie", resumes=True))
+        ways = Ways(datapath="ebpf", adoption="cookie", resumes=True, express=True)
+        said = evolve(IDENTITY, ways=ways)
         box = Hello.makeArguments(said.arguments(), None)
         self.assertEqual(read_identity(box), said)
-        odd = AmpBox({**box, b"datapath": b"xdp\xff", b"resumes": b""})
+        odd = AmpBox({**box, b"datapath": b"xdp\xff", b"resumes": b"", b"express": b"2"})
         self.assertEqual(read_identity(odd).ways, Ways(adoption="cookie"))
-        for key in (b"datapath", b"adoption", b"resumes"):
+        for key in (b"datapath", b"adoption", b"resumes", b"express"):
             del box[key]
         self.assertEqual(read_identity(box).ways, Ways())
 

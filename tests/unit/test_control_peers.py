@@ -29,6 +29,7 @@ from btcp.control.dialing import (
     choose_source,
     pack_address,
 )
+from btcp.control.express import Word
 from btcp.control.news import Admin, Decision, Health, Report
 from btcp.control.peers import Peers
 from btcp.control.protection import Unprotected
@@ -150,6 +151,9 @@ class Owner:
 
     def decided(self, node: str, decision: Decision) -> None:
         self.decisions.append((node, decision))
+
+    def express(self, node: str, word: Word) -> None:
+        self.heard.append(("express", node, word))
 
     def shared_with(self, node: str) -> list[int]:
         return self.shared
@@ -342,7 +346,7 @@ class LinkTests(SynchronousTestCase):
     def test_states(self) -> None:
         network = Network("a", "b")
         network.advance(2)
-        ways = {"datapath": "ebpf", "adoption": "", "resumes": True}
+        ways = {"datapath": "ebpf", "adoption": "", "resumes": True, "express": False}
         self.assertEqual(
             network["a"].peers.states(),
             {
@@ -365,6 +369,7 @@ class LinkTests(SynchronousTestCase):
                     "datapath": "",
                     "adoption": "",
                     "resumes": False,
+                    "express": False,
                 },
             },
         )

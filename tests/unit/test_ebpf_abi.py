@@ -33,7 +33,10 @@ from btcp.wire.segment import flow_key
 
 HEADERS = OBJECT.parent
 
-_RULE = "to seq ack tsval tsecr shift punt local rewrites awaits admitting follows lease zero"
+_RULE = (
+    "to seq ack tsval tsecr shift punt local rewrites awaits admitting follows lease express "
+    "iss first"
+)
 
 STRUCTURES = {
     "end": (abi.END, "address port zero"),
@@ -54,6 +57,14 @@ STRUCTURES = {
         "until secret mss_v4 mss_v6 window scale scaling sack timestamps zero",
     ),
     "event": (abi.EVENT, "key report client_fin server_fin octets"),
+    "ending": (abi.ENDING, "own client iss front why"),
+    "done": (abi.DONE, "key iss"),
+    "prefix": (abi.PREFIX, "bits scope path"),
+    "turns": (abi.TURNS, "count cursor node"),
+    "destination": (abi.DESTINATION, "key v4 v6 reach own zero"),
+    "front": (abi.EXPRESS_FRONT, "key lease zero"),
+    "plan": (abi.PLAN, "own scope hosts adopts decides"),
+    "record": (abi.RECORD, "magic kind node port address front tag scale zero balance"),
     "memo": (abi.MEMO, "octets"),
     "identity": (abi.IDENTITY, "epoch abi starts secret"),
     "settings": (abi.SETTINGS, "tap"),

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
 from btcp.handoff.messages import Reason, Refused
-from btcp.partition.contract import Policy, ReplicaSet, Standing
+from btcp.partition.contract import Cyclic, ReplicaSet, Standing
 from btcp.partition.load import Loads
 from btcp.partition.rules import Rule, RuleMap
 from btcp.placement import Placement
@@ -31,6 +31,10 @@ class Asked:
         self.standings.append(standing)
         return [node for node in replicas.nodes if standing.live.get(node)]
 
+    def cycle(self, replicas: ReplicaSet, standing: Standing, most: int) -> list[str]:
+        self.standings.append(standing)
+        return [node for node in replicas.nodes if standing.live.get(node)][:most]
+
 
 class PlacementTests(SynchronousTestCase):
     """
@@ -39,7 +43,7 @@ class PlacementTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.policy = Asked()
-        policy: Policy = self.policy
+        policy: Cyclic = self.policy
         rules = RuleMap((Rule(None, "/x", ("a", "b")),))
         self.placement = Placement(rules, policy, "b", {"a": 100, "b": 50, "c": 100})
 

@@ -12,12 +12,14 @@
 #include <linux/types.h>
 
 #define BTCP_MARK 0xb7c9u /* of packets that the daemon sends itself */
+#define BTCP_MARK_CURE 0xb7cau /* of a reset that takes an old connection out of TIME-WAIT */
+#define BTCP_MARK_CURED 0xb7cbu /* of the packet that follows it */
 
 /*
  * To be raised with every change of what a map that outlives the daemon means: of the
  * structures below, or of btcp/handoff/memo.py.  A daemon takes over only its own.
  */
-#define BTCP_ABI 1
+#define BTCP_ABI 2
 
 struct btcp_end {
 	__be32 address[4];
@@ -43,12 +45,22 @@ struct btcp_rule {
 	__u8 punt;	/* packets with any of these TCP flags go up to the daemon */
 	__u8 local;	/* to the local TCP, else to the network */
 	__u8 rewrites;	/* 0: packets pass as they are */
-	__u32 awaits;	/* what the local TCP acknowledges once it has the request */
+	union {
+		__u32 awaits;	/* what the local TCP acknowledges once it has the request */
+		__u32 claimed;	/* BTCP_EXPRESS: somebody is about to delete or to replace it */
+	};
 	__u8 admitting;	/* until it does so, all else goes up; then BTCP_TAKEN is reported */
 	__u8 follows;	/* FINs of both directions, and reports them */
-	__u8 lease;	/* no response begins when this one is over; 0: none is needed */
-	__u8 zero;
+	/* No response begins when this one is over; 0: none is needed. BTCP_FRONT: whose it is. */
+	__u8 lease;
+	__u8 express;	/* BTCP_EXPRESS and the like; see docs/decisions/express.md */
+	__u32 iss;	/* of an express connection */
+	__u32 first;	/* of BTCP_FRONT: the sequence number of the client's first octet */
 };
+
+#define BTCP_EXPRESS 1	/* made by the kernel's programs; the core does not know it */
+#define BTCP_FRONT 2	/* the client's packets at the front-end */
+#define BTCP_JOINED 4	/* front-end and back-end are this very node */
 
 /* What the kernel has to say of it; see btcp/handoff/route.py. */
 struct btcp_account {
@@ -117,7 +129,105 @@ struct btcp_event {
 	__u64 octets;		/* of the response */
 } __attribute__((packed));
 
+enum btcp_why {
+	BTCP_BOTH_CLOSED,
+	BTCP_RESET_BY_CLIENT,
+	BTCP_RESET_BY_SERVER,
+};
+
+/* An express connection is over. */
+struct btcp_ending {
+	struct btcp_key own;	/* of the local TCP's packets */
+	struct btcp_key client;	/* of the client's packets at the front-end */
+	__u32 iss;
+	__u16 front;		/* number of its lease */
+	__u16 why;
+};
+
+/* An express connection that the daemon has done with. */
+struct btcp_done {
+	struct btcp_key key;
+	__u32 iss;
+};
+
+#define BTCP_REAPED 1024 /* at once */
+
 #define BTCP_LEASES 256
+
+/* -- express: which node a request goes to, in the kernel; see docs/decisions/express.md -- */
+
+#define BTCP_PATH 252	/* octets of a path that are looked at: with the scope, an LPM trie's most */
+#define BTCP_HOST 64
+#define BTCP_TURNS 64
+#define BTCP_NODES 256
+
+/* Where a path prefix counts: a host, a host and all below it, or everywhere else. */
+struct btcp_prefix {
+	__u32 bits;		/* of what follows; so wants a BPF_MAP_TYPE_LPM_TRIE */
+	__u32 scope;
+	__u8 path[BTCP_PATH];
+};
+
+/* A replica set: whose turn it is. */
+struct btcp_turns {
+	__u32 count;		/* 0: the daemon decides */
+	__u32 cursor;
+	__u8 node[BTCP_TURNS];	/* numbers of destinations */
+};
+
+#define BTCP_BY_V4 1
+#define BTCP_BY_V6 2
+
+/* A back-end, for its front-end. */
+struct btcp_destination {
+	__u64 key[2];		/* of the records that it gets from us */
+	__be32 v4[4];		/* mapped */
+	__be32 v6[4];
+	__u8 reach;		/* BTCP_BY_V4 and BTCP_BY_V6: it can be handed to now */
+	__u8 own;		/* it is this very node */
+	__u8 zero[6];
+};
+
+/* A front-end, for its back-end. */
+struct btcp_front {
+	__u64 key[2];
+	__u32 lease;
+	__u32 zero;
+};
+
+struct btcp_plan {
+	__u64 own;		/* digest of this node's name, as back-ends know it */
+	__u32 scope;		/* for hosts that are not in the table; 0: the daemon decides */
+	__u32 hosts;		/* there are some in the table */
+	__u32 adopts;		/* this node takes connections that others hand to it */
+	__u32 decides;		/* this node hands off */
+};
+
+enum btcp_record_kind {
+	BTCP_OF_BEGINNING = 1,	/* the packet has the first octets of the request */
+	BTCP_OF_REST,		/* it has not */
+	BTCP_OF_RETURN,		/* the beginning, back from a node that does not take it */
+};
+
+/*
+ * The handoff, as the last octets of the packet's data on its way to the back-end, which takes
+ * them off again.  The 16-bit words add up to nothing, so the checksum changes by the length
+ * alone.
+ */
+struct btcp_record {
+	__be32 magic;
+	__u8 kind;
+	__u8 node;		/* the back-end's number at the front-end */
+	__be16 port;		/* that the client connected to */
+	__be32 address[4];	/* likewise */
+	__u64 front;		/* digest of the front-end's name */
+	__u64 tag;		/* SipHash of it all, and of the packet's numbers */
+	__u8 scale;		/* of the window that was promised */
+	__u8 zero;
+	__u16 balance;
+} __attribute__((packed, aligned(4)));
+
+#define BTCP_MAGIC 0x42544350u
 
 /*
  * What the program on the device says of a packet that goes up, by the source address
@@ -140,6 +250,15 @@ struct btcp_identity {
 	__u8 secret[32];	/* of initial sequence numbers and timestamps */
 };
 
+/* Programs that others end in. */
+enum btcp_program {
+	BTCP_MEET,
+	BTCP_PLAIN,
+	BTCP_DECIDE,	/* these two are there if this node hands off, and adopts, in the kernel */
+	BTCP_RECEIVE,
+	BTCP_PROGRAMS,
+};
+
 struct btcp_settings {
 	__u32 tap;	/* index of the device that leads up to the daemon */
 };
@@ -154,6 +273,15 @@ enum btcp_counter {
 	BTCP_ANSWERED,	/* SYNs, answered with a cookie */
 	BTCP_ESTABLISHED,	/* ACKs of such an answer that say nothing else: dropped */
 	BTCP_UNREPORTED,	/* no room for an event */
+	BTCP_EXPRESSED,		/* connections handed off */
+	BTCP_DECLINED,		/* connections whose request the daemon has to look at */
+	BTCP_ADOPTED,		/* connections that this node has from another, or from itself */
+	BTCP_RETURNED,		/* packets sent back to their front-end */
+	BTCP_FORGED,		/* records that are no peer's: dropped */
+	BTCP_OVERTOOK,		/* packets of connections that are not here yet: dropped */
+	BTCP_CURED,		/* old connections taken out of TIME-WAIT */
+	BTCP_LATE,		/* responses that must not begin now: dropped */
+	BTCP_ENDED,		/* express connections that are over */
 	BTCP_COUNTERS,
 };
 

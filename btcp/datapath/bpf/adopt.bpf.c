@@ -14,29 +14,8 @@
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
+#include "adopt.h"
 #include "parse.h"
-
-/* As the kernel has it in its BTF. */
-struct bpf_tcp_req_attrs {
-	__u32 rcv_tsval;
-	__u32 rcv_tsecr;
-	__u16 mss;
-	__u8 rcv_wscale;
-	__u8 snd_wscale;
-	__u8 ecn_ok;
-	__u8 wscale_ok;
-	__u8 sack_ok;
-	__u8 tstamp_ok;
-	__u8 usec_ts_ok;
-	__u8 reserved[3];
-};
-
-/* Only the name matters; but it has to be a whole type to match the kernel's. */
-struct sock {
-};
-
-extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk,
-				   struct bpf_tcp_req_attrs *attrs, int attrs__sz) __ksym;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -44,25 +23,6 @@ struct {
 	__type(key, struct btcp_key);
 	__type(value, struct btcp_adoption);
 } adoptions SEC(".maps");
-
-static __always_inline struct bpf_sock *local_socket(struct __sk_buff *skb,
-						     const struct packet *packet)
-{
-	struct bpf_sock_tuple tuple = {};
-
-	if (packet->v6) {
-		__builtin_memcpy(tuple.ipv6.saddr, packet->key.source, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, packet->key.destination, 16);
-		tuple.ipv6.sport = packet->key.source_port;
-		tuple.ipv6.dport = packet->key.destination_port;
-		return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
-	}
-	tuple.ipv4.saddr = packet->key.source[3];
-	tuple.ipv4.daddr = packet->key.destination[3];
-	tuple.ipv4.sport = packet->key.source_port;
-	tuple.ipv4.dport = packet->key.destination_port;
-	return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-}
 
 static __always_inline bool adopt(struct __sk_buff *skb, struct bpf_sock *listener,
 				  const struct btcp_adoption *adoption)

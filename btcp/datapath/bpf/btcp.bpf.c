@@ -11,379 +11,24 @@
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
-#include "handshake.h"
 #include "maps.h"
+#include "move.h"
 #include "parse.h"
-#include "rewrite.h"
+#include "record.h"
+#include "takeover.h"
 
-/* What we let pass, other filters of the device may look at, and in the end the kernel. */
-#define PASS TC_ACT_UNSPEC
+int btcp_meet(struct __sk_buff *skb);
+int btcp_plain(struct __sk_buff *skb);
 
-#define FLAG_ENDING 0x07 /* SYN, FIN, RST: each takes up, or ends, sequence space */
-
-/* Octets by which a client's FIN may be ahead of what the local TCP has. */
-#define FIN_REACH (1 << 22)
-
-#define ICMP_TOO_BIG_V4 3
-#define ICMP_TOO_BIG_V4_CODE 4
-#define ICMP_TOO_BIG_V6 2
-
-static __always_inline __u8 flags_of(const struct packet *packet)
-{
-	return ((const __u8 *)&packet->header)[13];
-}
-
-static __always_inline __u32 end_of_data(const struct packet *packet)
-{
-	const __u8 flags = flags_of(packet);
-
-	return bpf_ntohl(packet->header.seq) + packet->end - packet->data + (flags & 1) +
-	       (flags >> 1 & 1);
-}
-
-static __always_inline bool at_or_after(__u32 number, __u32 other)
-{
-	return (__s32)(number - other) >= 0;
-}
-
-/* See Route.take. */
-static __always_inline void enter(struct btcp_account *account, const struct packet *packet)
-{
-	__u32 size = packet->end - packet->data;
-	__u32 ack = bpf_ntohl(packet->header.ack_seq);
-	__u8 flags = flags_of(packet);
-
-	account->used = bpf_ktime_get_ns();
-	__sync_fetch_and_add(&account->packets, 1);
-	if (flags & FLAG_ACK && ack != account->ack && at_or_after(ack, account->ack)) {
-		account->ack = ack;
-		account->progress = 1;
-	}
-	if (size || flags & FLAG_ENDING) {
-		__u32 end = end_of_data(packet);
-
-		__sync_fetch_and_add(&account->octets, size);
-		if (at_or_after(end, account->end))
-			account->end = end;
-	}
-}
-
-/* Rewrite addresses; returns their part of the TCP checksum's difference. */
-static __always_inline __u32 rewrite_ends(struct __sk_buff *skb, const struct packet *packet,
-					  const struct btcp_key *to, long *failed)
-{
-	const struct btcp_key *from = &packet->key;
-	__u64 sum = 0;
-
-	for (int i = 0; i < 4; i++) {
-		sum = changed(sum, from->source[i], to->source[i]);
-		sum = changed(sum, from->destination[i], to->destination[i]);
-	}
-	if (packet->v6) {
-		*failed |= bpf_skb_store_bytes(skb, packet->ip + 8, to->source, 32, 0);
-		/*
-		 * The change of the TCP checksum makes up for that of the addresses, so what
-		 * a device summed up over both stays right; but a helper that is told of a
-		 * pseudo-header believes that the IP header makes up for itself.
-		 */
-		bpf_csum_update(skb, fold(sum));
-	} else {
-		__be32 addresses[2] = { to->source[3], to->destination[3] };
-
-		*failed |= bpf_l3_csum_replace(skb, packet->ip + 10, 0, fold(sum), 0);
-		*failed |= bpf_skb_store_bytes(skb, packet->ip + 12, addresses, 8, 0);
-	}
-	return fold(sum);
-}
-
-static __always_inline bool load_options(struct __sk_buff *skb, __u32 from, __be32 *options,
-					 __u64 size)
-{
-	return bounded(&size) && !bpf_skb_load_bytes(skb, from, options, size);
-}
-
-static __always_inline bool store_options(struct __sk_buff *skb, __u32 to, const __be32 *options,
-					  __u64 size)
-{
-	return bounded(&size) && !bpf_skb_store_bytes(skb, to, options, size, 0);
-}
-
-enum verdict { REWRITTEN, REWRITTEN_WITH_SACK, UNKNOWN_LAYOUT, FAILED };
-
-static __always_inline enum verdict rewrite(struct __sk_buff *skb, struct packet *packet,
-					    const struct btcp_rule *rule)
-{
-	const bool has_ack = flags_of(packet) & FLAG_ACK;
-	const struct tcphdr old = packet->header;
-	struct tcphdr *new = &packet->header;
-	const __u32 at = packet->tcp + sizeof(*new);
-	__u32 words = old.doff - 5;
-	__be32 options[MAX_OPTIONS] = {};
-	int edges = 0;
-	long failed = 0;
-	__u64 sum = 0;
-	__u32 ends;
-
-	if (words && (rule->ack || rule->tsval || rule->tsecr)) {
-		if (!load_options(skb, at, options, 4 * words))
-			return FAILED;
-		edges = rewrite_options(options, words, rule, has_ack, &sum);
-		if (edges < 0)
-			return UNKNOWN_LAYOUT;
-		failed |= !store_options(skb, at, options, 4 * words);
-	}
-	new->source = rule->to.source_port;
-	new->dest = rule->to.destination_port;
-	new->seq = bpf_htonl(bpf_ntohl(old.seq) + rule->seq);
-	if (has_ack)
-		new->ack_seq = bpf_htonl(bpf_ntohl(old.ack_seq) + rule->ack);
-	if (rule->shift)
-		new->window = bpf_htons(shifted_window(bpf_ntohs(old.window), rule->shift));
-	sum = changed(sum, old.source, new->source);
-	sum = changed(sum, old.dest, new->dest);
-	sum = changed(sum, old.seq, new->seq);
-	sum = changed(sum, old.ack_seq, new->ack_seq);
-	sum = changed(sum, old.window, new->window);
-	failed |= bpf_skb_store_bytes(skb, packet->tcp, new, 16, 0); /* up to the checksum */
-	ends = rewrite_ends(skb, packet, &rule->to, &failed);
-	failed |= bpf_l4_csum_replace(skb, packet->tcp + 16, 0, fold(sum), 0);
-	failed |= bpf_l4_csum_replace(skb, packet->tcp + 16, 0, ends, BPF_F_PSEUDO_HDR);
-	if (failed)
-		return FAILED;
-	return edges ? REWRITTEN_WITH_SACK : REWRITTEN;
-}
-
-static __always_inline int to_daemon(void)
-{
-	count(BTCP_PUNTED);
-	return bpf_redirect(settings.tap, 0);
-}
-
-/* From the network, with a word of ours, or at least with nobody else's for ours. */
-static __always_inline int up(struct __sk_buff *skb, __u8 say)
-{
-	__u8 source[6] = { 0x02, 'b', 't', 'c', 'p', say };
-
-	if (!say) {
-		if (bpf_skb_load_bytes(skb, 6, source, sizeof(source)))
-			return TC_ACT_SHOT;
-		if (source[0] != 0x02 || source[1] != 'b' || source[2] != 't' ||
-		    source[3] != 'c' || source[4] != 'p')
-			return to_daemon();
-		source[1] = 0;
-	}
-	if (bpf_skb_store_bytes(skb, 6, source, sizeof(source), 0))
-		return TC_ACT_SHOT;
-	return to_daemon();
-}
-
-static __always_inline bool is_listener(const __be32 *address, __be16 port)
-{
-	struct btcp_end end = { .port = port };
-
-	__builtin_memcpy(end.address, address, 16);
-	return bpf_map_lookup_elem(&listeners, &end);
-}
-
-/* A router's "too big" for a listener's address, which may concern a flow. */
-static __always_inline bool is_too_big(struct __sk_buff *skb)
-{
-	struct btcp_end end = {};
-	__u8 type[2];
-
-	if (is_of_vlan(skb))
-		return false;
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr ip;
-
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) ||
-		    ip.protocol != IPPROTO_ICMP ||
-		    bpf_skb_load_bytes(skb, ETH_HLEN + ip.ihl * 4, type, 2) ||
-		    type[0] != ICMP_TOO_BIG_V4 || type[1] != ICMP_TOO_BIG_V4_CODE)
-			return false;
-		map_ipv4(end.address, ip.daddr);
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr ip;
-
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) ||
-		    ip.nexthdr != IPPROTO_ICMPV6 ||
-		    bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), type, 2) ||
-		    type[0] != ICMP_TOO_BIG_V6)
-			return false;
-		__builtin_memcpy(end.address, &ip.daddr, 16);
-	} else {
-		return false;
-	}
-	return bpf_map_lookup_elem(&listeners, &end); /* port 0: the address alone */
-}
-
-static __always_inline bool same_end(const volatile __be32 *address, __be16 port,
-				     const __be32 *other, __be16 other_port)
-{
-	__u32 difference = port ^ other_port;
-
-	for (int i = 0; i < 4; i++)
-		difference |= address[i] ^ other[i];
-	return !difference;
-}
-
-/*
- * The daemon may delete a route at any time, and what it installs next may get the very
- * same memory.  So copy the rule at once, and see thereafter that it was of this client,
- * whose end no rule rewrites.
- */
-static __always_inline bool copy_rule(struct btcp_rule *rule, const struct btcp_route *route,
-				      const struct packet *packet, bool from_client)
-{
-	const volatile struct btcp_key *to = &route->rule.to;
-	const struct btcp_key *key = &packet->key;
-
-	*rule = route->rule;
-	asm volatile("" ::: "memory");
-	return from_client ? same_end(to->source, to->source_port, key->source, key->source_port) :
-			     same_end(to->destination, to->destination_port, key->destination,
-				      key->destination_port);
-}
-
-static __always_inline void report(struct btcp_event *event)
-{
-	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
-		count(BTCP_UNREPORTED);
-}
-
-static __always_inline void reverse(struct btcp_key *to, const struct btcp_key *from)
-{
-	__builtin_memcpy(to->source, from->destination, sizeof(to->source));
-	__builtin_memcpy(to->destination, from->source, sizeof(to->destination));
-	to->source_port = from->destination_port;
-	to->destination_port = from->source_port;
-}
-
-static __always_inline void report_end(enum btcp_report what, const struct btcp_key *key,
-				       const struct btcp_account *server,
-				       const struct btcp_account *client)
-{
-	struct btcp_event event = {
-		.key = *key,
-		.report = what,
-		.client_fin = client->fin,
-		.server_fin = server->fin,
-		.octets = server->octets,
-	};
-
-	report(&event);
-}
-
-/*
- * When is a connection over?  See btcp/handoff/teardown.py.  The numbers are those of the local
- * TCP, in both directions.
- */
-static __always_inline void follow(const struct packet *packet, struct btcp_account *own,
-				   bool from_client)
-{
-	const __u32 ack = bpf_ntohl(packet->header.ack_seq);
-	const __u8 flags = flags_of(packet);
-	const struct btcp_key *key = from_client ? NULL : &packet->key;
-	struct btcp_account *client, *server, *other;
-	struct btcp_route *opposite;
-	struct btcp_key reversed;
-
-	if (!(flags & FLAG_FIN) && !own->closing)
-		return;
-	reverse(&reversed, &packet->key);
-	opposite = bpf_map_lookup_elem(&routes, &reversed);
-	if (!opposite)
-		return;
-	other = &opposite->account;
-	if (!key)
-		key = &reversed;
-	client = from_client ? own : other;
-	server = from_client ? other : own;
-	/* See Carrying._plausible. */
-	if (from_client && flags & FLAG_FIN && !own->fin_seen &&
-	    end_of_data(packet) - server->ack > FIN_REACH)
-		return;
-	if (flags & FLAG_FIN && !own->fin_seen) {
-		own->fin = end_of_data(packet);
-		own->fin_seen = 1;
-		other->closing = 1;
-		if (!own->closing)
-			report_end(BTCP_FIN, key, server, client);
-		own->closing = 1;
-	}
-	/* Nothing follows a FIN: who acknowledges more than the local TCP's, is not the client. */
-	if (flags & FLAG_ACK && other->fin_seen && !own->fin_acked &&
-	    (from_client ? ack == other->fin : at_or_after(ack, other->fin))) {
-		own->fin_acked = 1;
-		if (other->fin_acked)
-			report_end(BTCP_CLOSED, key, server, client);
-	}
-}
-
-/* The local TCP speaks of a request that it was given. False if it says anything else. */
-static __always_inline bool admitted(const struct packet *packet, const struct btcp_rule *rule,
-				     struct btcp_route *route)
-{
-	struct btcp_event event = { .key = packet->key, .report = BTCP_TAKEN };
-
-	if (!(flags_of(packet) & FLAG_ACK) || bpf_ntohl(packet->header.ack_seq) != rule->awaits)
-		return false;
-
-	route->rule.admitting = 0;
-	report(&event);
-	return true;
-}
-
-/* Whether this begins a response that the front-end may not be waiting for any more. */
-static __always_inline bool too_late(const struct packet *packet, const struct btcp_rule *rule,
-				     const struct btcp_account *account)
-{
-	const __u32 lease = rule->lease, daemon = 0;
-	const __u64 now = bpf_ktime_get_ns();
-	__u64 *until, *awake;
-
-	if (!lease || account->octets ||
-	    (packet->data == packet->end && !(flags_of(packet) & FLAG_FIN)))
-		return false;
-	until = bpf_map_lookup_elem(&leases, &lease);
-	awake = bpf_map_lookup_elem(&leases, &daemon);
-	return !until || !awake || now > *until || now > *awake;
-}
-
-/*
- * Do what the route says.  Returns false if the daemon has to see the packet; else
- * *action is what becomes of it here.
- */
-static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
-				 const struct btcp_rule *rule, struct btcp_route *route,
-				 bool from_client, int *action)
-{
-	struct btcp_account *account = &route->account;
-	enum verdict verdict = REWRITTEN;
-	const struct packet before = *packet;
-
-	if (flags_of(packet) & rule->punt)
-		return false;
-	if (!from_client && rule->admitting && !admitted(packet, rule, route))
-		return false;
-	if (!from_client && too_late(packet, rule, account))
-		return false;
-	if (rule->rewrites)
-		verdict = rewrite(skb, packet, rule);
-	if (verdict == UNKNOWN_LAYOUT)
-		return false;
-	enter(account, &before);
-	if (rule->follows)
-		follow(&before, account, from_client);
-	if (verdict == REWRITTEN_WITH_SACK) /* whoever has holes has something around them */
-		account->progress = 1;
-	*action = PASS;
-	if (verdict == FAILED) {
-		count(BTCP_ODD);
-		*action = TC_ACT_SHOT;
-	}
-	return true;
-}
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, BTCP_PROGRAMS);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(void *));
+} strangers SEC(".maps") = { .values = {
+	[BTCP_MEET] = (void *)&btcp_meet,
+	[BTCP_PLAIN] = (void *)&btcp_plain,
+} };
 
 /* A packet to a listener that is of no flow: a program of its own, for the stack's sake. */
 SEC("tc")
@@ -393,6 +38,7 @@ int btcp_meet(struct __sk_buff *skb)
 	struct btcp_promise *promise;
 	struct packet packet = {};
 	int action = UNANSWERED;
+	enum standing stands;
 	__u32 irs, first = 0;
 	__u8 flags;
 	bool empty;
@@ -411,49 +57,88 @@ int btcp_meet(struct __sk_buff *skb)
 		return action;
 	if ((flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
 		return up(skb, 0);
-	switch (standing(promise->secret, &packet.key, now >> SLOT_SHIFT,
-			 bpf_ntohl(packet.header.ack_seq) - 1, irs)) {
-	case FIRST:
-		if (!empty || flags & FLAG_FIN)
+	skb->cb[0] = BTCP_FIRST;
+	stands = standing(promise->secret, &packet.key, now >> SLOT_SHIFT,
+			  bpf_ntohl(packet.header.ack_seq) - 1, irs);
+	if (stands == FIRST) {
+		if (!empty || flags & FLAG_FIN) {
+			bpf_tail_call(skb, &strangers, BTCP_DECIDE);
 			return up(skb, BTCP_FIRST);
+		}
 		count(BTCP_ESTABLISHED);
 		return TC_ACT_SHOT;
-	case LATER:
-		return up(skb, BTCP_LATER);
-	default:
-		return up(skb, 0);
 	}
+	skb->cb[0] = 0;
+	if (skb->cb[1]) /* it is of the connection that has the route */
+		bpf_tail_call(skb, &strangers, BTCP_DECIDE);
+	return up(skb, stands == LATER ? BTCP_LATER : 0);
 }
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__array(values, int(void *));
-} strangers SEC(".maps") = { .values = { [0] = (void *)&btcp_meet } };
+/* The back-end may not have the connection yet: nothing shows that the client heard of it. */
+static __always_inline bool is_unconfirmed(const struct packet *packet,
+					   const struct btcp_rule *rule)
+{
+	return bpf_ntohl(packet->header.ack_seq) == rule->iss + 1 &&
+	       bpf_ntohl(packet->header.seq) - rule->first < FIRST_WINDOW;
+}
 
-SEC("tc")
-int btcp_ingress(struct __sk_buff *skb)
+/*
+ * A client's packet of an express connection, at its front-end.  Returns which program has to
+ * see it; BTCP_PROGRAMS if there is only to be done what the route says.
+ */
+static __always_inline __u32 look_at_front(struct __sk_buff *skb, const struct packet *packet,
+					   struct btcp_route *route, const struct btcp_rule *rule)
+{
+	const __u8 flags = flags_of(packet);
+
+	skb->cb[0] = 0;
+	skb->cb[1] = 1;
+	if (flags & FLAG_SYN) {
+		route->account.closing = 1; /* whether or not it is: more of it will show */
+		return BTCP_MEET;
+	}
+	/* From here on this may be of another connection, which is not to meet the old one's TCP. */
+	if (route->account.closing && bpf_ntohl(packet->header.ack_seq) != rule->iss + 1)
+		return BTCP_MEET;
+	if (is_unconfirmed(packet, rule))
+		return BTCP_DECIDE;
+	if (flags & (FLAG_FIN | FLAG_RST))
+		route->account.closing = 1;
+	return BTCP_PROGRAMS;
+}
+
+/* recorded: it may carry a record. */
+static __always_inline int move(struct __sk_buff *skb, bool recorded)
 {
 	struct packet packet = {};
 	struct btcp_route *route;
 	struct btcp_rule rule;
+	__u32 program;
 	int action;
 
 	/* A switch may show us other hosts' frames, and every node knows a shared address. */
-	if (skb->pkt_type != PACKET_HOST)
+	if (skb->pkt_type != PACKET_HOST || skb->mark == BTCP_MARK_CURE)
 		return PASS;
 	if (!parse(skb, &packet))
 		return is_too_big(skb) ? up(skb, 0) : PASS;
+	if (recorded && may_carry(skb, &packet))
+		bpf_tail_call(skb, &strangers, BTCP_RECEIVE);
 	route = bpf_map_lookup_elem(&routes, &packet.key);
 	if (!route) {
 		if (!is_listener(packet.key.destination, packet.key.destination_port))
 			return PASS;
-		bpf_tail_call(skb, &strangers, 0);
+		skb->cb[1] = 0;
+		bpf_tail_call(skb, &strangers, BTCP_MEET);
 		return up(skb, 0);
 	}
-	if (!copy_rule(&rule, route, &packet, true) ||
-	    !take(skb, &packet, &rule, route, true, &action))
+	if (!copy_rule(&rule, route, &packet, true))
+		return up(skb, 0);
+	if (rule.express & BTCP_FRONT) {
+		program = look_at_front(skb, &packet, route, &rule);
+		if (program != BTCP_PROGRAMS)
+			bpf_tail_call(skb, &strangers, program);
+	}
+	if (!take(skb, &packet, &rule, route, true, &action))
 		return up(skb, 0);
 	if (action != PASS)
 		return action;
@@ -464,6 +149,19 @@ int btcp_ingress(struct __sk_buff *skb)
 	count(BTCP_FORWARDED);
 	skb->mark = BTCP_MARK; /* the other program has nothing to do with it */
 	return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+}
+
+SEC("tc")
+int btcp_ingress(struct __sk_buff *skb)
+{
+	return move(skb, true);
+}
+
+/* A packet that has no record, or not any more. */
+SEC("tc")
+int btcp_plain(struct __sk_buff *skb)
+{
+	return move(skb, false);
 }
 
 SEC("tc")

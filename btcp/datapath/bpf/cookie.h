@@ -124,4 +124,27 @@ static __always_inline __u32 mss_number(__u32 mss)
 	       (mss >= 1460) + (mss >= 8940);
 }
 
+/* The reverse. */
+static __always_inline __u32 mss_of(__u32 number)
+{
+	switch (number) {
+	case 0:
+		return 536;
+	case 1:
+		return 1220;
+	case 2:
+		return 1360;
+	case 3:
+		return 1400;
+	case 4:
+		return 1440;
+	case 5:
+		return 1452;
+	case 6:
+		return 1460;
+	default:
+		return 8940;
+	}
+}
+
 #endif

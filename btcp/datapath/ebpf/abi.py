@@ -5,6 +5,7 @@ C{bpf/abi.h} as Python's L{struct} sees it; a test compares the layouts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 
 from attrs import frozen
@@ -17,13 +18,29 @@ from btcp.handoff.splice import Rewriter, Splice
 
 KEY = Struct("=16s16s2s2s")
 END = Struct("=16s2sH")
-RULE = Struct("=36sIIIIbBBBIBBBx")
+RULE = Struct("=36sIIIIbBBBIBBBBII")
 ACCOUNT = Struct("=QQQIIIBBBB")
+EXPRESS_AT = 63
+"""Where C{express} is in C{struct btcp_rule}."""
+
 ROUTE = Struct(f"={RULE.size}s{ACCOUNT.size}s")
+GLANCE = Struct(f"={EXPRESS_AT}xB{RULE.size - EXPRESS_AT - 1}xQ{ACCOUNT.size - 8}x")
+"""Of C{struct btcp_route}: C{express} and C{used}."""
+
 ADOPTION = Struct("=IIHBBBBBx")
 AMENDMENT = Struct("=36sI")
 PROMISE = Struct("=Q16sHHHBBBB6x")
 EVENT = Struct("=36sIIIQ")
+ENDING = Struct("=36s36sIHH")
+DONE = Struct("=36sI")
+REAPING = Struct("=I")
+PREFIX = Struct("=II252s")
+TURNS = Struct("=II64s")
+DESTINATION = Struct("=16s16s16sBB6x")
+EXPRESS_FRONT = Struct("=16sI4x")
+PLAN = Struct("=8sIIII")
+RECORD = Struct("=4sBB2s16sQQBBH")
+HOST = Struct("=64s")
 MEMO = Struct("=64s")
 IDENTITY = Struct("=QII32s")
 SETTINGS = Struct("=I")
@@ -42,11 +59,38 @@ COUNTERS = (
     "answered",
     "established",
     "unreported",
+    "expressed",
+    "declined",
+    "adopted",
+    "returned",
+    "forged",
+    "overtook",
+    "cured",
+    "late",
+    "ended",
 )
 
 LEASES = 256
 
-VERSION = 1
+MOST_NODES = 256
+"""C{BTCP_NODES}: numbers of destinations; 0 is nobody's."""
+
+MOST_TURNS = 64
+"""C{BTCP_TURNS}."""
+
+LONGEST_PATH = 252
+"""C{BTCP_PATH}."""
+
+LONGEST_HOST = 63
+"""Octets of C{BTCP_HOST}, but for the one that is always zero."""
+
+MOST_REAPED = 1024
+"""C{BTCP_REAPED}."""
+
+EXPRESS, FRONT_HALF, JOINED = 1, 2, 4
+"""Bits of a rule's C{express}."""
+
+VERSION = 2
 """C{BTCP_ABI}."""
 
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -108,6 +152,9 @@ def pack_route(route: Route, lease: int = 0) -> bytes:
         route.awaits is not None,
         route.follows,
         lease,
+        0,
+        0,
+        0,
     )
     used, closing = int(route.used / _NANO), route.fin is not None
     account = ACCOUNT.pack(
@@ -157,6 +204,8 @@ def unpack_event(event: bytes) -> Reported:
     """
     key, what, client_fin, server_fin, octets = EVENT.unpack(event)
     return Reported(unpack_key(key), Report(what), client_fin, server_fin, octets)
+
+
 def unpack_route(key: bytes, value: bytes) -> Route:
     """
     @param key: C{struct btcp_key}.
@@ -166,7 +215,7 @@ def unpack_route(key: bytes, value: bytes) -> Route:
     """
     rule, _ = ROUTE.unpack(value)
     to, seq, ack, tsval, tsecr, shift, punt, local, rewrites, *others = RULE.unpack(rule)
-    awaits, admitting, follows, _ = others
+    awaits, admitting, follows, *_ = others
     account, old = Account.unpack(value), unpack_key(key)
     rewriter = None
     if rewrites:
@@ -188,6 +237,38 @@ def unpack_route(key: bytes, value: bytes) -> Route:
     route.fin, route.fin_acked = account.fin, account.fin_acked
     route.packets, route.octets, route.progress = account.packets, account.octets, account.progress
     return route
+
+
+def is_express(route: bytes) -> bool:
+    """
+    @param route: C{struct btcp_route}.
+    @return: whether it is of a connection that the core does not know.
+    """
+    return bool(route[EXPRESS_AT] & EXPRESS)
+
+
+def reversed_packed(key: bytes) -> bytes:
+    """
+    @param key: C{struct btcp_key}.
+    @return: that of the packets of the other direction.
+    """
+    return key[16:32] + key[:16] + key[34:] + key[32:34]
+
+
+def pack_prefix(scope: int, path: bytes) -> bytes:
+    """
+    @param path: at most L{LONGEST_PATH} octets.
+    @return: C{struct btcp_prefix}.
+    """
+    return PREFIX.pack(32 + 8 * len(path), scope, path)
+
+
+def pack_turns(nodes: Sequence[int]) -> bytes:
+    """
+    @param nodes: numbers of destinations, at most L{MOST_TURNS}.
+    @return: C{struct btcp_turns}.
+    """
+    return TURNS.pack(len(nodes), 0, bytes(nodes))
 
 
 def pack_adoption(order: Handoff) -> bytes:

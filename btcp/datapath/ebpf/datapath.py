@@ -12,6 +12,7 @@ from typing import Any
 from btcp.datapath.ebpf.abi import Account
 from btcp.datapath.ebpf.adoption import Adoption
 from btcp.datapath.ebpf.changes import Changes
+from btcp.datapath.ebpf.express import ExpressTables
 from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.ebpf.reports import Reports
 from btcp.datapath.interface import Core, DatapathError, Movement, Promise, Shell
@@ -38,18 +39,21 @@ class EbpfDatapath:
         raw: RawDatapath,
         programs: Programs,
         adoption: Adoption | None = None,
+        express: ExpressTables | None = None,
     ) -> None:
         """
         @param reactor: provides C{IReactorFDSet} and C{IReactorTime}.
         @param clock: monotonic seconds.
         @param raw: made with C{programs} for its capture.
         @param adoption: if requests are to be admitted without a handshake.
+        @param express: if connections are to be handed off without the core.
         """
         self._reactor = reactor
         self._clock = clock
         self._raw = raw
         self._programs = programs
         self._adoption = adoption
+        self._express = express
 
     def start(self, core: Core, shell: Shell) -> None:
         """
@@ -61,6 +65,8 @@ class EbpfDatapath:
         try:
             if self._adoption is not None:
                 self._adoption.set_up(TAP)
+            if self._express is not None:
+                self._express.set_up(self._programs)
         except DatapathError:
             self._raw.stop()
             raise
@@ -73,8 +79,7 @@ class EbpfDatapath:
         self._changes.make()
         self._reports.stop()
         self._raw.stop()
-        if self._adoption is not None:
-            self._adoption.take_down()
+        self._take_down()
 
     def leave(self) -> None:
         """
@@ -83,8 +88,12 @@ class EbpfDatapath:
         self._changes.make()
         self._reports.stop()
         self._raw.leave()
-        if self._adoption is not None:
-            self._adoption.take_down()
+        self._take_down()
+
+    def _take_down(self) -> None:
+        for each in (self._adoption, self._express):
+            if each is not None:
+                each.take_down()
 
     def relics(self) -> list[Relic]:
         """

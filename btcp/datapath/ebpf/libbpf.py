@@ -110,6 +110,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
     "bpf_map_delete_batch": (c_int, (c_int, c_void_p, POINTER(c_uint32), c_void_p)),
+    "bpf_map_lookup_batch": (
+        c_int,
+        (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p),
+    ),
     "ring_buffer__new": (_POINTER, (c_int, SAMPLE, c_void_p, c_void_p)),
     "ring_buffer__consume": (c_int, (_POINTER,)),
     "ring_buffer__epoll_fd": (c_int, (_POINTER,)),
@@ -196,6 +200,17 @@ class Map:
             left = left[done + 1 :]
         return refused
 
+    def fill(self, values: bytes, count: int) -> None:
+        """
+        Write the first entries of an array.
+
+        @param values: without gaps.
+        """
+        keys = b"".join(number.to_bytes(4, sys.byteorder) for number in range(count))
+        self._library.call(
+            "bpf_map_update_batch", self._fd, keys, values, byref(c_uint32(count)), None
+        )
+
     def delete_many(self, keys: Sequence[bytes]) -> None:
         """
         Delete those of the keys that are there.
@@ -245,6 +260,28 @@ class Map:
             value = self.lookup(key)
             if value is not None:
                 yield key, value
+
+    def chunks(self, key_size: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+        """
+        As L{items}, many at once.
+
+        @param size: about so many; at least as many as can be in a bucket.
+        @return: keys, and their values in the same order, each without gaps.
+        """
+        before: Any = None
+        cursor, keys = create_string_buffer(4), create_string_buffer(size * key_size)
+        values, more = create_string_buffer(size * self._size), True
+        while more:
+            count = c_uint32(size)
+            arguments = self._fd, before, cursor, keys, values, byref(count), None
+            try:
+                self._library.call("bpf_map_lookup_batch", *arguments)
+            except OSError as problem:
+                if problem.errno != ENOENT:
+                    raise
+                more = False  # it has come to the end
+            before = create_string_buffer(cursor.raw, 4)
+            yield keys.raw[: count.value * key_size], values.raw[: count.value * self._size]
 
     def delete(self, key: bytes) -> None:
         """
@@ -372,6 +409,12 @@ class Object:
             raise OSError(EINVAL, "values have another size: the object is out of date", name)
         fd = self._library.call("bpf_map__fd", found)
         return Map(self._library, fd, value_size * copies)
+
+    def map_fd(self, name: str) -> int:
+        """
+        @return: the file descriptor of a map of the loaded object; the object closes it.
+        """
+        return int(self._library.call("bpf_map__fd", self._map(name)))
 
     def ring(self, name: str, take: Callable[[bytes], None]) -> Ring:
         """

@@ -13,6 +13,7 @@ from errno import EPERM
 from hashlib import blake2b
 from pathlib import Path
 from socket import if_nametoindex
+from types import MappingProxyType
 
 from twisted.logger import Logger
 
@@ -87,6 +88,7 @@ class Programs:
         flows: int,
         identity: Identity = _NOBODY,
         inheritance: Inheritance | None = None,
+        origin_ports: Mapping[End, int] = MappingProxyType({}),
     ) -> None:
         """
         @param device: the device that faces the cluster.
@@ -94,7 +96,9 @@ class Programs:
         @param flows: how many there may be at once.
         @param identity: left for the next daemon.
         @param inheritance: what an earlier daemon left.
+        @param origin_ports: of listeners, where nodes have what answers.
         """
+        self._origin_ports = origin_ports
         self._device = device
         self._tap = tap
         self._listeners = sorted(set(listeners))
@@ -219,7 +223,11 @@ class Programs:
         @return: what is in the maps; nothing unless they are an earlier daemon's.
         """
         size = abi.KEY.size
-        routes = {key: abi.unpack_route(key, value) for key, value in self._routes.items(size)}
+        routes = {
+            key: abi.unpack_route(key, value)
+            for key, value in self._routes.items(size)
+            if not abi.is_express(value)
+        }
         memos = dict(self._memos.items(size))
         self._remembered.update(map(abi.unpack_key, memos))
         keys = dict.fromkeys((*routes, *memos))
@@ -265,6 +273,48 @@ class Programs:
                 self._fronts.update(abi.WORD.pack(number), abi.FRONT.pack(whose))
         return min(number, abi.LEASES - 1)
 
+    def endings(self, take: Callable[[bytes], None]) -> Ring:
+        """
+        @param take: gets each C{struct btcp_ending}.
+        @return: where they come from; the caller closes it.
+        """
+        return self._object.ring("endings", take)
+
+    def share(self, other: Object, names: Iterable[str]) -> None:
+        """
+        Have another object work with maps of this one, before it is loaded.
+        """
+        for name in names:
+            other.reuse(name, self._object.map_fd(name))
+
+    def end_in(self, slot: int, program: int) -> None:
+        """
+        Have programs go on with another one, where they ask for it.
+
+        @param program: its file descriptor.
+        """
+        self._ends.update(abi.WORD.pack(slot), abi.WORD.pack(program))
+
+    def lease(self, name: str | None) -> int:
+        """
+        @return: the number of the lease of a front-end.
+        """
+        return self._lease(name)
+
+    @property
+    def routes(self) -> Map:
+        """
+        The table of all routes.
+        """
+        return self._routes
+
+    @property
+    def settings(self) -> bytes:
+        """
+        The constants of all programs.
+        """
+        return abi.SETTINGS.pack(if_nametoindex(self._tap))
+
     def account(self, key: bytes) -> abi.Account | None:
         """
         @return: what passed in the kernel since L{install}.
@@ -289,7 +339,7 @@ class Programs:
         if self._inheritance is not None:
             for name, fd in self._inheritance.maps.items():
                 self._object.reuse(name, fd)
-        self._object.set_constants(abi.SETTINGS.pack(if_nametoindex(self._tap)))
+        self._object.set_constants(self.settings)
         self._object.load()
         if self._inheritance is not None:
             self._inheritance.close()
@@ -299,6 +349,7 @@ class Programs:
         self._promises = self._object.map("promises", abi.PROMISE.size)
         self._leases = self._object.map("leases", abi.LEASE.size)
         self._counters = self._object.map("counters", abi.COUNTER.size, processors)
+        self._ends = self._object.map("strangers", abi.WORD.size)
         self._announce(self._object.map("listeners", 4))
 
     def _own_maps(self) -> None:
@@ -321,7 +372,7 @@ class Programs:
             self._object.bind(name, "btcp_ingress")
 
     def _announce(self, listeners: Map) -> None:
-        one = abi.WORD.pack(1)
         for address, port in self._listeners:
-            listeners.update(abi.pack_end(address, port), one)
-            listeners.update(abi.pack_end(address, 0), one)  # for ICMP
+            origin = self._origin_ports.get((address, port), 0)
+            listeners.update(abi.pack_end(address, port), origin.to_bytes(2, "big") + bytes(2))
+            listeners.update(abi.pack_end(address, 0), bytes(4))  # for ICMP

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""
+What two nodes say of connections that their kernels hand to each other; see
+C{docs/decisions/express.md}.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from attrs import frozen
+from twisted.protocols import amp
+
+from btcp.control.commands import ControlCommand, Declared
+from btcp.control.fields import Malformed
+
+KEY_SIZE = 16
+"""Octets of the key that proves who wrote a handoff record."""
+
+RECORD_SIZE = 40
+"""Octets that name a connection: the ends of its packets, and its initial sequence number."""
+
+MAX_RECORDS = amp.MAX_VALUE_LENGTH // RECORD_SIZE
+
+
+class Subject(StrEnum):
+    """
+    What is said.
+
+    @cvar KEY: of the records that I, as front-end, send you from now on.
+    @cvar ENDED: these are over, which you handed to me; by the ends of the client's packets to
+        you.
+    @cvar GONE: these are over, which I handed to you; by the ends of the client's packets to
+        your origin.
+    """
+
+    KEY = "key"
+    ENDED = "ended"
+    GONE = "gone"
+
+
+@frozen(slots=True)
+class Word:
+    """
+    @ivar data: a key, or records without gaps.
+    """
+
+    subject: Subject
+    data: bytes
+
+
+class WordFields(amp.Argument):
+    """
+    A L{Word} as two keys: C{subject} and C{data}.
+    """
+
+    def toBox(
+        self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, object], proto: object
+    ) -> None:
+        """
+        As in C{amp.Argument}.
+        """
+        word = objects["word"]
+        assert isinstance(word, Word)
+        strings[b"subject"] = word.subject.value.encode()
+        strings[b"data"] = word.data
+
+    def fromBox(
+        self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, object], proto: object
+    ) -> None:
+        """
+        @raise Malformed: or C{KeyError} or C{ValueError}, which L{ControlCommand} makes into
+            the same.
+        """
+        subject, data = Subject(strings[b"subject"].decode()), strings[b"data"]
+        whole = len(data) == KEY_SIZE if subject is Subject.KEY else not len(data) % RECORD_SIZE
+        if not whole:
+            raise Malformed("a key or a record has another size")
+        objects["word"] = Word(subject, data)
+
+
+class Express(ControlCommand):
+    """
+    Something of connections that the core does not know.  Only to nodes whose Hello says
+    that they C{express}.
+    """
+
+    arguments: ClassVar[Declared] = [(b"word", WordFields())]

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: MIT
+"""
+The programs that hand connections off without the daemon, and the tables they go by.
+
+What is in the tables, and when, is L{btcp.express}'s to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf
+from pathlib import Path
+
+from attrs import frozen
+
+from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf.libbpf import Library, Object, Ring
+from btcp.datapath.ebpf.programs import Programs
+from btcp.datapath.interface import DatapathError
+
+OBJECT = Path(__file__).parent.parent / "bpf" / "express.bpf.o"
+
+MOST_HOSTS = 4096
+MOST_PREFIXES = 65_536
+MOST_SETS = 4096
+"""What a map may have to be looked up in the kernel; the memory comes as it is used, but for
+some 600 kB."""
+
+_SIZES = {"scopes": MOST_HOSTS, "prefixes": MOST_PREFIXES, "turns": MOST_SETS}
+
+_SHARED = (
+    "routes",
+    "listeners",
+    "counters",
+    "leases",
+    "promises",
+    "events",
+    "endings",
+    "strangers",
+)
+_DECIDE, _RECEIVE = 2, 3
+"""C{enum btcp_program}."""
+
+_CHUNK = 4096
+_FIRST = abi.WORD.pack(0)
+
+
+def probe() -> None:
+    """
+    Load the programs, and forget them again.
+
+    @raise DatapathError: says what this host lacks.
+    """
+    _opened(Library()).close()
+
+
+def _opened(library: Library, prepare: Callable[[Object], None] = lambda _: None) -> Object:
+    if not OBJECT.exists():
+        raise DatapathError(f"{OBJECT} is not built; run make")
+    try:
+        loaded = Object(library, str(OBJECT))
+        for name, size in _SIZES.items():
+            loaded.resize(name, size)
+        prepare(loaded)
+        loaded.load()
+    except OSError as problem:
+        raise DatapathError(f"the kernel refuses the express programs: {problem}") from problem
+    return loaded
+
+
+@frozen(slots=True)
+class Destination:
+    """
+    A back-end, for its front-end.
+
+    @ivar key: 16 octets, of the records that it gets.
+    @ivar v4: packed; C{None} if it has none.
+    @ivar v6: likewise.
+    @ivar own: it is this very node.
+    """
+
+    key: bytes
+    v4: bytes | None
+    v6: bytes | None
+    own: bool = False
+
+
+@frozen(slots=True)
+class Plan:
+    """
+    @ivar own: 8 octets that stand for this node.
+    @ivar scope: of hosts that have none of their own; 0: the daemon decides.
+    @ivar hosts: some have.
+    @ivar adopts: this node takes connections.
+    @ivar decides: it hands them off.
+    """
+
+    own: bytes
+    scope: int
+    hosts: bool
+    adopts: bool
+    decides: bool
+
+
+class ExpressTables:
+    """
+    From L{set_up} to L{take_down}.
+    """
+
+    def set_up(self, programs: Programs) -> None:
+        """
+        @param programs: loaded.
+        @raise DatapathError: if the kernel would not.
+        """
+        self._programs = programs
+
+        def prepare(loaded: Object) -> None:
+            programs.share(loaded, _SHARED)
+            loaded.set_constants(programs.settings)
+
+        self._object = _opened(Library(), prepare)
+        of = self._object.map
+        self._plan = of("plan", abi.PLAN.size)
+        self._scopes = of("scopes", abi.WORD.size)
+        self._prefixes = of("prefixes", abi.WORD.size)
+        self._turns = of("turns", abi.TURNS.size)
+        self._destinations = of("destinations", abi.DESTINATION.size)
+        self._fronts = of("express_fronts", abi.EXPRESS_FRONT.size)
+        self._reaped = of("reaped", abi.DONE.size)
+        programs.end_in(_DECIDE, self._object.program("btcp_express"))
+        programs.end_in(_RECEIVE, self._object.program("btcp_receive"))
+
+    def take_down(self) -> None:
+        """
+        Forget the programs; those that end in them keep them.
+        """
+        self._object.close()
+
+    # -- how requests are decided ---------------------------------------------
+
+    def plan(self, plan: Plan) -> None:
+        """
+        What holds from now on.
+        """
+        packed = abi.PLAN.pack(plan.own, plan.scope, plan.hosts, plan.adopts, plan.decides)
+        self._plan.update(_FIRST, packed)
+
+    def add_prefixes(self, entries: Mapping[tuple[int, bytes], int]) -> None:
+        """
+        @param entries: scope and prefix of a path to the number of a replica set.
+        @raise OSError: if there is no room.
+        """
+        for (scope, path), number in entries.items():
+            self._prefixes.update(abi.pack_prefix(scope, path), abi.WORD.pack(number))
+
+    def remove_prefixes(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """
+        Forget them.
+        """
+        for scope, path in entries:
+            self._prefixes.delete(abi.pack_prefix(scope, path))
+
+    def scope(self, host: bytes, number: int) -> None:
+        """
+        @param host: canonical, at most L{abi.LONGEST_HOST} octets.
+        @raise OSError: if there is no room.
+        """
+        self._scopes.update(abi.HOST.pack(host), abi.WORD.pack(number))
+
+    def forget_host(self, host: bytes) -> None:
+        """
+        It has no scope of its own any more.
+        """
+        self._scopes.delete(abi.HOST.pack(host))
+
+    def turns(self, number: int, nodes: Sequence[int]) -> None:
+        """
+        @param number: of a replica set, below L{MOST_SETS}.
+        @param nodes: numbers of destinations in turn; none: the daemon decides.
+        """
+        self._turns.update(abi.WORD.pack(number), abi.pack_turns(nodes))
+
+    # -- who the others are ---------------------------------------------------
+
+    def destination(self, number: int, node: Destination | None) -> None:
+        """
+        @param number: 1 to 255.
+        @param node: C{None}: nothing can be handed to it now.
+        """
+        if node is None:
+            known = self._destinations.lookup(abi.WORD.pack(number)) or b""
+            *rest, _, own = abi.DESTINATION.unpack(known)
+            value = abi.DESTINATION.pack(*rest, 0, own)
+        else:
+            reach = (node.v4 is not None) | (node.v6 is not None) << 1
+            v4, v6 = abi.pack_address(node.v4 or bytes(4)), node.v6 or bytes(16)
+            value = abi.DESTINATION.pack(node.key, v4, v6, reach, node.own)
+        self._destinations.update(abi.WORD.pack(number), value)
+
+    def front(self, whose: bytes, key: bytes | None, lease: int = 0) -> None:
+        """
+        @param whose: 8 octets that stand for the front-end.
+        @param key: 16 octets; C{None}: believe no record of it.
+        @param lease: the number of its lease.
+        """
+        if key is None:
+            self._fronts.delete(whose)
+        else:
+            self._fronts.update(whose, abi.EXPRESS_FRONT.pack(key, lease))
+
+    def lease(self, front: str) -> int:
+        """
+        @return: the number of a front-end's lease.
+        """
+        return self._programs.lease(front)
+
+    # -- how connections end --------------------------------------------------
+
+    def endings(self, take: Callable[[bytes], None]) -> Ring:
+        """
+        @param take: gets each C{struct btcp_ending}.
+        @return: where they come from; the caller closes it.
+        """
+        return self._programs.endings(take)
+
+    def reap(self, done: bytes) -> None:
+        """
+        Have the kernel forget routes of express connections, if they are still these
+        connections'.
+
+        @param done: of each a C{struct btcp_done}.
+        """
+        size = abi.DONE.size * abi.MOST_REAPED
+        for start in range(0, len(done), size):
+            part = done[start : start + size]
+            count = len(part) // abi.DONE.size
+            self._reaped.fill(part, count)
+            self._object.run("btcp_reap", context=abi.REAPING.pack(count))
+
+    def remove(self, keys: Sequence[bytes]) -> None:
+        """
+        Forget these routes, whosever they are.
+        """
+        self._programs.routes.delete_many(keys)
+
+    def route(self, key: bytes) -> bytes | None:
+        """
+        @param key: packed.
+        @return: C{struct btcp_route}.
+        """
+        return self._programs.routes.lookup(key)
+
+    def routes(self, unused_since: float = inf) -> Iterator[list[tuple[bytes, bytes]]]:
+        """
+        @param unused_since: monotonic seconds.
+        @return: the packed keys and routes of express connections which since then had no packet,
+            in parts.
+        """
+        key, value = abi.KEY.size, abi.ROUTE.size
+        since = int(unused_since * 1e9) if unused_since < inf else 1 << 64
+        for keys, values in self._programs.routes.chunks(key, _CHUNK):
+            yield [
+                (keys[n * key : (n + 1) * key], values[n * value : (n + 1) * value])
+                for n, (express, used) in enumerate(abi.GLANCE.iter_unpack(values))
+                if express and used < since
+            ]

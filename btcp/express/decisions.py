@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""
+The partition map and the policies, in the kernel's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.logger import Logger
+
+from btcp.datapath.ebpf.abi import LONGEST_HOST, LONGEST_PATH, MOST_NODES, MOST_TURNS
+from btcp.datapath.ebpf.express import (
+    MOST_HOSTS,
+    MOST_PREFIXES,
+    MOST_SETS,
+    ExpressTables,
+)
+from btcp.partition.compiled import DAEMON, Compiled, compiled
+from btcp.partition.contract import PartitionMap, ReplicaSet
+from btcp.placement import Placement
+
+_BASE = 1 << 16
+"""Scopes of one map and those of the next are told apart by this."""
+
+_SETS = MOST_SETS // 2
+"""Replica sets of one map, the first of which is none: there are two maps while one replaces
+the other."""
+
+log = Logger()
+
+
+class Decisions:
+    """
+    Keeps the tables as the placement is.
+
+    @ivar scope: see L{btcp.datapath.ebpf.express.Plan}; and
+    @ivar hosts: likewise.
+    """
+
+    def __init__(
+        self, tables: ExpressTables, placement: Placement, numbers: Mapping[str, int]
+    ) -> None:
+        """
+        @param numbers: of the nodes that have one, among the destinations.
+        """
+        self.scope = DAEMON
+        self.hosts = False
+        self._tables = tables
+        self._placement = placement
+        self._numbers = numbers
+        self._partition: PartitionMap | None = None
+        self._half = 0
+        self._sets: dict[ReplicaSet, int] = {}
+        self._turns: dict[int, list[int]] = {}
+        self._prefixes: dict[tuple[int, bytes], int] = {}
+        self._hosts: set[bytes] = set()
+
+    def renew(self) -> None:
+        """
+        The placement may be another.  What is decided meanwhile is decided by the one or by
+        the other.
+        """
+        if self._partition is not self._placement.partition:
+            self._partition = self._placement.partition
+            self._replace(_fitting(compiled(self._partition)))
+        for replicas, number in self._sets.items():
+            self._take_turns(number, replicas)
+
+    def _take_turns(self, number: int, replicas: ReplicaSet) -> None:
+        names = self._placement.cycle(replicas, MOST_TURNS)
+        known = all(name in self._numbers for name in names)
+        turns = [self._numbers[name] for name in names] if known else []
+        if self._turns.get(number) != turns:
+            self._turns[number] = turns
+            self._tables.turns(number, turns)
+
+    def _replace(self, table: Compiled) -> None:
+        """
+        First what is new, then the way there, then away with what is old.
+        """
+        self._half ^= 1
+        base = self._half * _BASE
+        before, old_hosts = self._prefixes, self._hosts
+        self._number_sets(table)
+        self._prefixes = {
+            (base + scope, path.encode("utf-8", "surrogateescape")[:LONGEST_PATH]): (
+                self._sets[replicas] if len(path) <= LONGEST_PATH else 0
+            )
+            for (scope, path), replicas in table.prefixes.items()
+        }
+        self._tables.add_prefixes(self._prefixes)
+        # Longer names the kernel leaves to the daemon.
+        hosts = {
+            host.encode(): scope
+            for host, scope in table.hosts.items()
+            if len(host) <= LONGEST_HOST
+        }
+        for host, scope in hosts.items():
+            self._tables.scope(host, base + scope)
+        self.scope = base + table.elsewhere if table.elsewhere != DAEMON else DAEMON
+        self.hosts = bool(table.hosts)
+        self._hosts = set(hosts)
+        self._outdated = before, old_hosts - self._hosts
+
+    def forget_outdated(self) -> None:
+        """
+        To be called once the plan says what L{scope} and L{hosts} are now.
+        """
+        prefixes, hosts = self._outdated
+        for host in hosts:
+            self._tables.forget_host(host)
+        self._tables.remove_prefixes(prefixes)
+        self._outdated = {}, set()
+
+    _outdated: tuple[dict[tuple[int, bytes], int], set[bytes]] = {}, set()
+
+    def _number_sets(self, table: Compiled) -> None:
+        first = self._half * _SETS
+        self._sets = {}
+        for replicas in table.prefixes.values():
+            self._sets.setdefault(replicas, first + len(self._sets) + 1)
+        for replicas, number in self._sets.items():
+            self._turns.pop(number, None)
+            self._take_turns(number, replicas)
+
+
+_NOTHING = Compiled({}, DAEMON, {})
+
+
+def _fitting(table: Compiled | None) -> Compiled:
+    """
+    @return: the table, or one by which the daemon decides everything.
+    """
+    if table is None:
+        return _NOTHING
+    sets = len(set(table.prefixes.values()))
+    # While one map replaces another, both are there.
+    if (
+        len(table.prefixes) <= MOST_PREFIXES // 2
+        and len(table.hosts) <= MOST_HOSTS // 2
+        and sets < _SETS - 1
+    ):
+        return table
+    log.warn(
+        "the map is too large for the kernel, so the daemon decides: {prefixes} prefixes, "
+        "{hosts} hosts, {sets} replica sets",
+        prefixes=len(table.prefixes),
+        hosts=len(table.hosts),
+        sets=sets,
+    )
+    return _NOTHING
+
+
+def numbered(names: Mapping[str, object], before: Mapping[str, int]) -> dict[str, int]:
+    """
+    @return: numbers of destinations: those that nodes had before, and more for others, as long
+        as there are any.
+    """
+    numbers = dict(before)
+    for name in sorted(names):
+        if name not in numbers and len(numbers) + 1 < MOST_NODES:
+            numbers[name] = len(numbers) + 1
+    return numbers

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: MIT
+"""
+The daemon's part in connections that are handed off in the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from btcp.config import Config
+from btcp.control.express import MAX_RECORDS, RECORD_SIZE, Subject, Word
+from btcp.datapath.ebpf.abi import reversed_packed
+from btcp.datapath.ebpf.express import Destination, ExpressTables, Plan
+from btcp.express.decisions import Decisions, numbered
+from btcp.express.endings import Graveyard, by_front, graves
+from btcp.express.entries import Entry, reset_client, reset_server
+from btcp.handoff.actions import Action
+from btcp.handoff.carry import TRAIL
+from btcp.handoff.memo import digest
+from btcp.placement import Placement
+
+TICK = 0.1
+"""Seconds between two looks at what has lingered long enough."""
+
+SWEEP = 0.25
+"""Seconds between two parts of the table that are looked through for what nobody reported."""
+
+REST = 0.02
+"""Seconds between two times that ends are heard of: many at once cost little more than one."""
+
+PATIENCE = 4.0
+"""Seconds in which a client sends again what nobody acknowledged, if it does."""
+
+MOST_UNTOLD = 65_536
+"""Ends that wait for a link; what is beyond them its front-end finds by its idle time."""
+
+Say = Callable[[str, Word, Callable[[], None]], bool]
+
+log = Logger()
+
+
+@implementer(IReadDescriptor)
+class Express(MultiService):
+    """
+    Says beforehand who gets what; hears what is over; ends what must not go on.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        clock: Callable[[], float],
+        config: Callable[[], Config],
+        tables: ExpressTables,
+        placement: Placement,
+        *,
+        say: Say,
+        perform: Callable[[list[Action]], None],
+        draining: Callable[[], bool],
+        is_known: Callable[[bytes], bool],
+        counters: Counter[str],
+    ) -> None:
+        """
+        @param reactor: provides C{IReactorTime} and C{IReactorFDSet}.
+        @param clock: monotonic seconds.
+        @param config: as it is in service.
+        @param tables: set up before this starts.
+        @param say: says something to a node, if it can be told.
+        @param perform: does what is to be done with packets.
+        @param draining: whether this node takes nothing new.
+        @param is_known: whether the core has a flow with this key of a client's packets.
+        """
+        super().__init__()
+        self._reactor: IReactorFDSet = reactor
+        self._later: Callable[..., IDelayedCall] = reactor.callLater
+        self._clock = clock
+        self._config = config
+        self._tables = tables
+        self._say = say
+        self._perform = perform
+        self._draining = draining
+        self._is_known = is_known
+        self._counters = counters
+        self._own = config().node
+        self._numbers = numbered(config().nodes, {})
+        self._decisions = Decisions(tables, placement, self._numbers)
+        self._placement = placement
+        self._graveyard = Graveyard(tables, clock)
+        self._heard: list[bytes] = []
+        self._untold: dict[str, deque[bytes]] = {}
+        self._resting: IDelayedCall | None = None
+        self._renewing: IDelayedCall | None = None
+        self._fronts: dict[int, str] = {0: self._own}
+        self._sweep: Iterator[None] = iter(())
+        for interval, look in ((TICK, self._graveyard.tick), (SWEEP, self._look_on)):
+            looking: Any = TimerService(interval, look)
+            looking.clock = reactor
+            looking.setServiceParent(self)
+
+    # -- service --------------------------------------------------------------
+
+    def startService(self) -> None:
+        """
+        Begin; the tables are there.
+        """
+        self._ring = self._tables.endings(self._heard.append)
+        self._reactor.addReader(self)
+        own = digest(self._own)
+        self._know(self._own, key := os.urandom(16))
+        self._tables.front(own, key)
+        self._renew()
+        self._placement.changed = self.renew
+        super().startService()
+
+    def stopService(self) -> Any:
+        """
+        Decide nothing more.
+        """
+        self._placement.changed = lambda: None
+        self._reactor.removeReader(self)
+        self._ring.close()
+        for call in (self._resting, self._renewing):
+            if call is not None and call.active():
+                call.cancel()
+        return super().stopService()
+
+    # -- what is decided ------------------------------------------------------
+
+    def renew(self) -> None:
+        """
+        Something changed on which decisions depend.
+        """
+        if self._renewing is None:
+            self._renewing = self._later(0, self._renew)
+
+    def _renew(self) -> None:
+        self._renewing = None
+        self._numbers.update(numbered(self._config().nodes, self._numbers))
+        self._decisions.renew()
+        self._plan(adopts=not self._draining(), decides=True)
+        self._decisions.forget_outdated()
+
+    def _plan(self, adopts: bool, decides: bool) -> None:
+        decisions = self._decisions
+        own = digest(self._own)
+        self._tables.plan(Plan(own, decisions.scope, decisions.hosts, adopts, decides))
+
+    # -- the other nodes ------------------------------------------------------
+
+    def peer_up(self, node: str) -> None:
+        """
+        The link to a node is up: give it a key, and hand connections to it once it has it.
+        """
+        key = os.urandom(16)
+        word = Word(Subject.KEY, key)
+        self._say(node, word, partial(self._know, node, key))
+        self._tell()
+
+    def peer_down(self, node: str) -> None:
+        """
+        The link is down; what was handed over goes on.
+        """
+        number = self._numbers.get(node)
+        if number is not None:
+            self._tables.destination(number, None)
+
+    def peer_lost(self, node: str) -> None:
+        """
+        The node's half of all that we have with it is gone.
+        """
+        number = self._numbers.get(node)
+        for entries in self._tables.routes():
+            for entry in (Entry(*each) for each in entries):
+                if entry.front:
+                    if entry.node == number:
+                        self._lose(entry)
+                elif entry.to_client and self._fronts.get(entry.node) == node:
+                    self._end(entry)
+        self._untold.pop(node, None)
+
+    def _know(self, node: str, key: bytes) -> None:
+        number, addresses = self._numbers.get(node), self._config().nodes[node].addresses
+        if number is None:
+            return
+        v4 = next((each for each in addresses if len(each) == 4), None)
+        v6 = next((each for each in addresses if len(each) == 16), None)
+        self._tables.destination(number, Destination(key, v4, v6, node == self._own))
+
+    def said(self, node: str, word: Word) -> None:
+        """
+        What a node says of our connections.
+        """
+        if word.subject is Subject.KEY:
+            lease = self._tables.lease(node)
+            self._fronts[lease] = node
+            self._tables.front(digest(node), word.data, lease)
+        elif word.subject is Subject.ENDED:
+            self._graveyard.bury(word.data, self._config().timeouts.linger + TRAIL)
+        else:
+            self._abandoned(node, word.data)
+
+    def _abandoned(self, node: str, records: bytes) -> None:
+        for at in range(0, len(records), RECORD_SIZE):
+            record = records[at : at + RECORD_SIZE]
+            entry = self._find(record[:-4], record[-4:])
+            if entry is not None and self._fronts.get(entry.node) == node:
+                self._perform(reset_server(entry))
+                self._remove(entry)
+
+    def _find(self, inbound: bytes, iss: bytes) -> Entry | None:
+        """
+        @return: the response of a connection that somebody else names.
+        """
+        own = reversed_packed(inbound)
+        packed = self._tables.route(own)
+        if packed is None:
+            return None
+        entry = Entry(own, packed)
+        return entry if entry.to_client and entry.done[-4:] == iss else None
+
+    # -- ends that the kernel reports -----------------------------------------
+
+    def fileno(self) -> int:
+        """
+        The ring buffer's.
+        """
+        return self._ring.fd
+
+    def doRead(self) -> None:
+        """
+        Hear of all that is over by now.
+        """
+        self._ring.consume()
+        endings, self._heard[:] = list(self._heard), []
+        self._reactor.removeReader(self)
+        self._resting = self._later(REST, self._reactor.addReader, self)
+        if endings:
+            self._over(endings)
+            self._tell()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor gives the map up; L{stopService} closes it.
+        """
+
+    def logPrefix(self) -> str:
+        """
+        See L{twisted.internet.interfaces.ILoggingContext}.
+        """
+        return "kernel endings"
+
+    def _over(self, endings: list[bytes]) -> None:
+        linger = self._config().timeouts.linger + TRAIL
+        self._graveyard.bury(graves(endings), linger)
+        for number, told in by_front(endings).items():
+            front = self._fronts.get(number)
+            if front == self._own:
+                self._graveyard.bury(b"".join(told), linger)
+            elif front is not None:
+                self._report(front, told)
+
+    def _report(self, front: str, told: list[bytes]) -> None:
+        waiting = self._untold.setdefault(front, deque(maxlen=MOST_UNTOLD))
+        waiting.extend(told)
+
+    def _tell(self) -> None:
+        for front, waiting in self._untold.items():
+            while waiting:
+                part = [waiting.popleft() for _ in range(min(len(waiting), MAX_RECORDS))]
+                if not self._say(front, Word(Subject.ENDED, b"".join(part)), lambda: None):
+                    waiting.extendleft(reversed(part))
+                    break
+
+    # -- ends that it does not report -----------------------------------------
+
+    def _look_on(self) -> None:
+        if next(self._sweep, self) is self:
+            self._sweep = self._look_through()
+
+    def _look_through(self) -> Iterator[None]:
+        timeouts = self._config().timeouts
+        shortest = min(timeouts.established, timeouts.half_closed)
+        for entries in self._tables.routes(self._clock() - shortest):
+            for each in entries:
+                self._look_at(Entry(*each))
+            yield
+
+    def _look_at(self, entry: Entry) -> None:
+        if entry.front and not entry.joined:
+            if self._clock() - entry.route.used > self._config().timeouts.established:
+                self._graveyard.bury(entry.done, 0.0)
+        elif entry.to_client:
+            other = self._tables.route(entry.opposite)
+            opposite = None if other is None else Entry(entry.opposite, other).route
+            self._look_at_both(entry, opposite)
+
+    def _look_at_both(self, entry: Entry, other: Any) -> None:
+        timeouts, route = self._config().timeouts, entry.route
+        used = route.used if other is None else max(route.used, other.used)
+        closing = route.fin is not None or (other is not None and other.fin is not None)
+        wait = timeouts.half_closed if closing else timeouts.established
+        if self._clock() - used > wait:
+            self._counters["express.idle"] += 1
+            self._end(entry)
+            self._tell()
+
+    def stop(self) -> None:
+        """
+        This node stops: end all its connections, so that nobody waits for it.
+        """
+        self._plan(adopts=False, decides=False)
+        gone: dict[int, list[bytes]] = {}
+        for entries in self._tables.routes():
+            for entry in (Entry(*each) for each in entries):
+                if entry.front:
+                    self._perform(reset_client(entry, None))
+                    gone.setdefault(entry.node, []).append(entry.told)
+                    self._tables.remove([entry.key])
+                elif entry.to_client:
+                    self._end(entry)
+        self._tell()
+        names = {number: name for name, number in self._numbers.items()}
+        for number, told in gone.items():
+            for start in range(0, len(told), MAX_RECORDS):
+                data = b"".join(told[start : start + MAX_RECORDS])
+                self._say(names[number], Word(Subject.GONE, data), lambda: None)
+
+    def _lose(self, entry: Entry) -> None:
+        """
+        The back-end is gone.  Who was not even told that his request has come sends it again,
+        and it finds another node; others must not wait for ever.
+        """
+        self._counters["express.lost"] += 1
+        self._tables.remove([entry.key])
+        if entry.unanswered:
+            self._later(PATIENCE, self._lose_finally, entry)
+        else:
+            self._perform(reset_client(entry, None))
+
+    def _lose_finally(self, entry: Entry) -> None:
+        if self.running and not self._is_known(entry.route.key):
+            self._perform(reset_client(entry, None))
+
+    def _end(self, entry: Entry) -> None:
+        """
+        @param entry: of the response.
+        """
+        other = self._tables.route(entry.opposite)
+        opposite = None if other is None else Entry(entry.opposite, other).route
+        self._perform(reset_client(entry, opposite))
+        self._perform(reset_server(entry))
+        front = self._fronts.get(entry.node)
+        if front is not None and front != self._own:
+            self._report(front, [entry.told])
+        self._remove(entry)
+
+    def _remove(self, entry: Entry) -> None:
+        self._tables.remove([entry.key, entry.opposite])
