@@ -11,6 +11,7 @@ from btcp.config import Config
 from btcp.control.link import MISSED_HEARTBEATS
 from btcp.handoff.context import Periods, Settings
 from btcp.handoff.messages import Endpoint
+from btcp.handoff.route import Route
 from btcp.placement import Placement
 
 _NUMBERS = 40
@@ -35,6 +36,7 @@ def settings(
     remembers: bool,
     first_number: int,
     draining: Callable[[], bool],
+    elsewhere: Callable[[bytes], Route | None],
 ) -> Settings:
     """
     @return: what the core needs to know of the configuration; the other arguments are as
@@ -59,6 +61,7 @@ def settings(
         remembers=remembers,
         first_number=first_number,
         draining=draining,
+        elsewhere=elsewhere,
         secret=secret,
     )
 

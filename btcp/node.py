@@ -28,6 +28,7 @@ from btcp.express.service import Express
 from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import Capabilities, Endpoint
+from btcp.handoff.route import Route
 from btcp.health.build import patience
 from btcp.health.origins import Origins
 from btcp.health.probe import Probe
@@ -121,6 +122,7 @@ class Node(MultiService):
             remembers=ways.resumes,
             first_number=first_number(starts),
             draining=lambda: self.draining,
+            elsewhere=self._elsewhere,
         )
         self.core = BottomTcp(self._settings(config), capabilities)
         self._placement.loads.held = self.core.acceptor.flows.held
@@ -284,6 +286,9 @@ class Node(MultiService):
         Whether this node's origin shall get nothing new.
         """
         return self.membership.state is not Admin.READY
+
+    def _elsewhere(self, key: bytes) -> Route | None:
+        return None if self._express is None else self._express.elsewhere(key)
 
     def _spread(self, decision: Decision, to: str | None) -> None:
         self.peers.decide(decision, to)

@@ -16,6 +16,7 @@ from btcp.wire.segment import RST, reversed_key
 _ISS = slice(64, 68)
 _LEASE = 62
 _TO = slice(36)
+_CLOSING = abi.RULE.size + 37
 
 
 @frozen(slots=True)
@@ -71,6 +72,13 @@ class Entry:
         C{struct btcp_done}.
         """
         return self.key + self.packed[_ISS]
+
+    @property
+    def closing(self) -> bool:
+        """
+        An end of it was seen: another connection may have its ends.
+        """
+        return bool(self.packed[_CLOSING])
 
     @property
     def unanswered(self) -> bool:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from btcp.config import Config
 from btcp.control.express import MAX_RECORDS, RECORD_SIZE, Subject, Word
-from btcp.datapath.ebpf.abi import reversed_packed
+from btcp.datapath.ebpf.abi import is_express, pack_key, reversed_packed
 from btcp.datapath.ebpf.express import Destination, ExpressTables, Plan
 from btcp.express.decisions import Decisions, numbered
 from btcp.express.endings import Graveyard, by_front, graves
@@ -28,6 +28,7 @@ from btcp.express.entries import Entry, reset_client, reset_server
 from btcp.handoff.actions import Action
 from btcp.handoff.carry import TRAIL
 from btcp.handoff.memo import digest
+from btcp.handoff.route import Route
 from btcp.placement import Placement
 
 TICK = 0.1
@@ -208,6 +209,19 @@ class Express(MultiService):
             self._graveyard.bury(word.data, self._config().timeouts.linger + TRAIL)
         else:
             self._abandoned(node, word.data)
+
+    def elsewhere(self, key: bytes) -> Route | None:
+        """
+        See L{btcp.handoff.context.Settings}.
+        """
+        packed = pack_key(key)
+        for each in (packed, reversed_packed(packed)):
+            value = self._tables.route(each)
+            if value is not None and is_express(value):
+                entry = Entry(each, value)
+                if not entry.closing and (each is packed or entry.to_client):
+                    return entry.route
+        return None
 
     def _abandoned(self, node: str, records: bytes) -> None:
         for at in range(0, len(records), RECORD_SIZE):

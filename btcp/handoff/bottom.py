@@ -118,14 +118,16 @@ class BottomTcp:
         """
         actions = self.context.begin(now)
         flow = self.acceptor.flows.by_key.get(message.client_key)
-        if flow is None or flow.route is None or flow.route.rewriter is None:
+        elsewhere = self.context.settings.elsewhere
+        route = elsewhere(message.client_key) if flow is None else flow.route
+        if route is None or route.rewriter is None:
             self.context.count("icmp.passed-up")
             actions.append(PassPacket(message.packet, local=True))
         else:
             self.context.count("icmp.forwarded")
-            splice = flow.route.rewriter.splice
+            splice = route.rewriter.splice
             packet = message.translated(splice.new, splice.ack)
-            actions.append(PassPacket(packet, local=flow.route.local))
+            actions.append(PassPacket(packet, local=route.local))
         return actions
 
     def _receive(self, segment: Segment) -> None:
@@ -389,7 +391,9 @@ class BottomTcp:
 
     def _occupied(self, key: bytes, front: str, number: int) -> bool:
         flow = self.acceptor.flows.by_key.get(key)
-        return flow is not None and (front, number) != (self.context.settings.node, flow.number)
+        if flow is not None and (front, number) != (self.context.settings.node, flow.number):
+            return True
+        return self.context.settings.elsewhere(key) is not None
 
 
 def _flows(

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from btcp.content.contract import RequestKey
 from btcp.handoff.actions import Action, Deliver, Event, Note, Reply, Send, Transmit
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
+from btcp.handoff.route import Route
 from btcp.wire.build import compose
 from btcp.wire.segment import Segment
 
@@ -64,6 +65,8 @@ class Settings:
         us up; in any shorter time it cannot have.
     @ivar admits: the datapath knows C{Admit}, so adoption needs no replay.
     @ivar reports: the datapath follows FINs by itself and reports them.
+    @ivar elsewhere: the route of packets with a key, of a connection that is not over and of
+        which this core does not know.
     @ivar draining: whether this node adopts nothing new.
     @ivar remembers: the datapath knows C{Remember}, so flows survive this daemon.
     @ivar first_number: no flow before had this number, or a greater one.
@@ -85,6 +88,7 @@ class Settings:
     lease: float = inf
     admits: bool = False
     reports: bool = False
+    elsewhere: Callable[[bytes], Route | None] = lambda key: None
     draining: Callable[[], bool] = lambda: False
     remembers: bool = False
     first_number: int = 1
