@@ -232,6 +232,7 @@ class Node(MultiService):
             log.info("leaves its flows to the next daemon")
             return maybeDeferred(super().stopService).addCallback(lambda _: self._undo())
         self._upkeep.revoke()
+        self._datapath.halt()  # else it outruns the numbers of the resets
         self.perform(self.core.stop(self._clock()))
         undone = deferLater(self._reactor, FAREWELL, self._undo)
         return gatherResults([undone, maybeDeferred(super().stopService)])

@@ -31,6 +31,9 @@ _QUOTA = 64
 """Frames per turn of the reactor: at a few tens of microseconds each, timers and
 the control channel wait a few milliseconds at most."""
 
+_QUEUED = 2048
+"""Frames that a TAP device holds at most: its queue has room for 1,000, by default."""
+
 _TOLD = 10
 """Defects in the log: whoever found one would fill the disk with it."""
 
@@ -65,6 +68,7 @@ class RawDatapath:
         self._capture = capture
         self._said = (frame.BEGINNING, frame.CONTINUING) if vouches else ()
         self._routes: dict[bytes, Route] = {}
+        self._halted = False
         self._buffer = bytearray(frame.LARGEST)
         self._view = memoryview(self._buffer)
 
@@ -88,12 +92,21 @@ class RawDatapath:
         self._headers = {v: frame.headers(v, self._tap.hardware_address) for v in (4, 6)}
         self._reactor.addReader(self)
 
+    def halt(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.halt}: it does nothing unseen.
+        """
+        self._halted = True
+
     def stop(self) -> None:
         """
         See L{btcp.datapath.interface.Datapath.stop}.
         """
         self._reactor.removeReader(self)
         self._capture.take_down()
+        if self._halted:
+            # Nothing follows any more; and to what is lost here, no other answer may come.
+            self._read(_QUEUED)
         self._close()
 
     def leave(self) -> None:
@@ -155,8 +168,11 @@ class RawDatapath:
         """
         Read as many frames as are there, but leave others their turn.
         """
+        self._read(_QUOTA)
+
+    def _read(self, most: int) -> None:
         now, fd, buffers = self._clock(), self._tap.fd, [self._buffer]
-        for _ in range(_QUOTA):
+        for _ in range(most):
             try:
                 size = os.readv(fd, buffers)
             except BlockingIOError:
