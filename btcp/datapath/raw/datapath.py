@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from btcp.datapath.interface import Capture, Core, Movement, Promise, Shell
 from btcp.datapath.raw import frame
-from btcp.datapath.raw.device import Tap, hardware_address, require_loose_source_check
+from btcp.datapath.raw.device import QUEUE, Tap, hardware_address, require_loose_source_check
 from btcp.datapath.raw.sockets import PacketSender, frame_socket
 from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
 from btcp.handoff.memo import Relic
@@ -30,9 +30,6 @@ TAP = "btcp0"
 _QUOTA = 64
 """Frames per turn of the reactor: at a few tens of microseconds each, timers and
 the control channel wait a few milliseconds at most."""
-
-_QUEUED = 2048
-"""Frames that a TAP device holds at most: its queue has room for 1,000, by default."""
 
 _TOLD = 10
 """Defects in the log: whoever found one would fill the disk with it."""
@@ -106,7 +103,7 @@ class RawDatapath:
         self._capture.take_down()
         if self._halted:
             # Nothing follows any more; and to what is lost here, no other answer may come.
-            self._read(_QUEUED)
+            self._read(QUEUE)
         self._close()
 
     def leave(self) -> None:
