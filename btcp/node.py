@@ -258,6 +258,7 @@ class Node(MultiService):
             log.info("leaves its flows to the next daemon")
             return maybeDeferred(super().stopService).addCallback(lambda _: self._undo())
         self._upkeep.revoke()
+        self._datapath.halt()  # else it outruns the numbers of the resets
         if self._express is not None:
             self._express.stop()
         self.perform(self.core.stop(self._clock()))

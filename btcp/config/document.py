@@ -19,6 +19,10 @@ from attrs import evolve, frozen
 
 MAX_OCTETS = 1 << 20
 _MAX_DEPTH = 8  # the configuration needs 4
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} deep"
+# libyaml's own limit, of 1,000; older ones have none.  It looks for a key's colon up to 1,024
+# octets ahead, on one line, so it can come upon it before it tells us of the ninth.
+_FAR_TOO_DEEP = "exceeded maximum nesting depth"
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 # YAML 1.1, 5.1.  Looked for here because libyaml and PyYAML report it differently.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -124,10 +128,16 @@ def compose(text: str, file: str) -> AnyNode:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        parts = [part for part in (error.context, error.problem) if part]
-        raise ConfigErrors([Problem(file, *place, f"not YAML: {', '.join(parts)}")]) from error
+        raise ConfigErrors([Problem(file, *place, _said(error))]) from error
     except yaml.YAMLError as error:
         raise ConfigErrors([Problem(file, 0, 0, f"not YAML: {error}")]) from error
+
+
+def _said(error: yaml.MarkedYAMLError) -> str:
+    if error.problem == _FAR_TOO_DEEP:
+        return _TOO_DEEP
+    parts = [part for part in (error.context, error.problem) if part]
+    return f"not YAML: {', '.join(parts)}"
 
 
 def too_large(file: str) -> Problem:
@@ -169,7 +179,7 @@ class _Composer:
         if getattr(event, "tag", None) is not None:
             self._refuse(event, "tags (!) are not allowed")
         if depth > _MAX_DEPTH:
-            self._refuse(event, f"nested more than {_MAX_DEPTH} deep")
+            self._refuse(event, _TOO_DEEP)
         line, column = _place(event)
         if isinstance(event, yaml.MappingStartEvent):
             return Mapping(tuple(self._pairs(depth + 1)), line, column)

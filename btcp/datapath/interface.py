@@ -162,6 +162,12 @@ class Datapath(Protocol):
         @raise DatapathError: if the host lacks something; nothing is left behind.
         """
 
+    def halt(self) -> None:
+        """
+        The core is about to end all flows: show it everything that comes from now on, and
+        leave none of it unseen in L{stop}.  The accounts of routes stay as they are.
+        """
+
     def stop(self) -> None:
         """
         Undo everything that L{start} did to the host.

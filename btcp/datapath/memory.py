@@ -88,6 +88,11 @@ class MemoryDatapath:
         self._core, self._shell = core, shell
         self._led = True
 
+    def halt(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.halt}: all packets pass here.
+        """
+
     def stop(self) -> None:
         """
         See L{btcp.datapath.interface.Datapath.stop}.

@@ -117,6 +117,12 @@ class TraceDatapath:
         """
         self._datapath.start(_TracedCore(core, self), shell)
 
+    def halt(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.halt}.
+        """
+        self._datapath.halt()
+
     def stop(self) -> None:
         """
         See L{btcp.datapath.interface.Datapath.stop}.

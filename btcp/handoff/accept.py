@@ -71,7 +71,7 @@ class Acceptor(Forwarding):
         over = flow is not None and flow.state is Accept.CLOSED and beginning
         if flow is not None and not (over and segment.seq != add(flow.irs, 1)):
             self.receive(segment)
-        elif not beginning:
+        elif not beginning and not self._stopping:
             self._wait_for_beginning(segment)
         elif not segment.intact():
             self.context.count("dropped.bad-checksum")

@@ -299,7 +299,7 @@ class Carrying:
         """
         Take the connection from the local TCP; the client is not told.
         """
-        flow.refresh()
+        flow.halt()
         self.context.count(f"adopt.aborted.{why.value}")
         if flow.taken and flow.to_client is not None:
             self._replay.reset(flow, flow.to_client.ack)
@@ -313,7 +313,7 @@ class Carrying:
         """
         The front-end is gone; nobody but us can tell the client.
         """
-        flow.refresh()
+        flow.halt()
         route = flow.to_client if flow.taken else None
         if route is not None and route.octets:
             self._reset_client(flow)
@@ -325,7 +325,7 @@ class Carrying:
         """
         If nothing of a response was sent, the front-end asks another node.
         """
-        flow.refresh()
+        flow.halt()
         if flow.to_client is not None and flow.to_client.octets:
             self._reset_client(flow)
         self._report(flow, why)
@@ -346,6 +346,7 @@ class Carrying:
             self.context.transmit(key, seq, 0, RST)
 
     def _reset_both(self, flow: AdoptedFlow, why: Reason) -> None:
+        flow.halt()
         self._reset_client(flow)
         self._report(flow, why)
         self._abort(flow, why)

@@ -267,3 +267,11 @@ class AdoptedFlow:
         for route in (self.to_client, self.to_server):
             if route is not None:
                 route.refresh()
+
+    def halt(self) -> None:
+        """
+        Have the accounts of both routes as they are going to stay.
+        """
+        for route in (self.to_client, self.to_server):
+            if route is not None:
+                route.halt()

@@ -250,7 +250,7 @@ class Forwarding:
         if why not in (Reason.LINK_LOST, Reason.STOPPING) and flow.node is not None:
             self._abandon_at(flow.node, flow.number, why)
         if flow.route is not None:
-            flow.route.refresh()
+            flow.route.halt()
         ack = flow.route.ack if flow.route is not None else flow.client_ack
         self.context.transmit(flow.back, ack, 0, RST)
         self._finish(flow, why)

@@ -5,8 +5,8 @@ What a datapath does by itself with the packets of one direction of a flow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import IntEnum
+from typing import Protocol
 
 from attrs import frozen
 
@@ -52,6 +52,23 @@ class Reported:
     octets: int = 0
 
 
+class Keeper(Protocol):
+    """
+    Who moves packets of a route without its owner, such as the kernel, and keeps a part of
+    its account.
+    """
+
+    def read(self) -> None:
+        """
+        Have that part in the route.
+        """
+
+    def halt(self) -> None:
+        """
+        Move no more of its packets; then L{read} for the last time.
+        """
+
+
 class Route:
     """
     One direction of a spliced flow.
@@ -79,8 +96,7 @@ class Route:
         C{None} if none is needed.
     @ivar fin: the sequence number after the FIN that passed, C{None} before it.
     @ivar fin_acked: the FIN of the other direction was acknowledged by this one.
-    @ivar kept_elsewhere: brings the account up to date, where a part of it is kept
-        by somebody else, such as the kernel.
+    @ivar kept_elsewhere: who keeps a part of the account; C{None} if nobody does.
     """
 
     __slots__ = (
@@ -122,7 +138,7 @@ class Route:
         self.lease = lease
         self.fin: int | None = None
         self.fin_acked = False
-        self.kept_elsewhere: Callable[[], None] | None = None
+        self.kept_elsewhere: Keeper | None = None
         self.rewriter = rewriter
         self.local = local
         self.punt = punt
@@ -157,7 +173,15 @@ class Route:
         Have the account up to date; to be called before it is read.
         """
         if self.kept_elsewhere is not None:
-            self.kept_elsewhere()
+            self.kept_elsewhere.read()
+
+    def halt(self) -> None:
+        """
+        Have the account as it is going to stay, for nobody moves packets of this route unseen any
+        more; to be called before somebody is reset by its numbers, who believes no others.
+        """
+        if self.kept_elsewhere is not None:
+            self.kept_elsewhere.halt()
 
     def _acknowledge(self, ack: int) -> None:
         if (ack - self.ack) & 0xFFFFFFFF < 0x80000000:

@@ -309,6 +309,19 @@ class AccountTests(ProgramsTestCase):
         octets = frame(compose(V4.forwarded, 5, 3000, ACK, 99))
         self.assert_untouched(self.loaded.ingress(octets), octets, PASS)
 
+    def test_halt(self) -> None:
+        """
+        All routes: nothing passes, and nothing is accounted for.
+        """
+        routes = [flow.forward(**NUMBERS) for flow in BOTH]
+        for route in routes:
+            self.loaded.install(route)
+        self.loaded.programs.halt()
+        for route in routes:
+            octets = frame(compose(route.key, 5, 3000, ACK, 99, stamps(), b"x"))
+            self.assert_untouched(self.loaded.ingress(octets), octets, REDIRECT, "punted")
+            self.assertEqual(self.loaded.account(route).packets, 0)
+
     def test_full(self) -> None:
         """
         Room for as many as were promised; then none, but what is there can change, and goes.

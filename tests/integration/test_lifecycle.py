@@ -37,9 +37,9 @@ _PROGRAMS = ("btcp_ingress", "btcp_egress")
 _DEVICE = "btcp0"
 
 # Opens connections, sends the same on each, waits for an answer on each if it is to come,
-# says "open"; then prints how each connection ended.  It reads nothing.
+# says "open"; what comes next prints how each connection ended.
 _CLIENT = """
-import errno, select, socket, sys
+import errno, select, socket, sys, time
 count, address, request, wait = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 connections = [socket.create_connection((address, 80), 5) for _ in range(count)]
 for connection in connections:
@@ -48,6 +48,10 @@ for connection in connections:
     if wait == "answer":
         connection.recv(1)
 print("open", flush=True)
+"""
+
+# Reads nothing.
+_WAITS = """
 waiting = select.poll()
 for connection in connections:
     waiting.register(connection, 0)
@@ -57,6 +61,24 @@ while left:
         waiting.unregister(fd)
         error = left.pop(fd).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         print(errno.errorcode.get(error, error))
+"""
+
+# Reads so slowly that 10 MB take many seconds.
+_READS = """
+for connection in connections:
+    connection.setblocking(False)
+while connections:
+    for connection in list(connections):
+        try:
+            if connection.recv(4096):
+                continue
+            print("EOF")
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+        connections.remove(connection)
+    time.sleep(0.005)
 """
 
 _SQUATTER = """
@@ -173,38 +195,25 @@ class StopTests(LifecycleTestCase):
         self.assertEqual(answered.stdout, self.lab.content("/b/1k"))
 
     def _connect(
-        self, count: int, front: str, request: str, wait: str = "answer"
+        self, count: int, front: str, request: str, wait: str = "answer", then: str = _WAITS
     ) -> subprocess.Popen[bytes]:
         """
         As many connections as that, all of which have come so far.
         """
         address = self.lab.address(front, 4)
-        client = self.lab.popen(CLIENT, python(_CLIENT, count, address, request, wait))
+        program = python(_CLIENT + then, count, address, request, wait)
+        client = self.lab.popen(CLIENT, program)
         self.addCleanup(client.communicate)
         self.addCleanup(client.kill)
         assert client.stdout is not None
         self.assertEqual(client.stdout.readline(), b"open\n")
         return client
 
-    def _download(self, count: int, front: str, holder: str) -> subprocess.Popen[bytes]:
-        client = self._connect(count, front, f"GET /{holder}/10m HTTP/1.1\r\nHost: x\r\n\r\n")
-        if self.mode.overtakes:
-            # What the kernel still moves outruns a reset that the daemon makes.
-            self._await_standstill(holder)
-        return client
-
-    def _await_standstill(self, holder: str) -> None:
-        """
-        Until all windows are full, for the client reads nothing.
-        """
-        moved = [-1, -2]
-
-        def stands() -> bool:
-            flows = self.lab.query(holder, "flows")["flows"]
-            moved.append(sum(f.get("octets", 0) for f in flows))
-            return moved[-1] == moved[-2] == moved[-3]
-
-        self.await_that(stands, 10, lambda: moved)
+    def _download(
+        self, count: int, front: str, holder: str, then: str = _WAITS
+    ) -> subprocess.Popen[bytes]:
+        request = f"GET /{holder}/10m HTTP/1.1\r\nHost: x\r\n\r\n"
+        return self._connect(count, front, request, then=then)
 
     def _stop_under(self, node: str, client: subprocess.Popen[bytes], count: int) -> None:
         """
@@ -235,6 +244,20 @@ class StopTests(LifecycleTestCase):
 
     def test_node_that_is_both_stops(self) -> None:
         self._stop_under("b", self._download(20, "b", "b"), 20)
+
+    def test_front_end_stops_while_clients_read(self) -> None:
+        """
+        What the back-end sends until it hears of it changes the number that clients believe.
+        """
+        self._stop_under("a", self._download(50, "a", "b", _READS), 50)
+        self.assert_tables_empty(1)
+
+    def test_back_end_stops_while_clients_read(self) -> None:
+        self._stop_under("b", self._download(50, "a", "b", _READS), 50)
+        self.assert_tables_empty(1)
+
+    def test_node_that_is_both_stops_while_clients_read(self) -> None:
+        self._stop_under("b", self._download(20, "b", "b", _READS), 20)
 
     def test_half_requests_are_reset(self) -> None:
         """

@@ -206,6 +206,12 @@ class FollowingDatapath:
         self._ebpf = EbpfDatapath(self._reactor, seconds, *parts)
         self._ebpf.start(core, shell)
 
+    def halt(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.halt}.
+        """
+        self._ebpf.halt()
+
     def stop(self) -> None:
         """
         The daemon is gone at once, with what it gathered; what the kernel knew goes with the

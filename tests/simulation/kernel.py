@@ -20,7 +20,7 @@ from btcp.datapath.interface import AWAKE, Promise
 from btcp.handoff.cookie import SIZES
 from btcp.handoff.memo import Relic
 from btcp.handoff.reassembly import WINDOW
-from btcp.handoff.route import Report, Reported, Route
+from btcp.handoff.route import EVERYTHING, Report, Reported, Route
 from btcp.handoff.splice import Rewriter
 from btcp.wire.build import compose
 from btcp.wire.options import SynOptions
@@ -142,6 +142,13 @@ class Kernel:
         if entry is not None:
             entry.route.punt = punt
         return entry is not None
+
+    def halt(self) -> None:
+        """
+        See L{btcp.datapath.ebpf.programs.Programs.halt}.
+        """
+        for entry in self.routes.values():
+            entry.route.punt = EVERYTHING
 
     def remove(self, keys: Iterable[bytes]) -> None:
         """

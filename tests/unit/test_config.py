@@ -578,7 +578,8 @@ class YamlTests(SynchronousTestCase):
 
     def test_depth(self) -> None:
         for text in ("[" * 100_000, "a: {" * 100_000, "- " * 100_000):
-            self.assertIn("nested more than 8 deep", self.problem(text))
+            self.assertEqual(self.problem(text), "f:1: nested more than 8 deep")
+            self.assertEqual(self.problem(f"a: 1\nb:\n  {text}"), "f:3: nested more than 8 deep")
 
     def test_size(self) -> None:
         self.assertEqual(self.problem("#" * ((1 << 20) + 1)), "f: larger than 1048576 octets")

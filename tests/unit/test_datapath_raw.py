@@ -252,6 +252,21 @@ class LifeTests(RawCase):
         self.assertTrue(self.tap.closed)
         self.assertEqual(self.wire.closed, 2)
 
+    def test_what_waits_when_it_stops(self) -> None:
+        """
+        Nobody sees it; but if the core ended its flows, who sent it has to hear of that.
+        """
+        for halted in (False, True):
+            self.datapath.start(self.core, self)
+            for _ in range(100):
+                self.tap.kernel.send(bytes(10))
+            if halted:
+                self.datapath.halt()
+            self.datapath.stop()
+            self.assertEqual(self.core.counters["dropped.not-ip"], 100 * halted)
+            self.tap = FakeTap()
+            self.addCleanup(self.tap.kernel.close)
+
     def test_no_capture(self) -> None:
         """
         Nothing is left behind.

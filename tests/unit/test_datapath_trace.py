@@ -47,9 +47,13 @@ class FakeKernel:
         self.promises: list[Promise | None] = []
         self.left_over: list[Relic] = []
         self.left = False
+        self.halted = False
 
     def start(self, core: Core, shell: Shell) -> None:
         self.core = core
+
+    def halt(self) -> None:
+        self.halted = True
 
     def stop(self) -> None:
         pass
@@ -285,6 +289,8 @@ class TraceTests(TraceCase):
         datapath = TraceDatapath(kernel, frozenset(), lambda: WALL)
         self.assertEqual(datapath.relics(), kernel.left_over)
         datapath.begin(str(self.path), None, set(), LIMIT)
+        datapath.halt()
+        self.assertTrue(kernel.halted)
         datapath.leave()
         self.assertEqual(kernel.punts, [EVERYTHING, EVERYTHING, ENDING])
         self.assertTrue(kernel.left)

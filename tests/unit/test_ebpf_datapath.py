@@ -143,6 +143,10 @@ class FakePrograms:
             self.punts[key] = punt
         return key in self.accounts
 
+    def halt(self) -> None:
+        self.told.append("halt")
+        self.punts.update(dict.fromkeys(self.punts, EVERYTHING))
+
     def remove(self, keys: Iterable[bytes]) -> None:
         self.told.append("remove")
         for key in keys:
@@ -196,9 +200,13 @@ class FakeRaw:
         self.done: list[Movement] = []
         self.running = False
         self.left = False
+        self.halted = False
 
     def start(self, core: Core, shell: object) -> None:
         self.running = True
+
+    def halt(self) -> None:
+        self.halted = True
 
     def stop(self) -> None:
         self.running = False
@@ -428,6 +436,62 @@ class AmendmentTests(DatapathTestCase):
         self.amend(route, 0)
         self.assertEqual(self.programs.punts[route.key], 0)
         self.assertIn(route.key, self.programs.accounts)
+
+
+class HaltTests(DatapathTestCase):
+    """
+    From now on nothing passes unseen.
+    """
+
+    def test_one_route(self) -> None:
+        """
+        A packet that passes just before the kernel hears of it counts.
+        """
+        route = self.installed()
+        self.programs.passing.append((10, 150))
+        route.refresh()
+        route.halt()
+        self.assertEqual((route.octets, route.ack), (10, 150))
+        self.programs.passes(route.key, 10, 160)
+        route.refresh()
+        route.halt()
+        self.assertEqual((route.octets, route.ack), (10, 150))
+        self.assertEqual(self.programs.told, ["install", "amend"])
+
+    def test_before_it_is_installed(self) -> None:
+        """
+        There is nothing to be said to the kernel, and what waits for it still does.
+        """
+        route = self.route()
+        self.datapath.perform(Install(route))
+        route.halt()
+        self.datapath.perform(Remove(route.key))
+        self.reactor.advance(0)
+        self.assertEqual(self.programs.told, ["remove"])
+
+    def test_all(self) -> None:
+        """
+        Those that are still to be installed as well.
+        """
+        first, second = self.installed(1), self.route(2)
+        self.programs.passes(first.key, 10, 150)
+        self.datapath.perform(Install(second))
+        self.datapath.halt()
+        self.assertTrue(self.raw.halted)
+        for route in (first, second):
+            self.programs.passes(route.key, 10, 160)
+            route.halt()
+        self.assertEqual([first.octets, second.octets], [10, 0])
+        self.assertEqual(self.programs.told[:3], ["install", "install", "halt"])
+
+    def test_nothing_is_changed_after_the_end(self) -> None:
+        """
+        The programs, and with them their maps, are gone.
+        """
+        self.raw.stop = lambda: self.datapath.perform(Install(self.route()))  # type: ignore[method-assign]
+        self.datapath.stop()
+        self.reactor.advance(1)
+        self.assertEqual(self.programs.told, [])
 
 
 class RelicTests(DatapathTestCase):

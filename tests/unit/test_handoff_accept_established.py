@@ -204,6 +204,14 @@ class RefusedTests(EstablishedCase):
         self.refused(self.comes(first()))
         self.assertTrue(self.script.empty)
 
+    def test_nobody_waits_for_the_beginning_when_this_node_stops(self) -> None:
+        """
+        One in 256 ACKs of flows that were ended looks as if it had overtaken something.
+        """
+        self.script.do(self.script.core.stop(self.script.now))
+        self.refused(self.comes(first().but(seq=IRS + 6), beginning=False))
+        self.assertTrue(self.script.empty)
+
 
 class OlderTests(EstablishedCase):
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from btcp.handoff.context import Periods
 from btcp.handoff.messages import Reason, Refused, Terminate
+from btcp.handoff.route import Route
 from btcp.handoff.states import Accept
 from btcp.wire.segment import ACK, FIN, RST, SYN
 from tests.simulation.cluster import ORIGIN, PORT
@@ -14,6 +15,23 @@ from tests.simulation.script import ADDRESSES, Tcp
 from tests.unit import front_case as case
 from tests.unit.front_case import IRS, ISN, OUT, REQUEST, SYN_OF_CLIENT, TO_B
 from tests.unit.test_wire_icmp import sent, told
+
+
+class _Passing:
+    """
+    Moves the client's acknowledgments until it is told to stop; see
+    L{btcp.handoff.route.Keeper}.
+    """
+
+    def __init__(self, route: Route, ack: int) -> None:
+        self._route = route
+        self._ack = ack
+
+    def read(self) -> None:
+        pass
+
+    def halt(self) -> None:
+        self._route.ack = self._ack
 
 
 class ForwardingTests(case.FrontCase):
@@ -245,6 +263,15 @@ class ForwardingTests(case.FrontCase):
         self.assertTrue(self.script.empty)
         (answer,) = self.script.take(SYN_OF_CLIENT)
         self.assertEqual(answer.flags, RST | ACK)
+
+    def test_acknowledged_unseen(self) -> None:
+        """
+        A datapath that moves packets by itself has to stop before its account is read.
+        """
+        route = self.script.datapath.routes[SYN_OF_CLIENT.key]
+        route.kept_elsewhere = _Passing(route, (self.iss + 700) % 2**32)
+        (reset,) = self.script.do(self.script.core.stop(self.script.now))
+        self.assertEqual((reset.seq, reset.flags), ((self.iss + 700) % 2**32, RST))
 
 
 class ClosedTests(case.FrontCase):

@@ -5,6 +5,7 @@ The back-end's half, of flows whose packets a datapath moves that reports what i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from btcp.handoff.context import Periods
@@ -35,6 +36,41 @@ ADMITTED = SERVER.but(seq=(ISS + 1) % 2**32)
 """What the local TCP sends that has the front-end's own numbers: the template."""
 
 ADOPTED = Adopted(id=5, isn=ISS, ts_delta=0, address=ADDRESSES["a"][0], port=ORIGIN)
+
+
+class _Kept:
+    """
+    An account that somebody else keeps; see L{btcp.handoff.route.Keeper}.
+    """
+
+    def __init__(self, route: Route, account: Mapping[str, Any]) -> None:
+        self._route = route
+        self._before = route.kept_elsewhere
+        self._account = account
+
+    def read(self) -> None:
+        if self._before is not None:
+            self._before.read()
+        for name, value in self._account.items():
+            setattr(self._route, name, value)
+
+    def halt(self) -> None:
+        self.read()
+        self._route.kept_elsewhere = None
+
+
+class _Passing(_Kept):
+    """
+    And goes on changing, until it is told to stop.
+    """
+
+    def __init__(self, route: Route, end: int) -> None:
+        super().__init__(route, {})
+        self._end = end % 2**32
+
+    def halt(self) -> None:
+        super().halt()
+        self._route.end = self._end
 
 
 class ReportedCase(case.BackCase):
@@ -75,15 +111,7 @@ class ReportedCase(case.BackCase):
 
         @param account: as it is by now.
         """
-        route, before = self.route(key), self.route(key).kept_elsewhere
-
-        def refresh() -> None:
-            if before is not None:
-                before()
-            for name, value in account.items():
-                setattr(route, name, value)
-
-        route.kept_elsewhere = refresh
+        self.route(key).kept_elsewhere = _Kept(self.route(key), account)
 
     def responded(self, count: int = 100) -> None:
         """
@@ -231,6 +259,16 @@ class AdmittingTests(ReportedCase):
         sent = self.script.do(self.script.core.stop(self.script.now))
         self.assertEqual({each.flags for each in sent}, {RST})
         self.assertTrue(self.script.empty)
+
+
+    def test_stop_while_it_passes(self) -> None:
+        """
+        The client is reset with the number after the last packet that nobody saw here.
+        """
+        self.responded()
+        self.route(OUTBOUND).kept_elsewhere = _Passing(self.route(OUTBOUND), end=ISS + 301)
+        sent = self.script.do(self.script.core.stop(self.script.now))
+        self.assertIn((ISS + 301) % 2**32, [each.seq for each in sent])
 
 
 class BouncedTests(ReportedCase):

@@ -202,4 +202,21 @@ int btcp_amend(const struct btcp_amendment *amendment)
 	return 0;
 }
 
+#define UNUSED __attribute__((unused))
+
+static long halt(void *map UNUSED, const struct btcp_key *key UNUSED, struct btcp_route *route,
+		 void *context UNUSED)
+{
+	route->rule.punt = 0xff;
+	return 0;
+}
+
+/* Have every route show the daemon everything: from now on no account changes. */
+SEC("syscall")
+int btcp_halt(void *context UNUSED)
+{
+	bpf_for_each_map_elem(&routes, halt, NULL, 0);
+	return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

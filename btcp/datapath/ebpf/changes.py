@@ -120,6 +120,14 @@ class Changes:
         for movement in packets:
             self._raw.perform(movement)
 
+    def forget(self) -> None:
+        """
+        Make no changes that are still to be made: there is nobody to make them.
+        """
+        self._asked = False
+        for waiting in (self._routes, self._memos, self._orders, self._packets):
+            waiting.clear()
+
     def _soon(self) -> None:
         if len(self._routes) + len(self._orders) >= _MOST:
             self.make()

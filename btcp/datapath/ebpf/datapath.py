@@ -6,7 +6,6 @@ The datapath that leaves spliced flows to the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from btcp.datapath.ebpf.abi import Account
@@ -72,6 +71,14 @@ class EbpfDatapath:
             raise
         self._reports = Reports(self._reactor, self._clock, self._programs, core, shell)
 
+    def halt(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.halt}.
+        """
+        self._changes.make()
+        self._programs.halt()
+        self._raw.halt()
+
     def stop(self) -> None:
         """
         See L{btcp.datapath.interface.Datapath.stop}.
@@ -79,6 +86,7 @@ class EbpfDatapath:
         self._changes.make()
         self._reports.stop()
         self._raw.stop()
+        self._changes.forget()
         self._take_down()
 
     def leave(self) -> None:
@@ -143,11 +151,13 @@ class EbpfDatapath:
             self._raw.perform(movement)
 
     def _install(self, route: Route) -> None:
-        if route.kept_elsewhere is not None and not self._changes.waits(route.key):
-            if self._programs.amend(route.key, route.punt):
-                if route.punt == EVERYTHING:
-                    route.refresh()
-                    route.kept_elsewhere = None
+        kept = route.kept_elsewhere
+        if kept is not None and not self._changes.waits(route.key):
+            if route.punt == EVERYTHING:
+                kept.halt()
+                if route.kept_elsewhere is None:
+                    return
+            elif self._programs.amend(route.key, route.punt):
                 return
         route.kept_elsewhere = None
         self._changes.install(route)
@@ -155,20 +165,41 @@ class EbpfDatapath:
 
     def _follow(self, route: Route, known: list[int]) -> None:
         """
-        @param known: see L{_refresh}.
+        @param known: see L{_Kernel}.
         """
         if route.punt != EVERYTHING:
-            route.kept_elsewhere = partial(self._refresh, route, known)
+            route.kept_elsewhere = _Kernel(self._programs, self._changes, route, known)
 
-    def _refresh(self, route: Route, known: list[int]) -> None:
+
+class _Kernel:
+    """
+    Keeps the account of a route; see L{btcp.handoff.route.Keeper}.
+    """
+
+    def __init__(
+        self, programs: Programs, changes: Changes, route: Route, known: list[int]
+    ) -> None:
         """
         @param known: packets and octets that are in the route's account already.
         """
+        self._programs = programs
+        self._changes = changes
+        self._route = route
+        self._known = known
+
+    def read(self) -> None:
+        route = self._route
         if self._changes.waits(route.key):
             return
         account = self._programs.account(route.key)
         if account is not None:
-            _merge(route, account, known)
+            _merge(route, account, self._known)
+
+    def halt(self) -> None:
+        route = self._route
+        if not self._changes.waits(route.key) and self._programs.amend(route.key, EVERYTHING):
+            self.read()
+            route.kept_elsewhere = None
 
 
 def _merge(route: Route, account: Account, known: list[int]) -> None:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from twisted.logger import Logger
 
 from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf.barrier import await_programs
 from btcp.datapath.ebpf.hook import EGRESS, INGRESS, Hook
 from btcp.datapath.ebpf.libbpf import Library, Map, Object, Ring
 from btcp.datapath.ebpf.takeover import INHERITED, Inheritance
@@ -196,6 +197,13 @@ class Programs:
         """
         amendment = abi.AMENDMENT.pack(abi.pack_key(key), punt)
         return self._object.run("btcp_amend", context=amendment).result == 0
+
+    def halt(self) -> None:
+        """
+        Have the kernel move no more packets of any route.  What it was at is done by then.
+        """
+        self._object.run("btcp_halt")
+        await_programs()
 
     def remove(self, keys: Iterable[bytes]) -> None:
         """

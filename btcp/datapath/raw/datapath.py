@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from btcp.datapath.interface import Capture, Core, Movement, Promise, Shell
 from btcp.datapath.raw import frame
-from btcp.datapath.raw.device import Tap, hardware_address, require_loose_source_check
+from btcp.datapath.raw.device import QUEUE, Tap, hardware_address, require_loose_source_check
 from btcp.datapath.raw.sockets import PacketSender, frame_socket
 from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
 from btcp.handoff.memo import Relic
@@ -65,6 +65,7 @@ class RawDatapath:
         self._capture = capture
         self._said = (frame.BEGINNING, frame.CONTINUING) if vouches else ()
         self._routes: dict[bytes, Route] = {}
+        self._halted = False
         self._buffer = bytearray(frame.LARGEST)
         self._view = memoryview(self._buffer)
 
@@ -88,12 +89,21 @@ class RawDatapath:
         self._headers = {v: frame.headers(v, self._tap.hardware_address) for v in (4, 6)}
         self._reactor.addReader(self)
 
+    def halt(self) -> None:
+        """
+        See L{btcp.datapath.interface.Datapath.halt}: it does nothing unseen.
+        """
+        self._halted = True
+
     def stop(self) -> None:
         """
         See L{btcp.datapath.interface.Datapath.stop}.
         """
         self._reactor.removeReader(self)
         self._capture.take_down()
+        if self._halted:
+            # Nothing follows any more; and to what is lost here, no other answer may come.
+            self._read(QUEUE)
         self._close()
 
     def leave(self) -> None:
@@ -155,8 +165,11 @@ class RawDatapath:
         """
         Read as many frames as are there, but leave others their turn.
         """
+        self._read(_QUOTA)
+
+    def _read(self, most: int) -> None:
         now, fd, buffers = self._clock(), self._tap.fd, [self._buffer]
-        for _ in range(_QUOTA):
+        for _ in range(most):
             try:
                 size = os.readv(fd, buffers)
             except BlockingIOError:

@@ -33,7 +33,7 @@ _FLAGS = Struct("16sH22x")
 _NUMBER = Struct("16si20x")
 _ADDRESS = Struct("16sH6s16x")
 
-_QUEUE = 8192
+QUEUE = 8192
 """Packets the kernel may queue for us: half a second of new connections."""
 
 _SYSCTL = Path("/proc/sys/net")
@@ -80,7 +80,7 @@ class Tap:
         self._sysctl("ipv4", "rp_filter", 0)  # clients are behind another device
         self._sysctl("ipv6", "addr_gen_mode", 1)  # no address, so nothing of its own to say
         self._sysctl("ipv6", "accept_ra", 0)
-        _ask(_SIOCSIFTXQLEN, _NUMBER.pack(name, _QUEUE))
+        _ask(_SIOCSIFTXQLEN, _NUMBER.pack(name, QUEUE))
         _, flags = _FLAGS.unpack(_ask(_SIOCGIFFLAGS, _FLAGS.pack(name, 0)))
         _ask(_SIOCSIFFLAGS, _FLAGS.pack(name, flags | _IFF_UP))
 
