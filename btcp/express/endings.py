@@ -6,14 +6,13 @@ What becomes of express connections that are over.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from btcp.datapath.ebpf.abi import ENDING, KEY, reversed_packed
+from btcp.datapath.ebpf.abi import DONE
 from btcp.datapath.ebpf.express import ExpressTables
 
-_ISS = slice(2 * KEY.size, 2 * KEY.size + 4)
-_FRONT = slice(2 * KEY.size + 4, 2 * KEY.size + 6)
-_OWN, _CLIENT = slice(KEY.size), slice(KEY.size, 2 * KEY.size)
+_OWN, _CLIENT = slice(DONE.size), slice(DONE.size, 2 * DONE.size)
+_FRONT = slice(2 * DONE.size, 2 * DONE.size + 2)
 
 
 class Graveyard:
@@ -27,47 +26,42 @@ class Graveyard:
         """
         self._tables = tables
         self._clock = clock
-        self._waiting: deque[tuple[float, bytes]] = deque()
+        self._waiting: deque[tuple[float, bytes, bool]] = deque()
 
-    def bury(self, done: bytes, linger: float) -> None:
+    def bury(self, done: bytes, linger: float, both: bool = False) -> None:
         """
-        @param done: of each route a C{struct btcp_done}.
+        @param done: of each connection a C{struct btcp_done}.
         @param linger: seconds; always the same, or the later may wait for the earlier.
+        @param both: the routes of both directions.
         """
-        self._waiting.append((self._clock() + linger, done))
+        self._waiting.append((self._clock() + linger, done, both))
 
     def tick(self) -> None:
         """
         Have those forgotten whose time has come.  To be called every now and then.
         """
-        now, due = self._clock(), []
+        now = self._clock()
+        due: dict[bool, list[bytes]] = {}
         while self._waiting and self._waiting[0][0] <= now:
-            due.append(self._waiting.popleft()[1])
-        if due:
-            self._tables.reap(b"".join(due))
+            _, done, both = self._waiting.popleft()
+            due.setdefault(both, []).append(done)
+        for both, parts in due.items():
+            self._tables.reap(b"".join(parts), both)
 
 
-def graves(endings: list[bytes]) -> bytes:
+def of_back_end(endings: Iterable[bytes]) -> bytes:
     """
     @param endings: of each a C{struct btcp_ending}.
-    @return: of each route that the back-end has of them, a C{struct btcp_done}.
+    @return: of each what its back-end calls it.
     """
-    parts: list[bytes] = []
-    for ending in endings:
-        own, iss = ending[_OWN], ending[_ISS]
-        parts += (own, iss, reversed_packed(own), iss)
-    return b"".join(parts)
+    return b"".join([ending[_OWN] for ending in endings])
 
 
-def by_front(endings: list[bytes]) -> dict[int, list[bytes]]:
+def by_front(endings: Iterable[bytes]) -> dict[int, list[bytes]]:
     """
-    @return: the number of each front-end's lease to what it has to hear: of each connection a
-        C{struct btcp_done}.
+    @return: the number of each front-end's lease to what the front-end calls its connections.
     """
     found: dict[bytes, list[bytes]] = {}
     for ending in endings:
-        found.setdefault(ending[_FRONT], []).append(ending[_CLIENT] + ending[_ISS])
+        found.setdefault(ending[_FRONT], []).append(ending[_CLIENT])
     return {int.from_bytes(number, "little"): told for number, told in found.items()}
-
-
-assert ENDING.size == 2 * KEY.size + 8

@@ -23,7 +23,7 @@ from btcp.control.express import MAX_RECORDS, RECORD_SIZE, Subject, Word
 from btcp.datapath.ebpf.abi import is_express, pack_key, reversed_packed
 from btcp.datapath.ebpf.express import Destination, ExpressTables, Plan
 from btcp.express.decisions import Decisions, numbered
-from btcp.express.endings import Graveyard, by_front, graves
+from btcp.express.endings import Graveyard, by_front, of_back_end
 from btcp.express.entries import Entry, reset_client, reset_server
 from btcp.handoff.actions import Action
 from btcp.handoff.carry import TRAIL
@@ -36,6 +36,10 @@ TICK = 0.1
 
 SWEEP = 0.25
 """Seconds between two parts of the table that are looked through for what nobody reported."""
+
+SWEEPS = 30.0
+"""Seconds between two times that the table is looked through: to find nothing in a large one takes
+some milliseconds as well."""
 
 REST = 0.02
 """Seconds between two times that ends are heard of: many at once cost little more than one."""
@@ -103,6 +107,7 @@ class Express(MultiService):
         self._renewing: IDelayedCall | None = None
         self._fronts: dict[int, str] = {0: self._own}
         self._sweep: Iterator[None] = iter(())
+        self._next_sweep = 0.0
         for interval, look in ((TICK, self._graveyard.tick), (SWEEP, self._look_on)):
             looking: Any = TimerService(interval, look)
             looking.clock = reactor
@@ -275,7 +280,7 @@ class Express(MultiService):
 
     def _over(self, endings: list[bytes]) -> None:
         linger = self._config().timeouts.linger + TRAIL
-        self._graveyard.bury(graves(endings), linger)
+        self._graveyard.bury(of_back_end(endings), linger, both=True)
         for number, told in by_front(endings).items():
             front = self._fronts.get(number)
             if front == self._own:
@@ -298,7 +303,10 @@ class Express(MultiService):
     # -- ends that it does not report -----------------------------------------
 
     def _look_on(self) -> None:
-        if next(self._sweep, self) is self:
+        if next(self._sweep, self) is not self:
+            return
+        if self._clock() >= self._next_sweep:
+            self._next_sweep = self._clock() + SWEEPS
             self._sweep = self._look_through()
 
     def _look_through(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ from btcp.lab.topology import (
 )
 
 _NAMESPACES = Path("/run/netns")
+_BRIDGE = Path("/proc/sys/net/bridge")
 _LOSS_TABLE = "inet btcp_loss"
 
 
@@ -88,9 +89,18 @@ class Network:
             self._sysctl(host, f"{conf}.all.accept_dad=0", f"{conf}.default.accept_dad=0")
         self._sysctl(ROUTER, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         self._ip(ROUTER, self._router())
+        self._only_switch()
         self._ip(CLIENT, _leaf(addresses(CLIENT), CLIENT_NET) + _further_addresses())
         for node in self.nodes:
             self._ip(node, _leaf(addresses(node), NODE_NET))
+
+    def _only_switch(self) -> None:
+        """
+        Whatever else this machine's bridges do, such as filter IP packets, a switch does not.
+        """
+        if _BRIDGE.exists():
+            kinds = ("iptables", "ip6tables", "arptables")
+            self._sysctl(ROUTER, *(f"net.bridge.bridge-nf-call-{kind}=0" for kind in kinds))
 
     def remove(self) -> None:
         """

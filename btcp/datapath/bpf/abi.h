@@ -135,19 +135,23 @@ enum btcp_why {
 	BTCP_RESET_BY_SERVER,
 };
 
-/* An express connection is over. */
-struct btcp_ending {
-	struct btcp_key own;	/* of the local TCP's packets */
-	struct btcp_key client;	/* of the client's packets at the front-end */
-	__u32 iss;
-	__u16 front;		/* number of its lease */
-	__u16 why;
-};
-
-/* An express connection that the daemon has done with. */
+/* An express connection that is over, by the key of a route of it. */
 struct btcp_done {
 	struct btcp_key key;
 	__u32 iss;
+};
+
+struct btcp_ending {
+	struct btcp_done own;		/* of the local TCP's packets */
+	struct btcp_done client;	/* of the client's packets at the front-end */
+	__u16 front;			/* number of its lease */
+	__u16 why;
+};
+
+/* Of what is in the table of those that are over. */
+struct btcp_reaping {
+	__u32 count;
+	__u32 both;	/* routes of both directions */
 };
 
 #define BTCP_REAPED 1024 /* at once */

@@ -700,36 +700,42 @@ int btcp_receive(struct __sk_buff *skb)
 
 /* -- the end ------------------------------------------------------------------------------- */
 
-/* A callback of bpf_loop. */
-static int reap_next(__u32 at, void *unused __attribute__((unused)))
+static __always_inline void reap(const struct btcp_key *key, __u32 iss)
 {
-	const struct btcp_done *done = bpf_map_lookup_elem(&reaped, &at);
-	struct btcp_route *route;
-	struct btcp_key key;
+	struct btcp_route *route = bpf_map_lookup_elem(&routes, key);
 
-	if (!done)
-		return 1;
-	key = done->key;
-	route = bpf_map_lookup_elem(&routes, &key);
-	if (!route || !(route->rule.express & BTCP_EXPRESS) || route->rule.iss != done->iss)
-		return 0;
-	if (!claim(route))
-		return 0;
-	if (route->rule.iss == done->iss)
-		bpf_map_delete_elem(&routes, &key);
+	if (!route || !(route->rule.express & BTCP_EXPRESS) || route->rule.iss != iss ||
+	    !claim(route))
+		return;
+	if (route->rule.iss == iss)
+		bpf_map_delete_elem(&routes, key);
 	else /* replaced, and its memory is another's, since we looked */
 		unclaim(route);
+}
+
+/* A callback of bpf_loop. */
+static int reap_next(__u32 at, struct btcp_reaping *reaping)
+{
+	const struct btcp_done *found = bpf_map_lookup_elem(&reaped, &at);
+	struct btcp_key key, reversed;
+
+	if (!found)
+		return 1;
+	key = found->key;
+	reap(&key, found->iss);
+	if (reaping->both) {
+		reverse(&reversed, &key);
+		reap(&reversed, found->iss);
+	}
 	return 0;
 }
 
-struct btcp_reaping {
-	__u32 count;
-};
-
 SEC("syscall")
-int btcp_reap(const struct btcp_reaping *reaping)
+int btcp_reap(const struct btcp_reaping *asked)
 {
-	bpf_loop(reaping->count, reap_next, NULL, 0);
+	struct btcp_reaping reaping = *asked;
+
+	bpf_loop(reaping.count, reap_next, &reaping, 0);
 	return 0;
 }
 

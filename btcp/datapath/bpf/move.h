@@ -284,13 +284,13 @@ static __always_inline void end_express(enum btcp_why why, const struct btcp_key
 {
 	const struct btcp_rule *to_client = from_client ? &opposite->rule : rule;
 	struct btcp_ending ending = {
-		.own = from_client ? *reversed : packet->key,
-		.iss = to_client->iss,
+		.own = { from_client ? *reversed : packet->key, to_client->iss },
+		.client.iss = to_client->iss,
 		.front = to_client->lease,
 		.why = why,
 	};
 
-	reverse(&ending.client, &to_client->to);
+	reverse(&ending.client.key, &to_client->to);
 	count(BTCP_ENDED);
 	if (bpf_ringbuf_output(&endings, &ending, sizeof(ending), 0))
 		count(BTCP_UNREPORTED);
@@ -323,8 +323,13 @@ static __always_inline void follow(const struct packet *packet, struct btcp_rout
 	client = from_client ? own : other;
 	server = from_client ? other : own;
 	if (reset) {
-		/* Of a client's, the local TCP believes only the one that has the very next number. */
-		if (from_client && bpf_ntohl(packet->header.seq) != server->ack)
+		/*
+		 * Of a client's, the local TCP believes only the one that has the very next
+		 * number: after what it has acknowledged, or after what it has not yet.
+		 */
+		const __u32 seq = bpf_ntohl(packet->header.seq);
+
+		if (from_client && seq != server->ack && seq != own->end)
 			return;
 		if (own->fin_acked && other->fin_acked)
 			return;
@@ -416,7 +421,8 @@ static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
 		verdict = rewrite(skb, packet, rule);
 	if (verdict == UNKNOWN_LAYOUT)
 		return false;
-	enter(account, &before);
+	if (!rule->express || !(flags_of(&before) & FLAG_RST)) /* anybody's, for all we know */
+		enter(account, &before);
 	if (rule->follows)
 		follow(&before, route, rule, from_client);
 	if (verdict == REWRITTEN_WITH_SACK) /* whoever has holes has something around them */

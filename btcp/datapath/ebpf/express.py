@@ -223,19 +223,20 @@ class ExpressTables:
         """
         return self._programs.endings(take)
 
-    def reap(self, done: bytes) -> None:
+    def reap(self, done: bytes, both: bool = False) -> None:
         """
         Have the kernel forget routes of express connections, if they are still these
         connections'.
 
         @param done: of each a C{struct btcp_done}.
+        @param both: the routes of both directions.
         """
         size = abi.DONE.size * abi.MOST_REAPED
         for start in range(0, len(done), size):
             part = done[start : start + size]
             count = len(part) // abi.DONE.size
             self._reaped.fill(part, count)
-            self._object.run("btcp_reap", context=abi.REAPING.pack(count))
+            self._object.run("btcp_reap", context=abi.REAPING.pack(count, both))
 
     def remove(self, keys: Sequence[bytes]) -> None:
         """
