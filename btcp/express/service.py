@@ -31,7 +31,7 @@ from btcp.handoff.memo import digest
 from btcp.handoff.route import Route
 from btcp.placement import Placement
 
-TICK = 0.1
+TICK = 0.25
 """Seconds between two looks at what has lingered long enough."""
 
 SWEEP = 0.25
@@ -41,7 +41,7 @@ SWEEPS = 30.0
 """Seconds between two times that the table is looked through: to find nothing in a large one takes
 some milliseconds as well."""
 
-REST = 0.02
+REST = 0.1
 """Seconds between two times that ends are heard of: many at once cost little more than one."""
 
 PATIENCE = 4.0

@@ -249,7 +249,7 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *packet,
 		return TC_ACT_SHOT;
 	unknown = bpf_ntohl(packet->header.ack_seq) == rule->iss + 1;
 	enter(&route->account, packet);
-	if (flags_of(packet) & (FLAG_FIN | FLAG_RST))
+	if (flags_of(packet) & FLAG_FIN)
 		route->account.closing = 1;
 	if (rewrite(skb, packet, rule) == FAILED) {
 		count(BTCP_ODD);
