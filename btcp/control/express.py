@@ -18,8 +18,9 @@ from btcp.control.fields import Malformed
 KEY_SIZE = 16
 """Octets of the key that proves who wrote a handoff record."""
 
-RECORD_SIZE = 40
-"""Octets that name a connection: the ends of its packets, and its initial sequence number."""
+RECORD_SIZE = 44
+"""Octets that name a connection: the ends of its packets, the front-end's initial sequence number,
+and that of the client's first octet."""
 
 MAX_RECORDS = amp.MAX_VALUE_LENGTH // RECORD_SIZE
 

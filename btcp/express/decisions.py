@@ -92,9 +92,7 @@ class Decisions:
         self._tables.add_prefixes(self._prefixes)
         # Longer names the kernel leaves to the daemon.
         hosts = {
-            host.encode(): scope
-            for host, scope in table.hosts.items()
-            if len(host) <= LONGEST_HOST
+            host.encode(): scope for host, scope in table.hosts.items() if len(host) <= LONGEST_HOST
         }
         for host, scope in hosts.items():
             self._tables.scope(host, base + scope)

@@ -14,6 +14,7 @@ from btcp.wire.build import compose
 from btcp.wire.segment import RST, reversed_key
 
 _ISS = slice(64, 68)
+_NUMBERS = slice(64, 72)
 _LEASE = 62
 _TO = slice(36)
 _CLOSING = abi.RULE.size + 37
@@ -71,7 +72,7 @@ class Entry:
         """
         C{struct btcp_done}.
         """
-        return self.key + self.packed[_ISS]
+        return self.key + self.packed[_NUMBERS]
 
     @property
     def closing(self) -> bool:
@@ -94,7 +95,7 @@ class Entry:
         back-end calls it.
         """
         to = self.packed[_TO]
-        return (to if self.front else abi.reversed_packed(to)) + self.packed[_ISS]
+        return (to if self.front else abi.reversed_packed(to)) + self.packed[_NUMBERS]
 
     @property
     def opposite(self) -> bytes:

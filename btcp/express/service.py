@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from btcp.config import Config
 from btcp.control.express import MAX_RECORDS, RECORD_SIZE, Subject, Word
-from btcp.datapath.ebpf.abi import is_express, pack_key, reversed_packed
+from btcp.datapath.ebpf.abi import KEY, is_express, pack_key, reversed_packed
 from btcp.datapath.ebpf.express import Destination, ExpressTables, Plan
 from btcp.express.decisions import Decisions, numbered
 from btcp.express.endings import Graveyard, by_front, of_back_end
@@ -231,21 +231,22 @@ class Express(MultiService):
     def _abandoned(self, node: str, records: bytes) -> None:
         for at in range(0, len(records), RECORD_SIZE):
             record = records[at : at + RECORD_SIZE]
-            entry = self._find(record[:-4], record[-4:])
+            entry = self._find(record)
             if entry is not None and self._fronts.get(entry.node) == node:
                 self._perform(reset_server(entry))
                 self._remove(entry)
 
-    def _find(self, inbound: bytes, iss: bytes) -> Entry | None:
+    def _find(self, record: bytes) -> Entry | None:
         """
         @return: the response of a connection that somebody else names.
         """
+        inbound, numbers = record[: KEY.size], record[KEY.size :]
         own = reversed_packed(inbound)
         packed = self._tables.route(own)
         if packed is None:
             return None
         entry = Entry(own, packed)
-        return entry if entry.to_client and entry.done[-4:] == iss else None
+        return entry if entry.to_client and entry.done[KEY.size :] == numbers else None
 
     # -- ends that the kernel reports -----------------------------------------
 

@@ -58,7 +58,7 @@ STRUCTURES = {
     ),
     "event": (abi.EVENT, "key report client_fin server_fin octets"),
     "ending": (abi.ENDING, "own client front why"),
-    "done": (abi.DONE, "key iss"),
+    "done": (abi.DONE, "key iss first"),
     "reaping": (abi.REAPING, "count both"),
     "prefix": (abi.PREFIX, "bits scope path"),
     "turns": (abi.TURNS, "count cursor node"),

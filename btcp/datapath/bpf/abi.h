@@ -54,8 +54,13 @@ struct btcp_rule {
 	/* No response begins when this one is over; 0: none is needed. BTCP_FRONT: whose it is. */
 	__u8 lease;
 	__u8 express;	/* BTCP_EXPRESS and the like; see docs/decisions/express.md */
-	__u32 iss;	/* of an express connection */
-	__u32 first;	/* of BTCP_FRONT: the sequence number of the client's first octet */
+	/*
+	 * Of an express connection: our initial sequence number, and that of the client's first
+	 * octet.  The first alone is once in 32,768 times that of the connection before, which
+	 * came from the same port.
+	 */
+	__u32 iss;
+	__u32 first;
 };
 
 #define BTCP_EXPRESS 1	/* made by the kernel's programs; the core does not know it */
@@ -139,6 +144,7 @@ enum btcp_why {
 struct btcp_done {
 	struct btcp_key key;
 	__u32 iss;
+	__u32 first;
 };
 
 struct btcp_ending {

@@ -102,7 +102,7 @@ static __always_inline __u32 look_at_front(struct __sk_buff *skb, const struct p
 		return BTCP_PROGRAMS;
 	}
 	/* From here on this may be of another connection, which is not to meet the old one's TCP. */
-	if (route->account.closing && bpf_ntohl(packet->header.ack_seq) != rule->iss + 1)
+	if (route->account.closing)
 		return BTCP_MEET;
 	if (is_unconfirmed(packet, rule))
 		return BTCP_DECIDE;

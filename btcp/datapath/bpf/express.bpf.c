@@ -177,6 +177,13 @@ static __always_inline struct btcp_turns *look_up(struct __sk_buff *skb,
 	return found ? bpf_map_lookup_elem(&turns, found) : NULL;
 }
 
+/* Whether a packet is the beginning of the connection that a route is of. */
+static __always_inline bool is_of(const struct btcp_rule *rule, const struct packet *packet)
+{
+	return rule->iss == bpf_ntohl(packet->header.ack_seq) - 1 &&
+	       rule->first == bpf_ntohl(packet->header.seq);
+}
+
 /* To the daemon, and what follows of this connection as well. */
 static __always_inline int decline(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -338,16 +345,15 @@ int btcp_express(struct __sk_buff *skb)
 	struct btcp_promise *promise;
 	struct packet packet = {};
 	struct btcp_route *route;
-	__u32 iss;
 
 	if (!parse(skb, &packet))
 		return TC_ACT_SHOT;
-	iss = bpf_ntohl(packet.header.ack_seq) - 1;
 	promise = bpf_map_lookup_elem(&promises, ONLY);
 	route = bpf_map_lookup_elem(&routes, &packet.key);
 	if (!promise)
 		return TC_ACT_SHOT;
-	if (route && route->rule.express & BTCP_FRONT && (!beginning || route->rule.iss == iss))
+	if (route && route->rule.express & BTCP_FRONT &&
+	    (!beginning || is_of(&route->rule, &packet)))
 		return send(skb, &packet, route, promise);
 	if (!beginning)
 		return up(skb, 0);
@@ -412,8 +418,7 @@ static __always_inline int take_back(struct __sk_buff *skb, struct packet *packe
 	if (!from || !is_true(from->key, packet, record))
 		return disbelieve(skb);
 	route = bpf_map_lookup_elem(&routes, &packet->key);
-	if (!route || !(route->rule.express & BTCP_FRONT) ||
-	    route->rule.iss != bpf_ntohl(packet->header.ack_seq) - 1)
+	if (!route || !(route->rule.express & BTCP_FRONT) || !is_of(&route->rule, packet))
 		return TC_ACT_SHOT;
 	bpf_map_delete_elem(&routes, &packet->key);
 	if (!end_at(skb, packet, packet->end - sizeof(*record)))
@@ -489,6 +494,7 @@ static __always_inline bool install(const struct packet *packet, const struct ar
 	route->rule.follows = 1;
 	route->rule.express = BTCP_EXPRESS | (joined ? BTCP_JOINED : 0);
 	route->rule.iss = iss;
+	route->rule.first = bpf_ntohl(packet->header.seq);
 	route->rule.lease = arrival->lease;
 	route->account.used = bpf_ktime_get_ns();
 	if (!joined) {
@@ -565,13 +571,16 @@ enum standing_here { MINE, FREE, TAKEN };
 
 /* Whose are the ends of this packet on this node? */
 static __always_inline enum standing_here standing_here(const struct packet *packet,
+							const struct btcp_record *record,
 							const struct btcp_route *outbound)
 {
 	if (!outbound)
 		return FREE;
 	if (!(outbound->rule.express & BTCP_EXPRESS))
 		return TAKEN; /* the core has it */
-	if (outbound->rule.iss == bpf_ntohl(packet->header.ack_seq) - 1)
+	if (record->kind == BTCP_OF_BEGINNING ?
+		    is_of(&outbound->rule, packet) :
+		    outbound->rule.iss == bpf_ntohl(packet->header.ack_seq) - 1)
 		return MINE;
 	return outbound->account.closing ? FREE : TAKEN;
 }
@@ -673,7 +682,7 @@ int btcp_receive(struct __sk_buff *skb)
 	reverse(&reversed, &packet.key);
 	outbound = bpf_map_lookup_elem(&routes, &reversed);
 	inbound = joined ? NULL : bpf_map_lookup_elem(&routes, &packet.key);
-	whose = standing_here(&packet, outbound);
+	whose = standing_here(&packet, record, outbound);
 	/* Where the origin's port is the listener's, clients of our own may have these ends. */
 	if (inbound && (inbound->rule.express & (BTCP_EXPRESS | BTCP_FRONT)) != BTCP_EXPRESS)
 		whose = TAKEN;
@@ -700,14 +709,19 @@ int btcp_receive(struct __sk_buff *skb)
 
 /* -- the end ------------------------------------------------------------------------------- */
 
-static __always_inline void reap(const struct btcp_key *key, __u32 iss)
+static __always_inline bool is_this(const struct btcp_route *route, const struct btcp_done *done)
+{
+	return route->rule.express & BTCP_EXPRESS && route->rule.iss == done->iss &&
+	       route->rule.first == done->first;
+}
+
+static __always_inline void reap(const struct btcp_key *key, const struct btcp_done *done)
 {
 	struct btcp_route *route = bpf_map_lookup_elem(&routes, key);
 
-	if (!route || !(route->rule.express & BTCP_EXPRESS) || route->rule.iss != iss ||
-	    !claim(route))
+	if (!route || !is_this(route, done) || !claim(route))
 		return;
-	if (route->rule.iss == iss)
+	if (is_this(route, done))
 		bpf_map_delete_elem(&routes, key);
 	else /* replaced, and its memory is another's, since we looked */
 		unclaim(route);
@@ -722,10 +736,10 @@ static int reap_next(__u32 at, struct btcp_reaping *reaping)
 	if (!found)
 		return 1;
 	key = found->key;
-	reap(&key, found->iss);
+	reap(&key, found);
 	if (reaping->both) {
 		reverse(&reversed, &key);
-		reap(&reversed, found->iss);
+		reap(&reversed, found);
 	}
 	return 0;
 }

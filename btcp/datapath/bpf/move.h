@@ -284,8 +284,9 @@ static __always_inline void end_express(enum btcp_why why, const struct btcp_key
 {
 	const struct btcp_rule *to_client = from_client ? &opposite->rule : rule;
 	struct btcp_ending ending = {
-		.own = { from_client ? *reversed : packet->key, to_client->iss },
+		.own = { from_client ? *reversed : packet->key, to_client->iss, to_client->first },
 		.client.iss = to_client->iss,
+		.client.first = to_client->first,
 		.front = to_client->lease,
 		.why = why,
 	};
