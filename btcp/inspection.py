@@ -6,6 +6,7 @@ What the management may see of a node.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from btcp.control.peers import Peers
@@ -26,15 +27,18 @@ class Inspection:
         datapath: Datapath,
         peers: Peers,
         membership: Membership,
+        held: Callable[[], tuple[int, int]],
     ) -> None:
         """
         @param node: its name.
+        @param held: connections of which the core does not know, as front-end and as back-end.
         """
         self._node = node
         self._core = core
         self._datapath = datapath
         self._peers = peers
         self._membership = membership
+        self._held = held
         self._cleared: Counter[str] = Counter()
 
     def show(self, what: str) -> Any:
@@ -63,10 +67,12 @@ class Inspection:
 
     def _stats(self) -> object:
         counted = self._counted() - self._cleared
-        fronts, backs = self._core.acceptor.flows, self._core.adopter.flows
+        fronts, backs = self._held()
+        fronts += len(self._core.acceptor.flows)
+        backs += len(self._core.adopter.flows)
         return {
             "node": self._node,
-            "flows": {"front": len(fronts), "back": len(backs)},
+            "flows": {"front": fronts, "back": backs},
             "counters": dict(sorted(counted.items())),
         }
 

@@ -66,7 +66,7 @@ class Meter:
         self._clock = clock
         self._counters = counters
         self._ticks = ticks
-        self._at, self._begun, self._before = clock(), counters["adopt.begun"], ticks()
+        self._at, self._begun, self._before = clock(), self._count_begun(), ticks()
         self._load = Load()
 
     def read(self) -> Load:
@@ -77,11 +77,14 @@ class Meter:
         self._count()
         return evolve(self._load, fronts=len(self._fronts), backs=len(self._backs))
 
+    def _count_begun(self) -> int:
+        return self._counters["adopt.begun"] + self._counters["ebpf.adopted"]
+
     def _count(self) -> None:
         now = self._clock()
         passed = now - self._at
         if passed >= _FRESH:
-            begun, ticks = self._counters["adopt.begun"], self._ticks()
+            begun, ticks = self._count_begun(), self._ticks()
             rate = (begun - self._begun) / passed
             cpu = _share(self._before, ticks)
             if cpu is not None and self._load.cpu is not None:
@@ -91,6 +94,19 @@ class Meter:
             # Counters can be set back.
             cpu = None if cpu is None else round(cpu, 3)
             self._load = Load(rate=max(rate, 0.0), cpu=cpu)
+
+
+class Both:
+    """
+    Connections of which the core knows, and others.
+    """
+
+    def __init__(self, core: Sized, others: Callable[[], int]) -> None:
+        self._core = core
+        self._others = others
+
+    def __len__(self) -> int:
+        return len(self._core) + self._others()
 
 
 def _share(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:

@@ -34,7 +34,7 @@ from btcp.health.origins import Origins
 from btcp.health.probe import Probe
 from btcp.inspection import Inspection
 from btcp.ledger import Ledger, decisions_of
-from btcp.load import Meter
+from btcp.load import Both, Meter
 from btcp.logs import Recorder
 from btcp.membership import Membership
 from btcp.neighbours import Neighbours
@@ -151,11 +151,13 @@ class Node(MultiService):
         looking.clock = reactor
         looking.setServiceParent(self)
         shown = self.core, datapath, self.peers, self.membership
-        self._inspection = Inspection(config.node, *shown)
+        self._inspection = Inspection(config.node, *shown, self._elsewhere_held)
         self._pump = Pump(reactor, clock, self.core, datapath, self._make_table())
 
     def _make_membership(self, epoch: int) -> Membership:
-        flows = self.core.acceptor.flows, self.core.adopter.flows
+        fronts = Both(self.core.acceptor.flows, lambda: self._elsewhere_held()[0])
+        backs = Both(self.core.adopter.flows, lambda: self._elsewhere_held()[1])
+        meter = Meter(self._clock, self.core.counters, fronts, backs)
         return Membership(
             self._config,
             epoch=epoch,
@@ -164,7 +166,7 @@ class Node(MultiService):
             spread=self._spread,
             weigh=self._placement.weigh,
             loaded=self._placement.loads.report,
-            measure=Meter(self._clock, self.core.counters, *flows).read,
+            measure=meter.read,
             counters=self.core.counters,
             patience=patience(self._config),
         )
@@ -196,7 +198,6 @@ class Node(MultiService):
             say=lambda *word: self.peers.say_express(*word),
             perform=self.perform,
             draining=lambda: self.draining,
-            is_known=lambda key: key in self.core.acceptor.flows.by_key,
             counters=self.core.counters,
         )
         made.setServiceParent(self)
@@ -287,6 +288,15 @@ class Node(MultiService):
         Whether this node's origin shall get nothing new.
         """
         return self.membership.state is not Admin.READY
+
+    def _elsewhere_held(self) -> tuple[int, int]:
+        """
+        @return: connections of which the core does not know, as front-end and as back-end.
+        """
+        if self._express is None or not self._express.running:
+            return 0, 0
+        self._datapath.refresh()  # its counters tell how many begin
+        return self._express.fronts, self._express.backs
 
     def _elsewhere(self, key: bytes) -> Route | None:
         return None if self._express is None else self._express.elsewhere(key)

@@ -18,7 +18,9 @@ from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner, name
 
 from tests import parallel
-from tests.modes import MODES, Mode
+from tests.modes import EXPRESS, MODES, Mode
+
+_MODES = (*MODES, EXPRESS)
 
 
 def leaves(suite: Any) -> Iterator[Any]:
@@ -55,7 +57,7 @@ def _place(thing: Any) -> tuple[int, str]:
     Cases of a module in the order of their modes, so that one lab serves all in a mode.
     """
     mode = getattr(thing, "mode", None)
-    return MODES.index(mode) if mode in MODES else 0, name(thing)
+    return _MODES.index(mode) if mode in _MODES else 0, name(thing)
 
 
 def closing(result: Any) -> str:
@@ -75,10 +77,10 @@ def line(passed: int, failed: int, skipped: int) -> str:
 
 
 def _mode(text: str) -> Mode:
-    for mode in MODES:
+    for mode in _MODES:
         if str(mode) == text:
             return mode
-    raise ArgumentTypeError(f"{text!r} is none of {', '.join(map(str, MODES))}")
+    raise ArgumentTypeError(f"{text!r} is none of {', '.join(map(str, _MODES))}")
 
 
 def chosen(arguments: list[str], *positional: str) -> Namespace:

@@ -125,3 +125,6 @@ def in_modes(*modes: Mode) -> Callable[[type[Case]], type[Case]]:
 
 in_all_modes = in_modes(EBPF_REPLAY, EBPF_COOKIE)
 """For a case that is in C{raw+replay}."""
+
+in_every_mode = in_modes(EBPF_REPLAY, EBPF_COOKIE, EXPRESS)
+"""Likewise, if it is not about what the daemon knows of connections."""

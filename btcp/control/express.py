@@ -32,12 +32,15 @@ class Subject(StrEnum):
     @cvar KEY: of the records that I, as front-end, send you from now on.
     @cvar ENDED: these are over, which you handed to me; by the ends of the client's packets to
         you.
+    @cvar BACK: these you have again: I do not go on with them, and have answered nothing yet; by
+        the same ends.
     @cvar GONE: these are over, which I handed to you; by the ends of the client's packets to
         your origin.
     """
 
     KEY = "key"
     ENDED = "ended"
+    BACK = "back"
     GONE = "gone"
 
 

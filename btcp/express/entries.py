@@ -82,6 +82,20 @@ class Entry:
         return bool(self.packed[_CLOSING])
 
     @property
+    def over(self) -> bool:
+        """
+        Its end was reported.
+        """
+        return self.packed[_CLOSING] == abi.OVER
+
+    @property
+    def holds(self) -> bool:
+        """
+        The request is not acknowledged before the response begins: the client sends it again.
+        """
+        return bool(self.packed[abi.EXPRESS_AT] & abi.HOLDS)
+
+    @property
     def unanswered(self) -> bool:
         """
         Of L{front}: the client has acknowledged nothing of a response.

@@ -44,9 +44,6 @@ some milliseconds as well."""
 REST = 0.1
 """Seconds between two times that ends are heard of: many at once cost little more than one."""
 
-PATIENCE = 4.0
-"""Seconds in which a client sends again what nobody acknowledged, if it does."""
-
 MOST_UNTOLD = 65_536
 """Ends that wait for a link; what is beyond them its front-end finds by its idle time."""
 
@@ -72,7 +69,6 @@ class Express(MultiService):
         say: Say,
         perform: Callable[[list[Action]], None],
         draining: Callable[[], bool],
-        is_known: Callable[[bytes], bool],
         counters: Counter[str],
     ) -> None:
         """
@@ -83,7 +79,6 @@ class Express(MultiService):
         @param say: says something to a node, if it can be told.
         @param perform: does what is to be done with packets.
         @param draining: whether this node takes nothing new.
-        @param is_known: whether the core has a flow with this key of a client's packets.
         """
         super().__init__()
         self._reactor: IReactorFDSet = reactor
@@ -94,7 +89,6 @@ class Express(MultiService):
         self._say = say
         self._perform = perform
         self._draining = draining
-        self._is_known = is_known
         self._counters = counters
         self._own = config().node
         self._numbers = numbered(config().nodes, {})
@@ -102,10 +96,12 @@ class Express(MultiService):
         self._placement = placement
         self._graveyard = Graveyard(tables, clock)
         self._heard: list[bytes] = []
-        self._untold: dict[str, deque[bytes]] = {}
+        self._untold: dict[tuple[str, Subject], deque[bytes]] = {}
         self._resting: IDelayedCall | None = None
         self._renewing: IDelayedCall | None = None
         self._fronts: dict[int, str] = {0: self._own}
+        # How many connections there were at first, less those that ended without the kernel's word.
+        self._fronts_more, self._backs_more = 0, 0
         self._sweep: Iterator[None] = iter(())
         self._next_sweep = 0.0
         for interval, look in ((TICK, self._graveyard.tick), (SWEEP, self._look_on)):
@@ -119,6 +115,7 @@ class Express(MultiService):
         """
         Begin; the tables are there.
         """
+        self._take_stock()
         self._ring = self._tables.endings(self._heard.append)
         self._reactor.addReader(self)
         own = digest(self._own)
@@ -127,6 +124,31 @@ class Express(MultiService):
         self._renew()
         self._placement.changed = self.renew
         super().startService()
+
+    def _take_stock(self) -> None:
+        """
+        Count what an earlier daemon left.
+        """
+        for entries in self._tables.routes():
+            for entry in (Entry(*each) for each in entries):
+                self._fronts_more += entry.front
+                self._backs_more += entry.to_client and not entry.over
+
+    @property
+    def fronts(self) -> int:
+        """
+        How many connections this node has handed off in the kernel that are not over.
+        """
+        counted = self._tables.counters()
+        return max(counted["expressed"] - counted["regained"] + self._fronts_more, 0)
+
+    @property
+    def backs(self) -> int:
+        """
+        How many it was handed.
+        """
+        counted = self._tables.counters()
+        return max(counted["adopted"] - counted["ended"] + self._backs_more, 0)
 
     def stopService(self) -> Any:
         """
@@ -192,7 +214,8 @@ class Express(MultiService):
                         self._lose(entry)
                 elif entry.to_client and self._fronts.get(entry.node) == node:
                     self._end(entry)
-        self._untold.pop(node, None)
+        for what in Subject:
+            self._untold.pop((node, what), None)
 
     def _know(self, node: str, key: bytes) -> None:
         number, addresses = self._numbers.get(node), self._config().nodes[node].addresses
@@ -211,7 +234,11 @@ class Express(MultiService):
             self._fronts[lease] = node
             self._tables.front(digest(node), word.data, lease)
         elif word.subject is Subject.ENDED:
+            self._fronts_more -= len(word.data) // RECORD_SIZE
             self._graveyard.bury(word.data, self._config().timeouts.linger + TRAIL)
+        elif word.subject is Subject.BACK:
+            self._fronts_more -= len(word.data) // RECORD_SIZE
+            self._tables.reap(word.data)
         else:
             self._abandoned(node, word.data)
 
@@ -285,19 +312,22 @@ class Express(MultiService):
         for number, told in by_front(endings).items():
             front = self._fronts.get(number)
             if front == self._own:
+                self._fronts_more -= len(told)
                 self._graveyard.bury(b"".join(told), linger)
             elif front is not None:
-                self._report(front, told)
+                self._told(front, Subject.ENDED).extend(told)
 
-    def _report(self, front: str, told: list[bytes]) -> None:
-        waiting = self._untold.setdefault(front, deque(maxlen=MOST_UNTOLD))
-        waiting.extend(told)
+    def _told(self, front: str, what: Subject) -> deque[bytes]:
+        """
+        @return: what is to be told of that.
+        """
+        return self._untold.setdefault((front, what), deque(maxlen=MOST_UNTOLD))
 
     def _tell(self) -> None:
-        for front, waiting in self._untold.items():
+        for (front, what), waiting in self._untold.items():
             while waiting:
                 part = [waiting.popleft() for _ in range(min(len(waiting), MAX_RECORDS))]
-                if not self._say(front, Word(Subject.ENDED, b"".join(part)), lambda: None):
+                if not self._say(front, Word(what, b"".join(part)), lambda: None):
                     waiting.extendleft(reversed(part))
                     break
 
@@ -321,7 +351,8 @@ class Express(MultiService):
     def _look_at(self, entry: Entry) -> None:
         if entry.front and not entry.joined:
             if self._clock() - entry.route.used > self._config().timeouts.established:
-                self._graveyard.bury(entry.done, 0.0)
+                self._fronts_more -= 1
+                self._tables.reap(entry.done)
         elif entry.to_client:
             other = self._tables.route(entry.opposite)
             opposite = None if other is None else Entry(entry.opposite, other).route
@@ -349,6 +380,8 @@ class Express(MultiService):
                     self._perform(reset_client(entry, None))
                     gone.setdefault(entry.node, []).append(entry.told)
                     self._tables.remove([entry.key])
+                elif entry.to_client and entry.holds and not entry.route.octets:
+                    self._give_back(entry)
                 elif entry.to_client:
                     self._end(entry)
         self._tell()
@@ -360,18 +393,13 @@ class Express(MultiService):
 
     def _lose(self, entry: Entry) -> None:
         """
-        The back-end is gone.  Who was not even told that his request has come sends it again,
-        and it finds another node; others must not wait for ever.
+        The back-end is gone.  A request that was not acknowledged is sent again, and finds
+        another node; who waits for anything else must not wait for ever.
         """
         self._counters["express.lost"] += 1
+        self._fronts_more -= 1
         self._tables.remove([entry.key])
-        if entry.unanswered:
-            self._later(PATIENCE, self._lose_finally, entry)
-        else:
-            self._perform(reset_client(entry, None))
-
-    def _lose_finally(self, entry: Entry) -> None:
-        if self.running and not self._is_known(entry.route.key):
+        if not (entry.unanswered and entry.holds):
             self._perform(reset_client(entry, None))
 
     def _end(self, entry: Entry) -> None:
@@ -382,10 +410,23 @@ class Express(MultiService):
         opposite = None if other is None else Entry(entry.opposite, other).route
         self._perform(reset_client(entry, opposite))
         self._perform(reset_server(entry))
-        front = self._fronts.get(entry.node)
-        if front is not None and front != self._own:
-            self._report(front, [entry.told])
+        self._report(entry, Subject.ENDED)
         self._remove(entry)
 
+    def _give_back(self, entry: Entry) -> None:
+        """
+        @param entry: of a response that has not begun.
+        """
+        self._perform(reset_server(entry))
+        self._report(entry, Subject.BACK)
+        self._remove(entry)
+
+    def _report(self, entry: Entry, what: Subject) -> None:
+        front = self._fronts.get(entry.node)
+        if front is not None and front != self._own:
+            self._told(front, what).append(entry.told)
+
     def _remove(self, entry: Entry) -> None:
+        self._backs_more -= not entry.over
+        self._fronts_more -= entry.joined and not entry.over
         self._tables.remove([entry.key, entry.opposite])

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from btcp.lab.topology import CLIENT, url
 from tests.integration.standing import RESETS, ClusterTestCase
-from tests.modes import in_all_modes
+from tests.modes import in_all_modes, in_every_mode
 
 _CONFIG: Mapping[str, object] = {}
 _LINGER = 2.0  # the default
@@ -87,7 +87,7 @@ class LoadTestCase(ClusterTestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
 
 
-@in_all_modes
+@in_every_mode
 class DownloadTests(LoadTestCase):
     def test_downloads_with_losses(self) -> None:
         """

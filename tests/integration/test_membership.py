@@ -19,6 +19,7 @@ from btcp.lab.processes import end, recorded
 from btcp.lab.topology import CLIENT, ROUTER, addresses, url
 from tests.integration import deciding
 from tests.integration.standing import RESETS, ClusterTestCase
+from tests.modes import EXPRESS
 
 _PREFIX = "member"
 _CYCLES = 10
@@ -39,6 +40,7 @@ _RAW: Mapping[str, object] = {
     "control": {"insecure": True, "heartbeat": _HEARTBEAT},
 }
 _KERNEL: Mapping[str, object] = {**_RAW, "datapath": "ebpf", "adoption": "cookie"}
+_EXPRESS: Mapping[str, object] = {**_KERNEL, "express": True}
 
 _CHECK = {"interval": 0.4, "fast-interval": 0.1, "timeout": 0.5, "rise": 2, "fall": 2}
 _HTTP: Mapping[str, object] = {
@@ -253,6 +255,19 @@ class KernelDrainTests(DrainTests):
     """
 
     config: ClassVar[Mapping[str, object]] = _KERNEL
+
+
+class ExpressDrainTests(DrainTests):
+    """
+    As above where the kernel hands connections off.
+    """
+
+    mode = EXPRESS
+    config = _EXPRESS
+
+    def begun(self, node: str) -> int:
+        counters = self.counters(node)
+        return counters["ebpf.adopted"] + counters["adopt.begun"]
 
 
 class HealthTests(MembershipTestCase):

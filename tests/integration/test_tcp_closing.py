@@ -25,7 +25,7 @@ from tests.integration.rules import (
     STAGE,
     RulesTestCase,
 )
-from tests.modes import Mode, in_all_modes
+from tests.modes import Mode, in_every_mode
 
 _SOON = 1.0
 _RESET = struct.pack("ii", 1, 0)
@@ -49,7 +49,7 @@ def _odd_origins(mode: Mode) -> list[subprocess.Popen[bytes]]:
     return processes
 
 
-@in_all_modes
+@in_every_mode
 class ClosingTests(RulesTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -18,7 +18,7 @@ from tests.claims.scene import end, sockets
 from tests.claims.stage import End, answer, dial, request
 from tests.claims.tape import recording
 from tests.integration.rules import FAMILIES, RulesTestCase
-from tests.modes import in_all_modes
+from tests.modes import in_every_mode
 
 _SOON = 1.0
 _PROMISED = 7
@@ -27,7 +27,7 @@ _PROMISED = 7
 _TOO_BIG = "(icmp[0] == 3 and icmp[1] == 4) or (icmp6 and ip6[40] == 2)"
 
 
-@in_all_modes
+@in_every_mode
 class LossTests(RulesTestCase):
     def test_sack(self) -> None:
         """
@@ -63,7 +63,7 @@ class LossTests(RulesTestCase):
         self.assertGreater(edges, 20)
 
 
-@in_all_modes
+@in_every_mode
 class WindowTests(RulesTestCase):
     def test_window_scale(self) -> None:
         """
@@ -149,7 +149,7 @@ class WindowTests(RulesTestCase):
             furthest = max(furthest, edge)
 
 
-@in_all_modes
+@in_every_mode
 class TimestampTests(RulesTestCase):
     def test_one_node_without(self) -> None:
         """
@@ -178,7 +178,7 @@ class TimestampTests(RulesTestCase):
             self.assertIn("SAckOK", each.options)
 
 
-@in_all_modes
+@in_every_mode
 class PathTests(RulesTestCase):
     def test_path_mtu(self) -> None:
         """
@@ -209,7 +209,7 @@ class PathTests(RulesTestCase):
         self.assertIn(b"mtu 1300", known.stdout)
 
 
-@in_all_modes
+@in_every_mode
 class KeepAliveTests(RulesTestCase):
     def test_many_requests(self) -> None:
         """
@@ -243,7 +243,7 @@ class KeepAliveTests(RulesTestCase):
             self.assertEqual(said, b"%d\n" % body.stat().st_size)
 
 
-@in_all_modes
+@in_every_mode
 class PortTests(RulesTestCase):
     def source(self, family: int, port: int) -> End:
         return self.lab.address(CLIENT, family), port

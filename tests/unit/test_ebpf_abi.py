@@ -65,7 +65,7 @@ STRUCTURES = {
     "destination": (abi.DESTINATION, "key v4 v6 reach own zero"),
     "front": (abi.EXPRESS_FRONT, "key lease zero"),
     "plan": (abi.PLAN, "own scope hosts adopts decides"),
-    "record": (abi.RECORD, "magic kind node port address front tag scale zero balance"),
+    "record": (abi.RECORD, "magic kind node port address front tag scale holds balance"),
     "memo": (abi.MEMO, "octets"),
     "identity": (abi.IDENTITY, "epoch abi starts secret"),
     "settings": (abi.SETTINGS, "tap"),

@@ -66,6 +66,8 @@ struct btcp_rule {
 #define BTCP_EXPRESS 1	/* made by the kernel's programs; the core does not know it */
 #define BTCP_FRONT 2	/* the client's packets at the front-end */
 #define BTCP_JOINED 4	/* front-end and back-end are this very node */
+#define BTCP_OVER 2	/* of an express connection, and counted so */
+#define BTCP_HOLDS 8	/* until the response begins, the request is not acknowledged */
 
 /* What the kernel has to say of it; see btcp/handoff/route.py. */
 struct btcp_account {
@@ -76,7 +78,7 @@ struct btcp_account {
 	__u32 end;
 	__u32 fin;	/* the sequence number after the FIN that passed */
 	__u8 progress;
-	__u8 closing;	/* a FIN passed, of this direction or of the other */
+	__u8 closing;	/* a FIN passed, of this direction or of the other; or BTCP_OVER */
 	__u8 fin_seen;	/* of this direction */
 	__u8 fin_acked;	/* of the other direction, by this one */
 };
@@ -233,7 +235,7 @@ struct btcp_record {
 	__u64 front;		/* digest of the front-end's name */
 	__u64 tag;		/* SipHash of it all, and of the packet's numbers */
 	__u8 scale;		/* of the window that was promised */
-	__u8 zero;
+	__u8 holds;		/* BTCP_HOLDS, or 0 */
 	__u16 balance;
 } __attribute__((packed, aligned(4)));
 
@@ -287,10 +289,12 @@ enum btcp_counter {
 	BTCP_DECLINED,		/* connections whose request the daemon has to look at */
 	BTCP_ADOPTED,		/* connections that this node has from another, or from itself */
 	BTCP_RETURNED,		/* packets sent back to their front-end */
+	BTCP_REGAINED,		/* connections that came back to their front-end */
 	BTCP_FORGED,		/* records that are no peer's: dropped */
 	BTCP_OVERTOOK,		/* packets of connections that are not here yet: dropped */
 	BTCP_CURED,		/* old connections taken out of TIME-WAIT */
 	BTCP_LATE,		/* responses that must not begin now: dropped */
+	BTCP_HELD,		/* acknowledgments of requests that may still go elsewhere: dropped */
 	BTCP_ENDED,		/* express connections that are over */
 	BTCP_COUNTERS,
 };

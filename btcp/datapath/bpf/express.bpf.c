@@ -134,6 +134,15 @@ static int read_next(__u32 at, struct scratch **here)
 	return is_over(&scratch->reading);
 }
 
+/* GET or HEAD: nothing more of the client has to come before the response can begin. */
+static __always_inline bool asks_only(const __u8 *head)
+{
+	const bool get = head[0] == 'G' && head[1] == 'E' && head[2] == 'T' && head[3] == ' ';
+
+	return get || (head[0] == 'H' && head[1] == 'E' && head[2] == 'A' && head[3] == 'D' &&
+		       head[4] == ' ');
+}
+
 /* The replica set of a request; NULL if the daemon has to say. */
 static __always_inline struct btcp_turns *look_up(struct __sk_buff *skb,
 						  const struct packet *packet,
@@ -211,7 +220,7 @@ static __always_inline bool has_room(const struct __sk_buff *skb, const struct p
 
 static __always_inline void enter_route(struct btcp_route *route, const struct packet *packet,
 					const struct btcp_destination *to, __u8 node,
-					__be16 origin)
+					__be16 origin, __u8 holds)
 {
 	struct btcp_rule *rule = &route->rule;
 
@@ -223,7 +232,7 @@ static __always_inline void enter_route(struct btcp_route *route, const struct p
 	rule->local = to->own;
 	rule->follows = to->own;
 	rule->lease = node;
-	rule->express = BTCP_EXPRESS | BTCP_FRONT | (to->own ? BTCP_JOINED : 0);
+	rule->express = BTCP_EXPRESS | BTCP_FRONT | (to->own ? BTCP_JOINED : 0) | holds;
 	rule->iss = bpf_ntohl(packet->header.ack_seq) - 1;
 	rule->first = bpf_ntohl(packet->header.seq);
 	route->account.ack = rule->iss + 1;
@@ -256,7 +265,9 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *packet,
 		return TC_ACT_SHOT;
 	unknown = bpf_ntohl(packet->header.ack_seq) == rule->iss + 1;
 	enter(&route->account, packet);
-	if (flags_of(packet) & FLAG_FIN)
+	if (rule->follows)
+		follow(packet, route, rule, true);
+	else if (flags_of(packet) & FLAG_FIN)
 		route->account.closing = 1;
 	if (rewrite(skb, packet, rule) == FAILED) {
 		count(BTCP_ODD);
@@ -272,6 +283,7 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *packet,
 		__builtin_memcpy(record.address, packet->key.destination, sizeof(record.address));
 		record.front = current->own;
 		record.scale = promise->scale;
+		record.holds = rule->express & BTCP_HOLDS;
 		seal(&record, to->key, &rule->to, packet);
 		if (!append(skb, packet, &record))
 			return TC_ACT_SHOT;
@@ -322,7 +334,8 @@ static __always_inline struct btcp_route *decide(struct __sk_buff *skb,
 	to = bpf_map_lookup_elem(&destinations, &node);
 	if (!to || !(to->reach & (packet->v6 ? BTCP_BY_V6 : BTCP_BY_V4)))
 		return NULL;
-	enter_route(&scratch->route, packet, to, node, *origin);
+	enter_route(&scratch->route, packet, to, node, *origin,
+		    asks_only(scratch->head) ? BTCP_HOLDS : 0);
 	if (old && !claim(old))
 		return NULL;
 	if (bpf_map_update_elem(&routes, &packet->key, &scratch->route,
@@ -344,7 +357,7 @@ int btcp_express(struct __sk_buff *skb)
 	const bool beginning = skb->cb[0] == BTCP_FIRST;
 	struct btcp_promise *promise;
 	struct packet packet = {};
-	struct btcp_route *route;
+	struct btcp_route *route, *decided;
 
 	if (!parse(skb, &packet))
 		return TC_ACT_SHOT;
@@ -357,13 +370,18 @@ int btcp_express(struct __sk_buff *skb)
 		return send(skb, &packet, route, promise);
 	if (!beginning)
 		return up(skb, 0);
-	if (is_declined(&packet) || flags_of(&packet) & FLAG_FIN || !has_room(skb, &packet, promise))
-		return decline(skb, &packet);
-	/* The old connection has said its last. */
+	/* Else the old connection has said its last. */
 	if (route && !(route->rule.express & BTCP_FRONT && route->account.closing))
 		return decline(skb, &packet);
-	route = decide(skb, &packet, route);
-	return route ? send(skb, &packet, route, promise) : decline(skb, &packet);
+	decided = NULL;
+	if (!is_declined(&packet) && !(flags_of(&packet) & FLAG_FIN) &&
+	    has_room(skb, &packet, promise))
+		decided = decide(skb, &packet, route);
+	if (decided)
+		return send(skb, &packet, decided, promise);
+	if (route && claim(route)) /* what comes next is not of the old one, either */
+		bpf_map_delete_elem(&routes, &packet.key);
+	return decline(skb, &packet);
 }
 
 /* -- the back-end -------------------------------------------------------------------------- */
@@ -423,6 +441,7 @@ static __always_inline int take_back(struct __sk_buff *skb, struct packet *packe
 	bpf_map_delete_elem(&routes, &packet->key);
 	if (!end_at(skb, packet, packet->end - sizeof(*record)))
 		return TC_ACT_SHOT;
+	count(BTCP_REGAINED);
 	return decline(skb, packet);
 }
 
@@ -505,6 +524,7 @@ static __always_inline bool install(const struct packet *packet, const struct ar
 		if (bpf_map_update_elem(&routes, &packet->key, route, BPF_ANY))
 			return false;
 	}
+	route->rule.express |= arrival->record.holds & BTCP_HOLDS;
 	route->rule.to = outbound;
 	__builtin_memcpy(route->rule.to.source, arrival->record.address, 16);
 	route->rule.to.source_port = arrival->record.port;
@@ -644,6 +664,8 @@ static __always_inline int begin(struct __sk_buff *skb, struct packet *packet,
 	bpf_sk_release(socket);
 	if (!adopted)
 		return give_back(skb, packet, &arrival->record, secret);
+	if (outbound && outbound->account.closing != BTCP_OVER)
+		count(BTCP_ENDED); /* it was in TIME-WAIT for us, too */
 	if (!end_at(skb, packet, packet->end - sizeof(arrival->record)) ||
 	    !install(packet, arrival, joined))
 		return TC_ACT_SHOT;
@@ -696,6 +718,7 @@ int btcp_receive(struct __sk_buff *skb)
 	}
 	if (whose == MINE) {
 		/* The local TCP did not take it: its accept queue is full. */
+		count(BTCP_ENDED);
 		bpf_map_delete_elem(&routes, &reversed);
 		if (!joined)
 			bpf_map_delete_elem(&routes, &packet.key);

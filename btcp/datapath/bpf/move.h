@@ -335,7 +335,8 @@ static __always_inline void follow(const struct packet *packet, struct btcp_rout
 		if (own->fin_acked && other->fin_acked)
 			return;
 		own->fin_acked = other->fin_acked = 1;
-		own->closing = other->closing = 1;
+		own->fin_seen = other->fin_seen = 1;
+		own->closing = other->closing = BTCP_OVER;
 		end_express(from_client ? BTCP_RESET_BY_CLIENT : BTCP_RESET_BY_SERVER, &reversed,
 			    packet, rule, opposite, from_client);
 		return;
@@ -359,10 +360,12 @@ static __always_inline void follow(const struct packet *packet, struct btcp_rout
 	own->fin_acked = 1;
 	if (!other->fin_acked)
 		return;
-	if (rule->express)
+	if (rule->express) {
+		own->closing = other->closing = BTCP_OVER;
 		end_express(BTCP_BOTH_CLOSED, &reversed, packet, rule, opposite, from_client);
-	else
+	} else {
 		report_end(BTCP_CLOSED, from_client ? &reversed : &packet->key, server, client);
+	}
 }
 
 /* The local TCP speaks of a request that it was given. False if it says anything else. */
@@ -396,6 +399,17 @@ static __always_inline bool too_late(const struct packet *packet, const struct b
 }
 
 /*
+ * An acknowledgment before the response begins.  Without it the client sends the request again,
+ * if its back-end should die; with it, the client would only wait.
+ */
+static __always_inline bool is_held(const struct packet *packet, const struct btcp_rule *rule,
+				    const struct btcp_account *account)
+{
+	return rule->express & BTCP_HOLDS && !account->octets && packet->data == packet->end &&
+	       !(flags_of(packet) & FLAG_ENDING);
+}
+
+/*
  * Do what the route says.  Returns false if the daemon has to see the packet; else
  * *action is what becomes of it here.
  */
@@ -411,6 +425,11 @@ static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
 		return false;
 	if (!from_client && rule->admitting && !admitted(packet, rule, route))
 		return false;
+	if (!from_client && is_held(packet, rule, account)) {
+		count(BTCP_HELD);
+		*action = TC_ACT_SHOT;
+		return true;
+	}
 	if (!from_client && too_late(packet, rule, account)) {
 		if (!(rule->express & BTCP_EXPRESS))
 			return false;

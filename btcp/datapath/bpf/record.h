@@ -34,7 +34,7 @@ static __always_inline __u64 tag_of(const __u64 *secret, const struct btcp_key *
 		pair(record->address[0], record->address[1]),
 		pair(record->address[2], record->address[3]),
 		record->front,
-		record->scale,
+		record->scale | record->holds << 8,
 	};
 
 	return siphash(secret, words, 10);

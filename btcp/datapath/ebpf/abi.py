@@ -63,10 +63,12 @@ COUNTERS = (
     "declined",
     "adopted",
     "returned",
+    "regained",
     "forged",
     "overtook",
     "cured",
     "late",
+    "held",
     "ended",
 )
 
@@ -87,7 +89,10 @@ LONGEST_HOST = 63
 MOST_REAPED = 1024
 """C{BTCP_REAPED}."""
 
-EXPRESS, FRONT_HALF, JOINED = 1, 2, 4
+OVER = 2
+"""C{BTCP_OVER}."""
+
+EXPRESS, FRONT_HALF, JOINED, HOLDS = 1, 2, 4, 8
 """Bits of a rule's C{express}."""
 
 VERSION = 2
