@@ -5,7 +5,7 @@ One host of the cluster: the core, its datapath, its links to the other nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from btcp.control.protection import protect
 from btcp.coresettings import first_number, front_of, settings
 from btcp.datapath.ebpf.express import ExpressTables
 from btcp.datapath.interface import Datapath
-from btcp.express.service import Express
+from btcp.express.service import Express, Held
 from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import Capabilities, Endpoint
@@ -371,4 +371,10 @@ class Node(MultiService):
         """
         count, actions = self.core.shut_down(client, self._clock())
         self.perform(actions)
-        return count
+        return count if self._express is None else count + self._express.shut_down(client)
+
+    def held_elsewhere(self) -> Iterator[Held]:
+        """
+        @return: connections of which the core does not know.
+        """
+        return iter(()) if self._express is None else self._express.held()

@@ -9,7 +9,10 @@ from attrs import frozen
 
 from btcp.datapath.ebpf import abi
 from btcp.handoff.actions import Action, Deliver, Transmit
+from btcp.handoff.flows import receiver, sender
+from btcp.handoff.messages import Endpoint
 from btcp.handoff.route import Route
+from btcp.handoff.states import Accept, Adopt
 from btcp.wire.build import compose
 from btcp.wire.segment import RST, reversed_key
 
@@ -52,6 +55,41 @@ class Entry:
         Both halves are on this node.
         """
         return bool(self.packed[abi.EXPRESS_AT] & abi.JOINED)
+
+    @property
+    def client(self) -> Endpoint:
+        """
+        The client's end.
+        """
+        key = abi.unpack_key(self.key)
+        return receiver(key) if self.to_client else sender(key)
+
+    @property
+    def listener(self) -> Endpoint:
+        """
+        Where the client connected to.
+        """
+        if self.front:
+            return receiver(abi.unpack_key(self.key))
+        return sender(abi.unpack_key(self.packed[_TO]))
+
+    @property
+    def origin(self) -> int:
+        """
+        Of L{to_client}: the port that answers.
+        """
+        return sender(abi.unpack_key(self.key)).port
+
+    @property
+    def state(self) -> str:
+        """
+        As the core would call it.
+        """
+        if self.front:
+            return (Accept.CLOSED if self.over else Accept.FORWARDING).value
+        if self.over:
+            return Adopt.CLOSED.value
+        return (Adopt.CLOSING if self.closing else Adopt.SPLICED).value
 
     @property
     def node(self) -> int:

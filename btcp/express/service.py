@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from attrs import frozen
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReadDescriptor
@@ -28,6 +29,7 @@ from btcp.express.entries import Entry, reset_client, reset_server
 from btcp.handoff.actions import Action
 from btcp.handoff.carry import TRAIL
 from btcp.handoff.memo import digest
+from btcp.handoff.messages import Endpoint
 from btcp.handoff.route import Route
 from btcp.placement import Placement
 
@@ -50,6 +52,20 @@ MOST_UNTOLD = 65_536
 Say = Callable[[str, Word, Callable[[], None]], bool]
 
 log = Logger()
+
+
+@frozen(slots=True)
+class Held:
+    """
+    One half of a connection.
+
+    @ivar role: C{front} or C{back}.
+    @ivar node: the back-end, or the front-end.
+    """
+
+    role: str
+    entry: Entry
+    node: str | None
 
 
 @implementer(IReadDescriptor)
@@ -373,29 +389,66 @@ class Express(MultiService):
         This node stops: end all its connections, so that nobody waits for it.
         """
         self._plan(adopts=False, decides=False)
-        gone: dict[int, list[bytes]] = {}
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
                 if entry.front:
-                    self._perform(reset_client(entry, None))
-                    gone.setdefault(entry.node, []).append(entry.told)
-                    self._tables.remove([entry.key])
+                    self._abandon(entry)
                 elif entry.to_client and entry.holds and not entry.route.octets:
                     self._give_back(entry)
                 elif entry.to_client:
                     self._end(entry)
         self._tell()
+
+    def shut_down(self, client: Endpoint) -> int:
+        """
+        Reset all connections of a client's end, whoever answers them.
+
+        @return: how many there were.
+        """
+        count = 0
+        for entries in self._tables.routes():
+            for entry in (Entry(*each) for each in entries):
+                if entry.client != client or entry.over:
+                    continue
+                if entry.to_client:
+                    self._end(entry)
+                elif entry.front and not entry.joined:
+                    self._abandon(entry)
+                else:
+                    continue
+                count += 1
+        self._tell()
+        return count
+
+    def held(self) -> Iterator[Held]:
+        """
+        @return: what there is to say of each connection, halves of both kinds.
+        """
         names = {number: name for name, number in self._numbers.items()}
-        for number, told in gone.items():
-            for start in range(0, len(told), MAX_RECORDS):
-                data = b"".join(told[start : start + MAX_RECORDS])
-                self._say(names[number], Word(Subject.GONE, data), lambda: None)
+        for entries in self._tables.routes():
+            for entry in (Entry(*each) for each in entries):
+                if entry.front:
+                    yield Held("front", entry, names.get(entry.node))
+                elif entry.to_client:
+                    yield Held("back", entry, self._fronts.get(entry.node))
+
+    def _abandon(self, entry: Entry) -> None:
+        """
+        @param entry: of the front-end.
+        """
+        self._perform(reset_client(self._halted(entry), None))
+        names = {number: name for name, number in self._numbers.items()}
+        if entry.node in names and not entry.joined:
+            self._fronts_more -= 1
+            self._told(names[entry.node], Subject.GONE).append(entry.told)
+        self._tables.remove([entry.key])
 
     def _lose(self, entry: Entry) -> None:
         """
         The back-end is gone.  A request that was not acknowledged is sent again, and finds
         another node; who waits for anything else must not wait for ever.
         """
+        entry = self._halted(entry)
         self._counters["express.lost"] += 1
         self._fronts_more -= 1
         self._tables.remove([entry.key])
@@ -406,12 +459,19 @@ class Express(MultiService):
         """
         @param entry: of the response.
         """
-        other = self._tables.route(entry.opposite)
+        entry = self._halted(entry)
+        other = self._tables.halt(entry.opposite)
         opposite = None if other is None else Entry(entry.opposite, other).route
         self._perform(reset_client(entry, opposite))
         self._perform(reset_server(entry))
         self._report(entry, Subject.ENDED)
         self._remove(entry)
+
+    def _halted(self, entry: Entry) -> Entry:
+        """
+        @return: as it is once the kernel moves nothing more by it: a reset has to be exact.
+        """
+        return Entry(entry.key, self._tables.halt(entry.key) or entry.packed)
 
     def _give_back(self, entry: Entry) -> None:
         """

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TypeVar
 
 from attrs import frozen
 
+from btcp.express.service import Held
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.flows import AcceptedFlow, AdoptedFlow
 from btcp.handoff.messages import Endpoint
@@ -57,16 +59,22 @@ class Wanted:
         return wanted.address == client.address and wanted.port in (None, client.port)
 
 
-def listing(core: BottomTcp, clock: Callable[[], float], wanted: Wanted) -> Iterator[bytes]:
+def listing(
+    core: BottomTcp,
+    clock: Callable[[], float],
+    wanted: Wanted,
+    elsewhere: Iterable[Held] = (),
+) -> Iterator[bytes]:
     """
     @param clock: the core's time.
+    @param elsewhere: connections of which the core does not know.
     @return: pieces of C{{"flows": [...], "cut": false}}; C{cut} is true if there may be more than
         the limit.  Each row is of the moment its piece is made; flows that begin meanwhile are
         left out.
     """
     text, seen, left = bytearray(b'{"flows":['), 0, wanted.limit
     comma = b""
-    for row in _rows(core, clock, wanted):
+    for row in chain(_rows(core, clock, wanted), _held(core, wanted, elsewhere)):
         seen += 1
         if row is not None:
             if left == 0:
@@ -95,6 +103,38 @@ def _rows(core: BottomTcp, clock: Callable[[], float], wanted: Wanted) -> Iterat
         yield _front(front, clock(), wanted)
     for back in _present(adopted, backs):
         yield _back(back, clock(), wanted)
+
+
+def _held(core: BottomTcp, wanted: Wanted, elsewhere: Iterable[Held]) -> Iterator[Row | None]:
+    for held in elsewhere:
+        entry = held.entry
+        name, client = _listener(core, held), entry.client
+        if wanted.role not in (None, held.role) or not wanted.takes(
+            client, name, held.node, entry.state
+        ):
+            yield None
+            continue
+        row = {
+            "role": held.role,
+            "client": endpoint_text(client),
+            "listener": name,
+            "state": entry.state,
+            "node": held.node,
+        }
+        more = {"request": None} if held.role == "front" else {"octets": entry.route.octets}
+        yield {**row, **more, "age": None}
+
+
+def _listener(core: BottomTcp, held: Held) -> str:
+    """
+    @return: the name of a connection's listener; at a back-end, of the first with its origin.
+    """
+    settings, at = core.context.settings, held.entry.listener
+    if held.role == "front":
+        return settings.listeners.get(at.address + at.port.to_bytes(2, "big"), "")
+    origin = held.entry.origin
+    ours = (name for (name, _), (_, port) in settings.origins.items() if port == origin)
+    return next(ours, "")
 
 
 def _present(table: Mapping[bytes, F], keys: Iterable[bytes]) -> Iterator[F]:

@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 
 from btcp.config import Config
 from btcp.control.news import Admin
+from btcp.express.service import Held
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import Endpoint
 from btcp.logs import endpoint_text
@@ -75,6 +76,8 @@ class Managed(Protocol):
         """
 
     def shutdown_flow(self, client: Endpoint) -> int: ...
+
+    def held_elsewhere(self) -> Iterator[Held]: ...
 
     def clear_counters(self) -> int: ...
 
@@ -196,8 +199,8 @@ class Orders:
         return {"counters": views.troubles(counters), "log": self._around.recent()}
 
     def _flows(self, values: Mapping[str, Any], level: Level) -> Outcome:
-        around = self._around
-        return Outcome(listing(around.node.core, around.clock, Wanted(**values)))
+        node, clock = self._around.node, self._around.clock
+        return Outcome(listing(node.core, clock, Wanted(**values), node.held_elsewhere()))
 
     def _info(self, values: Mapping[str, Any], level: Level) -> Outcome:
         return plain({"info": {**self._around.about(), "level": str(level)}})

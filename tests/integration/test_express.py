@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -247,6 +248,38 @@ class DecisionTests(ExpressTestCase):
         self.assertEqual({self.get("a", "/shared/1k")[1] for _ in range(6)}, {"c"})
         self.assertEqual(self.pieces(r"GET /a/1k HTTP/1.1\r\nHost: x\r\n\r\n"), "404")
         self.assertEqual(self.counters("a")["ebpf.expressed"] - before, 6)
+
+
+class OperatorTests(ExpressTestCase):
+    """
+    Connections of which the core knows nothing are seen and ended all the same.
+    """
+
+    def _rows(self, node: str) -> list[dict[str, object]]:
+        return list(self.lab.query(node, "flows")["flows"])
+
+    def test_shown_and_shut_down(self) -> None:
+        self.await_that(lambda: not any(map(self._rows, self.lab.nodes)), 1 + _SLACK, str)
+        running = [self.waiting(1, "a", f"/{holder}/10m") for holder in "ab"]
+        self.await_that(lambda: len(self._rows("a")) == 3 and bool(self._rows("b")), 5, str)
+        fronts = [row for row in self._rows("a") if row["role"] == "front"]
+        self.assertEqual(sorted(str(row["node"]) for row in fronts), ["a", "b"])
+        back = self._rows("b")[0]
+        there = [back[key] for key in ("role", "listener", "node", "state")]
+        self.assertEqual(there, ["back", "web", "a", "SPLICED"])
+        self.assertIn(back["client"], [row["client"] for row in fronts])
+        self.assertEqual(self.flows()["a"], {"front": 2, "back": 1})
+        for row in fronts:
+            self.assertEqual(self._btcp("a", "shutdown", "flow", str(row["client"])), 0)
+        ends = [process.communicate(timeout=2)[0].strip() for process in running]
+        self.assertEqual(ends, [b"ECONNRESET", b"ECONNRESET"])
+        self.assert_no_flows(1 + _SLACK)
+        self.assertEqual(self.established("b"), 0)
+
+    def _btcp(self, node: str, *words: str) -> int:
+        btcp = str(Path(sys.executable).with_name("btcp"))
+        socket = str(self.lab.home(node) / "btcp.sock")
+        return self.lab.exec(node, [btcp, *words, "--socket", socket]).returncode
 
 
 class StopTests(ExpressTestCase):

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 
 from btcp.config import Config, loads
 from btcp.control.news import Admin
+from btcp.express.service import Held
 from btcp.handoff.messages import Endpoint
 from btcp.manage.orders import Orders, Surroundings
 
@@ -100,6 +101,9 @@ class FakeNode:
         if self.large:
             return {"peers": self.large}
         return {"peers": [{"node": "b", "state": "up"}]}
+
+    def held_elsewhere(self) -> Iterator[Held]:
+        return iter(())
 
     def shutdown_flow(self, client: Endpoint) -> int:
         self.shut.append(client)

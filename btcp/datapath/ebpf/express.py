@@ -17,6 +17,7 @@ from btcp.datapath.ebpf import abi
 from btcp.datapath.ebpf.libbpf import Library, Object, Ring
 from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.interface import DatapathError
+from btcp.handoff.route import EVERYTHING
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "express.bpf.o"
 
@@ -256,6 +257,16 @@ class ExpressTables:
         @return: C{struct btcp_route}.
         """
         return self._programs.routes.lookup(key)
+
+    def halt(self, key: bytes) -> bytes | None:
+        """
+        Move nothing more by this route, so that its account stays as it is.
+
+        @param key: packed.
+        @return: C{struct btcp_route} then; C{None} if there is none.
+        """
+        self._programs.amend(abi.unpack_key(key), EVERYTHING)
+        return self.route(key)
 
     def routes(self, unused_since: float = inf) -> Iterator[list[tuple[bytes, bytes]]]:
         """
