@@ -30,6 +30,9 @@ class Made:
     @ivar lease: number of the front-end's lease at the back-end.
     @ivar used: seconds.
     @ivar acked: by the client.
+    @ivar octets: that passed in each direction.
+    @ivar closing: 1: an end was seen; C{abi.OVER}: it was reported.
+    @ivar holds: the request is not acknowledged before the response begins.
     """
 
     port: int = 1000
@@ -38,8 +41,10 @@ class Made:
     used: float = 1.0
     acked: int = ISS + 1 & 0xFFFFFFFF
     end: int = 600
-    closing: bool = False
+    octets: int = 40
+    closing: int = 0
     joined: bool = False
+    holds: bool = False
     iss: int = ISS
     client: bytes = field(default=CLIENT)
 
@@ -74,7 +79,7 @@ class Made:
         rule = (abi.pack_key(to), 0, 0, 0, 0, 0, 0, local, rewrites, 0, 0, not express & 2)
         express |= abi.EXPRESS | abi.JOINED * self.joined
         used, closing = int(self.used * 1e9), self.closing
-        account = abi.ACCOUNT.pack(used, 1, 0, *ends, 0, 0, closing, 0, 0)
+        account = abi.ACCOUNT.pack(used, 1, self.octets, *ends, 0, 0, closing, 0, 0)
         packed = abi.RULE.pack(*rule, number, express, self.iss, FIRST) + account
         return Entry(abi.pack_key(key), packed)
 
@@ -84,7 +89,7 @@ class Made:
         The front-end's half.
         """
         ends = self.acked, self.end
-        half = abi.FRONT_HALF
+        half = abi.FRONT_HALF | abi.HOLDS * self.holds
         return self._entry(self.request, self.forwarded, ends, half, self.node, self.joined, 1)
 
     @property
@@ -100,7 +105,8 @@ class Made:
         """
         Likewise.
         """
-        return self._entry(self.answer, self.response, (self.end, 4000), 0, self.lease, 0, 1)
+        held = abi.HOLDS * self.holds
+        return self._entry(self.answer, self.response, (self.end, 4000), held, self.lease, 0, 1)
 
     def ending(self) -> bytes:
         """
@@ -153,6 +159,7 @@ class FakeTables:
         self.leases: dict[str, int] = {}
         self.reaped: list[tuple[bytes, bool]] = []
         self.entries: dict[bytes, bytes] = {}
+        self.counted = dict.fromkeys(abi.COUNTERS, 0)
 
     @property
     def faked(self) -> ExpressTables:
@@ -206,6 +213,9 @@ class FakeTables:
 
     def reap(self, done: bytes, both: bool = False) -> None:
         self.reaped.append((done, both))
+
+    def counters(self) -> dict[str, int]:
+        return self.counted
 
     def remove(self, keys: Sequence[bytes]) -> None:
         for key in keys:
