@@ -84,10 +84,7 @@ class Decisions:
         before, old_hosts = self._prefixes, self._hosts
         self._number_sets(table)
         self._prefixes = {
-            (base + scope, path.encode("utf-8", "surrogateescape")[:LONGEST_PATH]): (
-                self._sets[replicas] if len(path) <= LONGEST_PATH else 0
-            )
-            for (scope, path), replicas in table.prefixes.items()
+            (base + scope, path): number for (scope, path), number in self._packed(table).items()
         }
         self._tables.add_prefixes(self._prefixes)
         # Longer names the kernel leaves to the daemon.
@@ -100,6 +97,20 @@ class Decisions:
         self.hosts = bool(table.hosts)
         self._hosts = set(hosts)
         self._outdated = before, old_hosts - self._hosts
+
+    def _packed(self, table: Compiled) -> dict[tuple[int, bytes], int]:
+        """
+        @return: scope and prefix, in octets, to the number of a replica set.
+        """
+        found, longer = {}, {}
+        for (scope, text), replicas in table.prefixes.items():
+            path = text.encode("utf-8", "surrogateescape")
+            if len(path) > LONGEST_PATH:
+                longer[scope, path[:LONGEST_PATH]] = 0
+            else:
+                found[scope, path] = self._sets[replicas]
+        # Of a path that is cut off, the kernel does not see which of the two it goes on as.
+        return found | longer
 
     def forget_outdated(self) -> None:
         """

@@ -365,14 +365,14 @@ class Express(MultiService):
             yield
 
     def _look_at(self, entry: Entry) -> None:
-        if entry.front and not entry.joined:
-            if self._clock() - entry.route.used > self._config().timeouts.established:
-                self._fronts_more -= 1
-                self._tables.reap(entry.done)
-        elif entry.to_client:
-            other = self._tables.route(entry.opposite)
+        other = None if entry.front and not entry.joined else self._tables.route(entry.opposite)
+        if entry.to_client:
             opposite = None if other is None else Entry(entry.opposite, other).route
             self._look_at_both(entry, opposite)
+        elif other is None:
+            if self._clock() - entry.route.used > self._config().timeouts.established:
+                self._fronts_more -= entry.front
+                self._tables.reap(entry.done)
 
     def _look_at_both(self, entry: Entry, other: Any) -> None:
         timeouts, route = self._config().timeouts, entry.route

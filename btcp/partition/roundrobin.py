@@ -5,8 +5,9 @@ Each node in turn.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import partial
-from math import gcd
+from math import lcm
 from operator import add
 
 from attrs import define
@@ -58,6 +59,16 @@ def _next(turns: _Turns) -> str:
     return turns.nodes[first]
 
 
+def _length(weights: list[float], most: int) -> int:
+    """
+    @return: turns after which each node has had its share, or about that.
+    """
+    # Weights grow with time, and have no unit: only their ratios may be rounded.
+    largest = max(weights)
+    shares = [Fraction(weight / largest).limit_denominator(most) for weight in weights]
+    return min(int(sum(shares) * lcm(*(share.denominator for share in shares))), most)
+
+
 class RoundRobin:
     """
     Each node of a replica set in turn, as often as its weight says and spread evenly
@@ -82,11 +93,8 @@ class RoundRobin:
         turns = self._sets.of(replicas, standing)
         if not turns.nodes:
             return []
-        weights = [max(round(weight), 1) for weight in turns.weights]
-        divisor = gcd(*weights)
-        length = min(sum(weights) // divisor, most)
         fresh = _turns(turns.nodes[0], dict(zip(turns.nodes, turns.weights, strict=True)), None)
-        return [_next(fresh) for _ in range(length)]
+        return [_next(fresh) for _ in range(_length(turns.weights, most))]
 
     def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
         """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-L{btcp.partition.rules.RuleMap} answers what trying every rule would.
+L{btcp.partition.rules.RuleMap} answers what trying every rule would, and its table does so, too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
+from btcp.partition.compiled import DAEMON, Compiled, compiled
 from btcp.partition.contract import ReplicaSet
 from btcp.partition.rules import Rule, RuleMap
 
@@ -72,3 +73,52 @@ class RuleMapProperties(SynchronousTestCase):
         found = RuleMap(tuple(rules)).lookup(key)
         order.shuffle(rules)
         self.assertEqual(RuleMap(tuple(rules)).lookup(key), found)
+
+
+def looked_up(table: Compiled, scope: int, path: str) -> ReplicaSet | None:
+    """
+    The longest prefix, as a kernel's table would find it.
+    """
+    fitting = [found for of, found in table.prefixes if of == scope and path.startswith(found)]
+    return table.prefixes[scope, max(fitting, key=len)] if fitting else None
+
+
+class CompiledProperties(SynchronousTestCase):
+    """
+    Properties of L{compiled}.
+    """
+
+    @given(rules=rule_lists, data=st.data())
+    def test_as_the_map(self, rules: list[Rule], data: st.DataObject) -> None:
+        """
+        But for what it leaves to the daemon: hosts that only a wildcard can name.
+        """
+        partition = RuleMap(tuple(rules))
+        table = compiled(partition)
+        assert table is not None
+        wild = any(rule.host is not None and rule.host.startswith("*.") for rule in rules)
+        self.assertEqual(table.elsewhere, DAEMON if wild else 1)
+        self.assertEqual(set(table.hosts), {rule.host for rule in rules if covers_itself(rule)})
+        for _ in range(10):
+            named = st.sampled_from(sorted(table.hosts) or [""])
+            host, path = data.draw(st.one_of(hosts, named)), data.draw(paths)
+            scope = table.hosts.get(host, table.elsewhere)
+            if scope != DAEMON:
+                right = partition.lookup(RequestKey("GET", host, path))
+                self.assertEqual(looked_up(table, scope, path), right, (host, path))
+
+    @given(rules=rule_lists)
+    def test_scopes_are_told_apart(self, rules: list[Rule]) -> None:
+        table = compiled(RuleMap(tuple(rules)))
+        assert table is not None
+        numbers = [*table.hosts.values(), 1]
+        self.assertEqual(len(set(numbers)), len(numbers))
+        self.assertNotIn(DAEMON, numbers)
+        self.assertLessEqual({scope for scope, _ in table.prefixes}, set(numbers))
+
+
+def covers_itself(rule: Rule) -> bool:
+    """
+    Whether C{rule} names a host exactly.
+    """
+    return rule.host is not None and not rule.host.startswith("*.")

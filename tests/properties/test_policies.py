@@ -133,6 +133,61 @@ class RoundRobinProperties(SynchronousTestCase):
         found = {first(policy, replicas, ANY, standing) for _ in range(1000 if mine else 0)}
         self.assertEqual(found, set(mine))
 
+    @given(replicas=replicas, live=weights, most=st.integers(1, 64), front=st.sampled_from(NAMES))
+    def test_a_cycle_is_what_it_would_say(
+        self, replicas: ReplicaSet, live: dict[str, float], most: int, front: str
+    ) -> None:
+        """
+        From the beginning, whatever it has said by now; and it says on what it would have said.
+        """
+        policy, other, standing = RoundRobin(front), RoundRobin(front), Standing(live)
+        alive = {node for node in replicas.nodes if live.get(node)}
+        said = policy.cycle(replicas, standing, most)
+        self.assertEqual(bool(said), bool(alive))
+        self.assertLessEqual(len(said), most)
+        for asked in said:
+            self.assertEqual(first(policy, replicas, ANY, standing), asked)
+            self.assertEqual(policy.cycle(replicas, standing, most), said)
+            self.assertEqual(first(other, replicas, ANY, standing), asked)
+
+    @given(replicas=replicas, live=whole_weights, unit=st.sampled_from((1.0, 7.0, 100.0)))
+    def test_shares_of_a_cycle_are_exact(
+        self, replicas: ReplicaSet, live: dict[str, float], unit: float
+    ) -> None:
+        """
+        With whole weights that have few turns; whatever their unit.
+        """
+        standing = Standing({node: unit * weight for node, weight in live.items()})
+        wanted = {node: live[node] for node in replicas.nodes if live.get(node)}
+        found = Counter(RoundRobin("f").cycle(replicas, standing, 64))
+        times = {wanted[node] / count for node, count in found.items()}
+        self.assertEqual(set(found), set(wanted))
+        self.assertLessEqual(len(times), 1)
+
+    @given(replicas=replicas, live=weights, most=st.integers(1, 64))
+    def test_shares_of_a_cycle(
+        self, replicas: ReplicaSet, live: dict[str, float], most: int
+    ) -> None:
+        """
+        To some turns, with any weights.
+        """
+        wanted = {node: live[node] for node in replicas.nodes if live.get(node)}
+        found = RoundRobin("f").cycle(replicas, Standing(live), most)
+        for node, weight in wanted.items():
+            share = len(found) * weight / sum(wanted.values())
+            self.assertLess(abs(found.count(node) - share), len(wanted) + 1e-6)
+
+    @given(share=st.floats(0.05, 1.0))
+    def test_of_two_the_smaller_share_is_right(self, share: float) -> None:
+        """
+        As in a slow start; the unit of weights is nobody's business.
+        """
+        both = ReplicaSet(("a", "b"), "/")
+        for unit in (0.01, 1.0, 100.0):
+            found = RoundRobin("f").cycle(both, Standing({"a": unit, "b": share * unit}), 64)
+            right = share / (1 + share)
+            self.assertLess(abs(found.count("b") / len(found) - right), 1 / 32)
+
 
 class ConsistentProperties(SynchronousTestCase):
     """

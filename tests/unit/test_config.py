@@ -118,6 +118,15 @@ class ValueTests(SynchronousTestCase):
         )
         self.assertEqual([each.health for each in config.listeners], [check, None])
 
+    def test_express(self) -> None:
+        for text, express in (
+            ("", False),
+            ("express: false\nadoption: replay\n", False),
+            ("express: true\n", True),
+            ("express: true\ndatapath: ebpf\nadoption: cookie\n", True),
+        ):
+            self.assertIs(loads(GOOD + text, "good.yaml").express, express)
+
     def test_credentials(self) -> None:
         for more in ("", "\n  insecure: false"):
             files = f"\n  certificate: /c\n  key: /k\n  authority: /a\n  heartbeat: 3{more}\n"
@@ -226,6 +235,24 @@ class ProblemTests(SynchronousTestCase):
                 self.assert_problem(line, message, (old, new), ("[a, b]", "[a]"), ("[b]", "[a]"))
             else:
                 self.assert_problem(line, message, (old, new))
+
+    def test_express(self) -> None:
+        """
+        It is done in the kernel, which adopts by cookie.
+        """
+        for text, *problems in (
+            ("datapath: raw", "express: needs datapath 'ebpf' or 'auto'"),
+            ("adoption: replay", "express: needs adoption 'cookie' or 'auto'"),
+            (
+                "datapath: raw\nadoption: replay",
+                "express: needs datapath 'ebpf' or 'auto'",
+                "express: needs adoption 'cookie' or 'auto'",
+            ),
+        ):
+            found = self.problems(f"{GOOD}express: true\n{text}\n")
+            self.assertEqual(found, [f"f:12: {problem}" for problem in problems])
+        [problem] = self.problems(f"{GOOD}express: 1\n")
+        self.assertEqual(problem, "f:12: express: want true or false, not '1'")
 
     def test_missing_sections(self) -> None:
         problems = self.problems("policy: round-robin\n")

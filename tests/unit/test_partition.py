@@ -8,6 +8,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
+from btcp.partition.compiled import DAEMON, compiled
 from btcp.partition.contract import Choice, PartitionMap, ReplicaSet
 from btcp.partition.rules import Rule, RuleMap
 
@@ -82,3 +83,53 @@ class RuleMapTests(SynchronousTestCase):
     def test_equal_rules_make_equal_maps(self) -> None:
         self.assertEqual(RuleMap(RULES), RuleMap(RULES))
         self.assertNotEqual(RuleMap(RULES), RuleMap(RULES[1:]))
+
+
+class Odd:
+    """
+    A map that is not one of rules.
+    """
+
+    def lookup(self, key: RequestKey) -> ReplicaSet | None:
+        return None
+
+
+class CompiledTests(SynchronousTestCase):
+    """
+    Tests for L{compiled}.
+    """
+
+    def table(self, *rules: Rule) -> dict[tuple[int, str], str]:
+        """
+        The rule of each entry.
+        """
+        made = compiled(RuleMap(rules))
+        assert made is not None
+        return {key: replicas.rule for key, replicas in made.prefixes.items()}
+
+    def test_any_host(self) -> None:
+        rules = Rule(None, "/", ("a",)), Rule(None, "/b", ("b",))
+        self.assertEqual(self.table(*rules), {(1, "/"): "/", (1, "/b"): "/b"})
+
+    def test_a_host_has_what_holds_everywhere_as_well(self) -> None:
+        rules = Rule(None, "/", ("a",)), Rule(None, "/b/c", ("a",)), Rule("h", "/b", ("b",))
+        expected = {(1, "/"): "/", (1, "/b/c"): "/b/c", (2, "/"): "/", (2, "/b"): "h/b"}
+        self.assertEqual(self.table(*rules), expected)
+
+    def test_a_host_has_what_holds_below_a_suffix(self) -> None:
+        rules = Rule("*.h", "/b", ("a",)), Rule("x.h", "/", ("b",)), Rule("y.h", "/c", ("c",))
+        self.assertEqual(
+            self.table(*rules), {(2, "/"): "x.h/", (3, "/b"): "*.h/b", (3, "/c"): "y.h/c"}
+        )
+
+    def test_wildcards_are_the_daemons(self) -> None:
+        for host, elsewhere in (("*.h", DAEMON), ("h", 1), (None, 1)):
+            made = compiled(RuleMap((Rule(host, "/", ("a",)), Rule(None, "/b", ("b",)))))
+            assert made is not None
+            self.assertEqual(made.elsewhere, elsewhere)
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.table(), {})
+
+    def test_of_rules_only(self) -> None:
+        self.assertIsNone(compiled(Odd()))

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
 from btcp.handoff.messages import Reason, Refused
-from btcp.partition.contract import Cyclic, ReplicaSet, Standing
+from btcp.partition.contract import Cyclic, PartitionMap, ReplicaSet, Standing
 from btcp.partition.load import Loads
 from btcp.partition.rules import Rule, RuleMap
 from btcp.placement import Placement
@@ -86,6 +86,33 @@ class PlacementTests(SynchronousTestCase):
         one, two, three = self.policy.standings
         self.assertIs(one, two)
         self.assertIsNot(two, three)
+
+    def test_says_when_it_is_another(self) -> None:
+        said: list[Standing] = []
+        self.placement.changed = lambda: said.append(self.placement.standing)
+        self.placement.weigh("a", 10)
+        self.placement.loads.report("a", 5)
+        self.assertEqual(said, [])
+        self.placement.join("a")
+        self.placement.weigh("a", 20)
+        self.placement.leave("a")
+        live = [dict(standing.live) for standing in said]
+        self.assertEqual(live, [{"a": 10, "b": 50}, {"a": 20, "b": 50}, {"b": 50}])
+
+    def test_says_when_the_rules_are_others(self) -> None:
+        said: list[PartitionMap] = []
+        self.placement.changed = lambda: said.append(self.placement.partition)
+        other = RuleMap(())
+        self.placement.replace(other, self.policy)
+        self.assertEqual(said, [other])
+
+    def test_turns(self) -> None:
+        replicas = ReplicaSet(("a", "b"), "/x")
+        self.assertEqual(self.placement.cycle(replicas, 64), ["b"])
+        self.placement.join("a")
+        self.assertEqual(self.placement.cycle(replicas, 64), ["a", "b"])
+        self.assertEqual(self.placement.cycle(replicas, 1), ["a"])
+        self.assertIs(self.policy.standings[-1], self.placement.standing)
 
     def test_loads_are_those_of_now(self) -> None:
         self.live()

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
 from btcp.partition.consistent import Consistent
-from btcp.partition.contract import Choice, Policy, ReplicaSet, Standing
+from btcp.partition.contract import Choice, Cyclic, Policy, ReplicaSet, Standing
 from btcp.partition.leastloaded import LeastLoaded
 from btcp.partition.policy import POLICIES, Policies
 from btcp.partition.roundrobin import RoundRobin
@@ -89,6 +89,25 @@ class RoundRobinTests(SynchronousTestCase):
         first = [self.policy.order(self.three, ANY, both)[0] for _ in range(30)]
         self.assertEqual(Counter(first), {"a": 10, "b": 10, "c": 10})
         self.assertNotIn("cc", "".join(first))
+
+    def test_turns_of_a_cycle(self) -> None:
+        """
+        From the beginning, and no more than may be.
+        """
+        policy = RoundRobin("a")
+        standing = Standing({"a": 500, "b": 100, "c": 100})
+        policy.order(self.three, ANY, standing)
+        self.assertEqual("".join(policy.cycle(self.three, standing, 64)), "aabacaa")
+        self.assertEqual("".join(policy.cycle(self.three, standing, 4)), "aaba")
+        self.assertEqual(policy.cycle(self.three, alive(""), 64), [])
+
+    def test_turns_of_a_slow_start(self) -> None:
+        """
+        Little is not nothing.
+        """
+        standing = Standing({"a": 1.0, "b": 0.05})
+        found = Counter(RoundRobin("a").cycle(self.three, standing, 64))
+        self.assertEqual(found, {"a": 20, "b": 1})
 
 
 def shares(policy: Policy, replicas: ReplicaSet, standing: Standing, count: int) -> Counter[str]:
@@ -260,6 +279,23 @@ class PoliciesTests(SynchronousTestCase):
         for _ in range(100):
             load[policies.order(ReplicaSet(("a", "b"), "/"), ANY, standing)[0]] += 1
         self.assertLess(max(load.values()), 64)
+
+    def test_turns(self) -> None:
+        """
+        Of those that can say them beforehand; of one node, whatever chooses it.
+        """
+        standing = alive("ab")
+        one, two = ReplicaSet(("b",), "/one/"), ReplicaSet(("a", "b"), "/two/")
+        for name, turns in (("round-robin", ["a", "b"]), ("least-loaded", []), ("consistent", [])):
+            policies: Cyclic = Policies(Choice(name), "a")
+            self.assertEqual(policies.cycle(two, standing, 64), turns)
+            self.assertEqual(policies.cycle(one, standing, 64), ["b"])
+            self.assertEqual(policies.cycle(one, alive("a"), 64), [])
+
+    def test_turns_of_a_rule_of_its_own(self) -> None:
+        policies = Policies(Choice("consistent"), "b")
+        own = ReplicaSet(("a", "b"), "/own/", Choice("round-robin"))
+        self.assertEqual(policies.cycle(own, alive("ab"), 64), ["b", "a"])
 
     def test_texts(self) -> None:
         self.assertEqual(str(Choice("least-loaded")), "least-loaded")

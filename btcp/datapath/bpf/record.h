@@ -29,7 +29,7 @@ static __always_inline __u64 tag_of(const __u64 *secret, const struct btcp_key *
 		pair(key->destination[0], key->destination[1]),
 		pair(key->destination[2], key->destination[3]),
 		pair(key->source_port | (__u32)key->destination_port << 16,
-		     record->port | record->kind << 16 | record->node << 24),
+		     record->port | record->kind << 16 | (__u32)record->node << 24),
 		pair(packet->header.seq, packet->header.ack_seq),
 		pair(record->address[0], record->address[1]),
 		pair(record->address[2], record->address[3]),
