@@ -59,7 +59,7 @@ class Options(usage.Options):
     def _check_privileges(self, config: Config) -> None:
         if self.parent is not None and (self.parent["uid"], self.parent["gid"]) != (None, None):
             raise usage.UsageError("--uid and --gid give up capabilities, too: say 'user:' instead")
-        lacking = privileges.lacking(privileges.needed(config.datapath, config.adoption))
+        lacking = privileges.lacking(privileges.needed(*config.ways))
         if lacking:
             raise usage.UsageError(
                 f"btcp works below the kernel's TCP and needs {', '.join(lacking)}:"

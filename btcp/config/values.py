@@ -259,6 +259,13 @@ class Config:
     window_scale: int = 7
 
     @property
+    def ways(self) -> tuple[str, str]:
+        """
+        Datapath and adoption, as they have to be.
+        """
+        return ("ebpf", "cookie") if self.express else (self.datapath, self.adoption)
+
+    @property
     def own(self) -> Node:
         """
         The node this host is.

@@ -24,7 +24,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from btcp import privileges
 from btcp.config import Credentials
 from btcp.control.trust import Loaded, load
-from btcp.datapath.ebpf import adoption, programs
+from btcp.datapath.ebpf import adoption, express, programs
 from btcp.datapath.interface import DatapathError
 from btcp.doctor import handshake, icmp
 from btcp.manage.client import query_now
@@ -155,6 +155,12 @@ class Host:
         @return: why adoption by cookie cannot be had; C{None} if it can.
         """
         return _problem(adoption.probe)
+
+    def express(self) -> str | None:
+        """
+        @return: why the kernel cannot hand connections off; C{None} if it can.
+        """
+        return _problem(express.probe)
 
     # -- the network
 

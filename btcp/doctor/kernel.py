@@ -88,18 +88,22 @@ def check_ebpf(host: Host, config: Config | None) -> Iterator[Finding]:
 
 def check_cookie(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    Adoption by cookie: bpf_sk_assign_tcp_reqsk.
+    Adoption by cookie, bpf_sk_assign_tcp_reqsk; and what express has beyond it.
     """
     wanted = config.adoption if config is not None else "auto"
     if wanted == "replay" or (config is not None and config.datapath == "raw"):
         yield fine("not wanted: adoption is replay")
         return
-    problem = host.cookie()
+    express = config is not None and config.express
+    problem = host.cookie() or (host.express() if express else None)
     if problem is None:
-        yield fine("the kernel takes requests by cookie")
+        yield fine("the kernel takes requests by cookie" + ", and hands them off" * express)
         return
-    remedy = "# boot Linux 6.9 or later, or say 'adoption: replay'; it works, and is slower"
-    yield (fail if wanted == "cookie" else warn)(problem, remedy)
+    if express:
+        remedy = "# boot Linux 6.9 or later, or say 'express: false'; it works, and is slower"
+    else:
+        remedy = "# boot Linux 6.9 or later, or say 'adoption: replay'; it works, and is slower"
+    yield (fail if express or wanted == "cookie" else warn)(problem, remedy)
 
 
 def check_capabilities(host: Host, config: Config | None) -> Iterator[Finding]:
@@ -107,7 +111,7 @@ def check_capabilities(host: Host, config: Config | None) -> Iterator[Finding]:
     Of the daemon if it runs, else of who asks.
     """
     pid = None if config is None else host.daemon(f"{config.run}/{SOCKET}")
-    datapath, adoption = ("auto", "auto") if config is None else (config.datapath, config.adoption)
+    datapath, adoption = ("auto", "auto") if config is None else config.ways
     having = host.capabilities(pid)
     whose = "this process" if pid is None else f"twistd, pid {pid},"
     lacking = privileges.lacking(privileges.needed(datapath, adoption), having)

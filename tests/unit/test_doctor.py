@@ -113,6 +113,9 @@ class FakeHost(Host):
     def cookie(self) -> str | None:
         return self.lacks.get("cookie")
 
+    def express(self) -> str | None:
+        return self.lacks.get("express")
+
     def devices(self) -> Mapping[str, Device]:
         return self.held
 
@@ -239,6 +242,15 @@ class CookieTests(DoctorCase):
         for adoption, verdict in (("cookie", "fail"), ("auto", "warn"), ("replay", "fine")):
             self.assertEqual(self.only(configuration(adoption=adoption)).verdict, verdict)
         self.assertEqual(self.only(configuration(datapath="raw")).verdict, "fine")
+
+    def test_express(self) -> None:
+        wanted = configuration(express=True)
+        self.assertIn("hands them off", self.only(wanted).says)
+        for lacks in ("express", "cookie"):
+            self.host.lacks = {lacks: "no such thing"}
+            found = self.only(wanted)
+            self.assertEqual((found.verdict, found.says), ("fail", "no such thing"))
+            self.assertIn("express: false", found.remedy[0])
 
 
 class CapabilityTests(DoctorCase):
