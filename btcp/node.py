@@ -198,6 +198,7 @@ class Node(MultiService):
             say=lambda *word: self.peers.say_express(*word),
             perform=self.perform,
             draining=lambda: self.draining,
+            is_known=lambda key: key in self.core.acceptor.flows.by_key,
             counters=self.core.counters,
         )
         made.setServiceParent(self)

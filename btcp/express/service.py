@@ -46,6 +46,9 @@ some milliseconds as well."""
 REST = 0.1
 """Seconds between two times that ends are heard of: many at once cost little more than one."""
 
+PATIENCE = 4.0
+"""Seconds in which a client sends a request again that was not acknowledged within one."""
+
 MOST_UNTOLD = 65_536
 """Ends that wait for a link; what is beyond them its front-end finds by its idle time."""
 
@@ -85,6 +88,7 @@ class Express(MultiService):
         say: Say,
         perform: Callable[[list[Action]], None],
         draining: Callable[[], bool],
+        is_known: Callable[[bytes], bool],
         counters: Counter[str],
     ) -> None:
         """
@@ -95,6 +99,7 @@ class Express(MultiService):
         @param say: says something to a node, if it can be told.
         @param perform: does what is to be done with packets.
         @param draining: whether this node takes nothing new.
+        @param is_known: whether the core has a flow with this key of a client's packets.
         """
         super().__init__()
         self._reactor: IReactorFDSet = reactor
@@ -105,6 +110,7 @@ class Express(MultiService):
         self._say = say
         self._perform = perform
         self._draining = draining
+        self._is_known = is_known
         self._counters = counters
         self._own = config().node
         self._numbers = numbered(config().nodes, {})
@@ -393,7 +399,7 @@ class Express(MultiService):
             for entry in (Entry(*each) for each in entries):
                 if entry.front:
                     self._abandon(entry)
-                elif entry.to_client and entry.holds and not entry.route.octets:
+                elif entry.to_client and entry.holds and not entry.route.packets:
                     self._give_back(entry)
                 elif entry.to_client:
                     self._end(entry)
@@ -452,7 +458,17 @@ class Express(MultiService):
         self._counters["express.lost"] += 1
         self._fronts_more -= 1
         self._tables.remove([entry.key])
-        if not (entry.unanswered and entry.holds):
+        if entry.unanswered and entry.holds:
+            self._later(PATIENCE, self._lose_finally, entry)
+        else:
+            self._perform(reset_client(entry, None))
+
+    def _lose_finally(self, entry: Entry) -> None:
+        """
+        Its request was acknowledged, if it did not come again; it waits for a response.
+        """
+        came = self._is_known(entry.route.key) or self._tables.route(entry.key) is not None
+        if self.running and not came:
             self._perform(reset_client(entry, None))
 
     def _end(self, entry: Entry) -> None:

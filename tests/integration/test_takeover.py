@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from btcp.datapath.ebpf import abi
 from btcp.lab.topology import CLIENT, url
 from tests.integration.standing import RESETS, python
 from tests.integration.test_ebpf_lab import EbpfTestCase
@@ -258,7 +259,8 @@ class EndTests(TakeoverTestCase):
         self.kill("a")
         self.python(_ANOTHER_VERSION, host="a")
         self.lab.start_daemon("a")
-        self.assertIn("is not taken over: the layouts are of version 2", self.logged("a"))
+        version = abi.VERSION + 1
+        self.assertIn(f"is not taken over: the layouts are of version {version}", self.logged("a"))
         self.assertEqual(self.resumed("a"), 0)
         process.communicate(timeout=_PATIENCE)
         self.assertNotEqual(process.returncode, 0)

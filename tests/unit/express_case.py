@@ -79,7 +79,7 @@ class Made:
         rule = (abi.pack_key(to), 0, 0, 0, 0, 0, 0, local, rewrites, 0, 0, not express & 2)
         express |= abi.EXPRESS | abi.JOINED * self.joined
         used, closing = int(self.used * 1e9), self.closing
-        account = abi.ACCOUNT.pack(used, 1, self.octets, *ends, 0, 0, closing, 0, 0)
+        account = abi.ACCOUNT.pack(used, self.octets > 0, self.octets, *ends, 0, 0, closing, 0, 0)
         packed = abi.RULE.pack(*rule, number, express, self.iss, FIRST) + account
         return Entry(abi.pack_key(key), packed)
 

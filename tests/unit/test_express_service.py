@@ -51,6 +51,7 @@ class ServiceCase(SynchronousTestCase):
         self.links: set[str] = set()
         self.done: list[Action] = []
         self.is_draining = False
+        self.known: set[bytes] = set()
         self.counters: Counter[str] = Counter()
         weights = dict.fromkeys("abc", 100.0)
         policies = Policies(self.config.policy, "a")
@@ -64,6 +65,7 @@ class ServiceCase(SynchronousTestCase):
             say=self.say,
             perform=self.done.extend,
             draining=lambda: self.is_draining,
+            is_known=lambda key: key in self.known,
             counters=self.counters,
         )
         self.express.startService()
@@ -227,6 +229,20 @@ class LostTests(ServiceCase):
             self.express.peer_lost("b")
             self.assertEqual(self.tables.entries, {})
             self.assertEqual(self.resets(), ([] if holds else [made.response], []))
+
+    def test_acknowledged(self) -> None:
+        """
+        Who does not send it again waits for the response, and hears that there is none; but not
+        of a connection that was handed off anew, by whomever.
+        """
+        silent, core, kernel = (Made(port=port, node=B, holds=True) for port in (1, 2, 3))
+        self.tables.install(silent.front, core.front, kernel.front)
+        self.express.peer_lost("b")
+        self.known.add(core.front.route.key)
+        self.tables.install(evolve(kernel, node=A).front)
+        self.assertEqual(self.resets(), ([], []))
+        self.reactor.advance(service.PATIENCE)
+        self.assertEqual(self.resets(), ([silent.response], []))
 
     def test_front_end(self) -> None:
         self.up("b")

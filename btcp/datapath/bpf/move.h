@@ -21,6 +21,8 @@
 /* Octets by which a client's FIN may be ahead of what the local TCP has. */
 #define FIN_REACH (1 << 22)
 
+#define HOLDING 1000000000ULL /* ns, from the adoption on */
+
 /* Octets that a client may send before it hears from the back-end; see btcp/handoff/reassembly.py. */
 #define FIRST_WINDOW 32768
 
@@ -400,13 +402,15 @@ static __always_inline bool too_late(const struct packet *packet, const struct b
 
 /*
  * An acknowledgment before the response begins.  Without it the client sends the request again,
- * if its back-end should die; with it, the client would only wait.
+ * if its back-end should die; with it, the client would only wait.  But not for long: some
+ * clients give up after five times.
  */
 static __always_inline bool is_held(const struct packet *packet, const struct btcp_rule *rule,
 				    const struct btcp_account *account)
 {
-	return rule->express & BTCP_HOLDS && !account->octets && packet->data == packet->end &&
-	       !(flags_of(packet) & FLAG_ENDING);
+	return rule->express & BTCP_HOLDS && !account->packets && packet->data == packet->end &&
+	       !(flags_of(packet) & FLAG_ENDING) &&
+	       bpf_ktime_get_ns() - account->used < HOLDING;
 }
 
 /*
