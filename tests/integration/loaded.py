@@ -6,8 +6,10 @@ The tc programs loaded, and attached nowhere: a packet goes in, a packet comes o
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from errno import E2BIG
 from struct import Struct
+from types import MappingProxyType
 
 from attrs import frozen
 
@@ -80,11 +82,16 @@ class Loaded:
     @ivar programs: to install routes and read their accounts.
     """
 
-    def __init__(self, listeners: list[End], flows: int = 64) -> None:
+    def __init__(
+        self,
+        listeners: list[End],
+        flows: int = 64,
+        origin_ports: Mapping[End, int] = MappingProxyType({}),
+    ) -> None:
         """
         @raise DatapathError: if the kernel will not have them.
         """
-        self.programs = Programs("lo", "lo", listeners, flows)
+        self.programs = Programs("lo", "lo", listeners, flows, origin_ports=origin_ports)
         self._object = self.programs.load()
 
     def close(self) -> None:

@@ -369,9 +369,7 @@ class RefusalTests(ExpressTestCase):
         """
         Nothing listens there: the daemon hands off to somebody else, and no reset leaves.
         """
-        self.addCleanup(self._listen_again)
-        path = self.lab.home("b") / "nginx.pid"
-        end(recorded([path], [self.lab.network.namespace("b")]), signal.SIGQUIT)
+        self._close_origin()
         with self.lab.capture("b", RESETS, outgoing=True) as resets:
             nodes = {self.get("a", "/shared/10m")[1] for _ in range(4)}
         self.assertEqual(nodes, {"c"})
@@ -379,6 +377,21 @@ class RefusalTests(ExpressTestCase):
         self.assertEqual(read.stdout, b"")
         self.assertGreater(self.moved("b")["ebpf.returned"], 0)
         self.assertEqual(self.moved("a")["ebpf.regained"], self.moved("b")["ebpf.returned"])
+
+    def test_own_origin_is_down(self) -> None:
+        """
+        Where front-end and back-end are one node, too.
+        """
+        self._close_origin()
+        nodes = {self.get("b", "/shared/10m")[1] for _ in range(4)}
+        self.assertEqual(nodes, {"c"})
+        self.assertGreater(self.moved("b")["ebpf.returned"], 0)
+        self.assertEqual(self.moved("b")["ebpf.regained"], self.moved("b")["ebpf.returned"])
+
+    def _close_origin(self) -> None:
+        self.addCleanup(self._listen_again)
+        path = self.lab.home("b") / "nginx.pid"
+        end(recorded([path], [self.lab.network.namespace("b")]), signal.SIGQUIT)
 
     def _listen_again(self) -> None:
         home = self.lab.home("b")

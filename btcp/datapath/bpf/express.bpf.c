@@ -386,12 +386,26 @@ int btcp_express(struct __sk_buff *skb)
 
 /* -- the back-end -------------------------------------------------------------------------- */
 
+/* Send a frame back to where it came from. */
+static __always_inline int turn_around(struct __sk_buff *skb)
+{
+	__u8 hardware[12], turned[12];
+
+	if (bpf_skb_load_bytes(skb, 0, hardware, sizeof(hardware)))
+		return TC_ACT_SHOT;
+	__builtin_memcpy(turned, hardware + 6, 6);
+	__builtin_memcpy(turned + 6, hardware, 6);
+	if (bpf_skb_store_bytes(skb, 0, turned, sizeof(turned), 0))
+		return TC_ACT_SHOT;
+	skb->mark = BTCP_MARK;
+	return bpf_redirect(skb->ifindex, 0);
+}
+
 /* Back to the front-end with what we do not take. */
 static __always_inline int give_back(struct __sk_buff *skb, struct packet *packet,
-				     struct btcp_record *record, const __u64 *secret)
+				     struct btcp_record *record, const __u64 *secret, bool joined)
 {
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, ONLY);
-	__u8 hardware[12], turned[12];
 	struct btcp_rule *rule;
 
 	if (!scratch || record->kind != BTCP_OF_BEGINNING)
@@ -406,15 +420,10 @@ static __always_inline int give_back(struct __sk_buff *skb, struct packet *packe
 	if (rewrite(skb, packet, rule) == FAILED)
 		return TC_ACT_SHOT;
 	seal(record, secret, &rule->to, packet);
-	if (bpf_skb_store_bytes(skb, packet->end - sizeof(*record), record, sizeof(*record), 0) ||
-	    bpf_skb_load_bytes(skb, 0, hardware, sizeof(hardware)))
+	if (bpf_skb_store_bytes(skb, packet->end - sizeof(*record), record, sizeof(*record), 0))
 		return TC_ACT_SHOT;
-	__builtin_memcpy(turned, hardware + 6, 6);
-	__builtin_memcpy(turned + 6, hardware, 6);
-	if (bpf_skb_store_bytes(skb, 0, turned, sizeof(turned), 0))
-		return TC_ACT_SHOT;
-	skb->mark = BTCP_MARK;
-	return bpf_redirect(skb->ifindex, 0);
+	/* It came from the client, which would not send it here again. */
+	return joined ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : turn_around(skb);
 }
 
 /* It is no peer's record: a client's data, or somebody's attempt. */
@@ -649,7 +658,7 @@ static __always_inline int begin(struct __sk_buff *skb, struct packet *packet,
 	bool adopted;
 
 	if (!socket)
-		return give_back(skb, packet, &arrival->record, secret);
+		return give_back(skb, packet, &arrival->record, secret, joined);
 	if (socket->state == BPF_TCP_TIME_WAIT && skb->mark != BTCP_MARK_CURED &&
 	    expected_by(socket, &expected)) {
 		bpf_sk_release(socket);
@@ -663,7 +672,7 @@ static __always_inline int begin(struct __sk_buff *skb, struct packet *packet,
 	}
 	bpf_sk_release(socket);
 	if (!adopted)
-		return give_back(skb, packet, &arrival->record, secret);
+		return give_back(skb, packet, &arrival->record, secret, joined);
 	if (outbound && outbound->account.closing != BTCP_OVER)
 		count(BTCP_ENDED); /* it was in TIME-WAIT for us, too */
 	if (!end_at(skb, packet, packet->end - sizeof(arrival->record)) ||
@@ -709,7 +718,7 @@ int btcp_receive(struct __sk_buff *skb)
 	if (inbound && (inbound->rule.express & (BTCP_EXPRESS | BTCP_FRONT)) != BTCP_EXPRESS)
 		whose = TAKEN;
 	if (whose == TAKEN)
-		return give_back(skb, &packet, record, front->key);
+		return give_back(skb, &packet, record, front->key, joined);
 	if (whose == MINE && (outbound->account.packets || is_connected(skb, &packet)))
 		return pass_known(skb, &packet, joined);
 	if (record->kind != BTCP_OF_BEGINNING) {
@@ -722,11 +731,11 @@ int btcp_receive(struct __sk_buff *skb)
 		bpf_map_delete_elem(&routes, &reversed);
 		if (!joined)
 			bpf_map_delete_elem(&routes, &packet.key);
-		return give_back(skb, &packet, record, front->key);
+		return give_back(skb, &packet, record, front->key, joined);
 	}
 	if (!current->adopts || !in_time(front->lease) || !in_time(0) ||
 	    !read_arrival(skb, &packet, arrival))
-		return give_back(skb, &packet, record, front->key);
+		return give_back(skb, &packet, record, front->key, joined);
 	return begin(skb, &packet, arrival, front->key, joined, outbound, inbound);
 }
 
