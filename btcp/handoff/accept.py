@@ -26,6 +26,9 @@ _LATE = 10
 may take to say that it has the connection.  If it is gone, its link tells earlier."""
 
 
+_GIVE_WAY = (Accept.CLOSED, Accept.SYN_RECEIVED)
+"""States of flows in place of which another connection of the same ends may begin."""
+
 _PATIENCE = 4.0
 """Seconds in which lost first octets are sent again, unless they are lost three times."""
 
@@ -68,8 +71,9 @@ class Acceptor(Forwarding):
         @param beginning: it has the very first octets.
         """
         flow = self.flows.by_key.get(segment.key)
-        over = flow is not None and flow.state is Accept.CLOSED and beginning
-        if flow is not None and not (over and segment.seq != add(flow.irs, 1)):
+        # To a half-open flow nobody has proven that he is its client; this one has.
+        over = flow is not None and flow.state in _GIVE_WAY and beginning
+        if flow is not None and not (over and not _begins(flow, segment)):
             self.receive(segment)
         elif not beginning and not self._stopping:
             self._wait_for_beginning(segment)
@@ -395,6 +399,13 @@ def _restartable(flow: AcceptedFlow) -> bool:
         and not flow.response_seen
         and (route is None or distance(flow.received, route.end) <= 0)
     )
+
+
+def _begins(flow: AcceptedFlow, segment: Segment) -> bool:
+    """
+    Whether it is the first that a flow's client can have to say.
+    """
+    return segment.seq == add(flow.irs, 1) and segment.ack == add(flow.iss, 1)
 
 
 def _local_end(segment: Segment) -> bytes:

@@ -289,6 +289,18 @@ class OlderTests(EstablishedCase):
         self.comes(self.client.but(payload=REQUEST))
         self.assertEqual(self.handoff().iss, self.iss)
 
+    def test_half_open(self) -> None:
+        """
+        A SYN that anybody can have sent, or the client itself before the datapath answered it,
+        is in nobody's way.
+        """
+        for seq in (IRS, IRS + 50_000):
+            self.open()
+            self.comes(first(PLAIN + 7).but(seq=seq + 1))
+            self.assertEqual(self.handoff().iss, PLAIN + 7)
+            self.assertEqual(self.script.sent, [])
+            self.setUp()
+
 
 class AnywhereTests(EstablishedCase):
     def test_no_such_content(self) -> None:

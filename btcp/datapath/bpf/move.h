@@ -8,6 +8,7 @@
 
 #include <linux/pkt_cls.h>
 
+#include "follow.h"
 #include "handshake.h"
 #include "maps.h"
 #include "parse.h"
@@ -15,11 +16,6 @@
 
 /* What we let pass, other filters of the device may look at, and in the end the kernel. */
 #define PASS TC_ACT_UNSPEC
-
-#define FLAG_ENDING 0x07 /* SYN, FIN, RST: each takes up, or ends, sequence space */
-
-/* Octets by which a client's FIN may be ahead of what the local TCP has. */
-#define FIN_REACH (1 << 22)
 
 #define HOLDING 1000000000ULL /* ns, from the adoption on */
 
@@ -29,24 +25,6 @@
 #define ICMP_TOO_BIG_V4 3
 #define ICMP_TOO_BIG_V4_CODE 4
 #define ICMP_TOO_BIG_V6 2
-
-static __always_inline __u8 flags_of(const struct packet *packet)
-{
-	return ((const __u8 *)&packet->header)[13];
-}
-
-static __always_inline __u32 end_of_data(const struct packet *packet)
-{
-	const __u8 flags = flags_of(packet);
-
-	return bpf_ntohl(packet->header.seq) + packet->end - packet->data + (flags & 1) +
-	       (flags >> 1 & 1);
-}
-
-static __always_inline bool at_or_after(__u32 number, __u32 other)
-{
-	return (__s32)(number - other) >= 0;
-}
 
 /* See Route.take. */
 static __always_inline void enter(struct btcp_account *account, const struct packet *packet)
@@ -245,129 +223,6 @@ static __always_inline bool copy_rule(struct btcp_rule *rule, const struct btcp_
 	return from_client ? same_end(to->source, to->source_port, key->source, key->source_port) :
 			     same_end(to->destination, to->destination_port, key->destination,
 				      key->destination_port);
-}
-
-static __always_inline void report(struct btcp_event *event)
-{
-	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
-		count(BTCP_UNREPORTED);
-}
-
-static __always_inline void reverse(struct btcp_key *to, const struct btcp_key *from)
-{
-	__builtin_memcpy(to->source, from->destination, sizeof(to->source));
-	__builtin_memcpy(to->destination, from->source, sizeof(to->destination));
-	to->source_port = from->destination_port;
-	to->destination_port = from->source_port;
-}
-
-static __always_inline void report_end(enum btcp_report what, const struct btcp_key *key,
-				       const struct btcp_account *server,
-				       const struct btcp_account *client)
-{
-	struct btcp_event event = {
-		.key = *key,
-		.report = what,
-		.client_fin = client->fin,
-		.server_fin = server->fin,
-		.octets = server->octets,
-	};
-
-	report(&event);
-}
-
-/*
- * An express connection is over: the daemon has to tell the front-end, and to free both halves.
- * opposite: the route of the other direction, with this key.
- */
-static __always_inline void end_express(enum btcp_why why, const struct btcp_key *reversed,
-					const struct packet *packet, const struct btcp_rule *rule,
-					const struct btcp_route *opposite, bool from_client)
-{
-	const struct btcp_rule *to_client = from_client ? &opposite->rule : rule;
-	struct btcp_ending ending = {
-		.own = { from_client ? *reversed : packet->key, to_client->iss, to_client->first },
-		.client.iss = to_client->iss,
-		.client.first = to_client->first,
-		.front = to_client->lease,
-		.why = why,
-	};
-
-	reverse(&ending.client.key, &to_client->to);
-	count(BTCP_ENDED);
-	if (bpf_ringbuf_output(&endings, &ending, sizeof(ending), 0))
-		count(BTCP_UNREPORTED);
-}
-
-/*
- * When is a connection over?  See btcp/handoff/teardown.py.  The numbers are those of the local
- * TCP, in both directions.
- */
-static __always_inline void follow(const struct packet *packet, struct btcp_route *route,
-				   const struct btcp_rule *rule, bool from_client)
-{
-	const bool joined = rule->express & BTCP_JOINED;
-	const __u32 ack = bpf_ntohl(packet->header.ack_seq);
-	const __u8 flags = flags_of(packet);
-	struct btcp_account *client, *server, *other, *own = &route->account;
-	struct btcp_route *opposite;
-	struct btcp_key reversed;
-
-	const bool reset = flags & FLAG_RST && rule->express;
-
-	if (!(flags & FLAG_FIN) && !own->closing && !reset)
-		return;
-	/* Where front-end and back-end are one node, the client's packets have the key of their way in. */
-	reverse(&reversed, joined ? &rule->to : &packet->key);
-	opposite = bpf_map_lookup_elem(&routes, &reversed);
-	if (!opposite)
-		return;
-	other = &opposite->account;
-	client = from_client ? own : other;
-	server = from_client ? other : own;
-	if (reset) {
-		/*
-		 * Of a client's, the local TCP believes only the one that has the very next
-		 * number: after what it has acknowledged, or after what it has not yet.
-		 */
-		const __u32 seq = bpf_ntohl(packet->header.seq);
-
-		if (from_client && seq != server->ack && seq != own->end)
-			return;
-		if (own->fin_acked && other->fin_acked)
-			return;
-		own->fin_acked = other->fin_acked = 1;
-		own->fin_seen = other->fin_seen = 1;
-		own->closing = other->closing = BTCP_OVER;
-		end_express(from_client ? BTCP_RESET_BY_CLIENT : BTCP_RESET_BY_SERVER, &reversed,
-			    packet, rule, opposite, from_client);
-		return;
-	}
-	/* See Carrying._plausible. */
-	if (from_client && flags & FLAG_FIN && !own->fin_seen &&
-	    end_of_data(packet) - server->ack > FIN_REACH)
-		return;
-	if (flags & FLAG_FIN && !own->fin_seen) {
-		own->fin = end_of_data(packet);
-		own->fin_seen = 1;
-		other->closing = 1;
-		if (!own->closing && !rule->express)
-			report_end(BTCP_FIN, from_client ? &reversed : &packet->key, server, client);
-		own->closing = 1;
-	}
-	/* Nothing follows a FIN: who acknowledges more than the local TCP's, is not the client. */
-	if (!(flags & FLAG_ACK) || !other->fin_seen || own->fin_acked ||
-	    !(from_client ? ack == other->fin : at_or_after(ack, other->fin)))
-		return;
-	own->fin_acked = 1;
-	if (!other->fin_acked)
-		return;
-	if (rule->express) {
-		own->closing = other->closing = BTCP_OVER;
-		end_express(BTCP_BOTH_CLOSED, &reversed, packet, rule, opposite, from_client);
-	} else {
-		report_end(BTCP_CLOSED, from_client ? &reversed : &packet->key, server, client);
-	}
 }
 
 /* The local TCP speaks of a request that it was given. False if it says anything else. */
