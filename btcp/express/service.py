@@ -6,7 +6,7 @@ The daemon's part in connections that are handed off in the kernel.
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -20,12 +20,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from btcp.config import Config
-from btcp.control.express import MAX_RECORDS, RECORD_SIZE, Subject, Word
+from btcp.control.express import RECORD_SIZE, Subject, Word
 from btcp.datapath.ebpf.abi import KEY, is_express, pack_key, reversed_packed
 from btcp.datapath.ebpf.express import Destination, ExpressTables, Plan
+from btcp.express.closing import Closing
 from btcp.express.decisions import Decisions, numbered
 from btcp.express.endings import Graveyard, by_front, of_back_end
-from btcp.express.entries import Entry, reset_client, reset_server
+from btcp.express.entries import Entry, reset_client
+from btcp.express.news import News, Say
 from btcp.handoff.actions import Action
 from btcp.handoff.carry import TRAIL
 from btcp.handoff.memo import digest
@@ -48,11 +50,6 @@ REST = 0.1
 
 PATIENCE = 4.0
 """Seconds in which a client sends a request again that was not acknowledged within one."""
-
-MOST_UNTOLD = 65_536
-"""Ends that wait for a link; what is beyond them its front-end finds by its idle time."""
-
-Say = Callable[[str, Word, Callable[[], None]], bool]
 
 log = Logger()
 
@@ -118,12 +115,11 @@ class Express(MultiService):
         self._placement = placement
         self._graveyard = Graveyard(tables, clock)
         self._heard: list[bytes] = []
-        self._untold: dict[tuple[str, Subject], deque[bytes]] = {}
+        self._news = News(say)
+        self._closing = Closing(self._own, tables, self._news, perform)
         self._resting: IDelayedCall | None = None
         self._renewing: IDelayedCall | None = None
         self._fronts: dict[int, str] = {0: self._own}
-        # How many connections there were at first, less those that ended without the kernel's word.
-        self._fronts_more, self._backs_more = 0, 0
         self._sweep: Iterator[None] = iter(())
         self._next_sweep = 0.0
         for interval, look in ((TICK, self._graveyard.tick), (SWEEP, self._look_on)):
@@ -153,8 +149,8 @@ class Express(MultiService):
         """
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
-                self._fronts_more += entry.front
-                self._backs_more += entry.to_client and not entry.over
+                self._closing.fronts += entry.front
+                self._closing.backs += entry.to_client and not entry.over
 
     @property
     def fronts(self) -> int:
@@ -162,7 +158,7 @@ class Express(MultiService):
         How many connections this node has handed off in the kernel that are not over.
         """
         counted = self._tables.counters()
-        return max(counted["expressed"] - counted["regained"] + self._fronts_more, 0)
+        return max(counted["expressed"] - counted["regained"] + self._closing.fronts, 0)
 
     @property
     def backs(self) -> int:
@@ -170,7 +166,7 @@ class Express(MultiService):
         How many it was handed.
         """
         counted = self._tables.counters()
-        return max(counted["adopted"] - counted["ended"] + self._backs_more, 0)
+        return max(counted["adopted"] - counted["ended"] + self._closing.backs, 0)
 
     def stopService(self) -> Any:
         """
@@ -214,7 +210,7 @@ class Express(MultiService):
         key = os.urandom(16)
         word = Word(Subject.KEY, key)
         self._say(node, word, partial(self._know, node, key))
-        self._tell()
+        self._news.tell()
 
     def peer_down(self, node: str) -> None:
         """
@@ -236,8 +232,7 @@ class Express(MultiService):
                         self._lose(entry)
                 elif entry.to_client and self._fronts.get(entry.node) == node:
                     self._end(entry)
-        for what in Subject:
-            self._untold.pop((node, what), None)
+        self._news.forget(node)
 
     def _know(self, node: str, key: bytes) -> None:
         number, addresses = self._numbers.get(node), self._config().nodes[node].addresses
@@ -256,10 +251,10 @@ class Express(MultiService):
             self._fronts[lease] = node
             self._tables.front(digest(node), word.data, lease)
         elif word.subject is Subject.ENDED:
-            self._fronts_more -= len(word.data) // RECORD_SIZE
+            self._closing.fronts -= len(word.data) // RECORD_SIZE
             self._graveyard.bury(word.data, self._config().timeouts.linger + TRAIL)
         elif word.subject is Subject.BACK:
-            self._fronts_more -= len(word.data) // RECORD_SIZE
+            self._closing.fronts -= len(word.data) // RECORD_SIZE
             self._tables.reap(word.data)
         else:
             self._abandoned(node, word.data)
@@ -282,8 +277,7 @@ class Express(MultiService):
             record = records[at : at + RECORD_SIZE]
             entry = self._find(record)
             if entry is not None and self._fronts.get(entry.node) == node:
-                self._perform(reset_server(entry))
-                self._remove(entry)
+                self._closing.finish(entry, node, None)
 
     def _find(self, record: bytes) -> Entry | None:
         """
@@ -315,7 +309,7 @@ class Express(MultiService):
         self._resting = self._later(REST, self._reactor.addReader, self)
         if endings:
             self._over(endings)
-            self._tell()
+            self._news.tell()
 
     def connectionLost(self, reason: Failure) -> None:
         """
@@ -334,24 +328,10 @@ class Express(MultiService):
         for number, told in by_front(endings).items():
             front = self._fronts.get(number)
             if front == self._own:
-                self._fronts_more -= len(told)
+                self._closing.fronts -= len(told)
                 self._graveyard.bury(b"".join(told), linger)
             elif front is not None:
-                self._told(front, Subject.ENDED).extend(told)
-
-    def _told(self, front: str, what: Subject) -> deque[bytes]:
-        """
-        @return: what is to be told of that.
-        """
-        return self._untold.setdefault((front, what), deque(maxlen=MOST_UNTOLD))
-
-    def _tell(self) -> None:
-        for (front, what), waiting in self._untold.items():
-            while waiting:
-                part = [waiting.popleft() for _ in range(min(len(waiting), MAX_RECORDS))]
-                if not self._say(front, Word(what, b"".join(part)), lambda: None):
-                    waiting.extendleft(reversed(part))
-                    break
+                self._news.add(front, Subject.ENDED, told)
 
     # -- ends that it does not report -----------------------------------------
 
@@ -377,7 +357,7 @@ class Express(MultiService):
             self._look_at_both(entry, opposite)
         elif other is None:
             if self._clock() - entry.route.used > self._config().timeouts.established:
-                self._fronts_more -= entry.front
+                self._closing.fronts -= entry.front
                 self._tables.reap(entry.done)
 
     def _look_at_both(self, entry: Entry, other: Any) -> None:
@@ -388,7 +368,7 @@ class Express(MultiService):
         if self._clock() - used > wait:
             self._counters["express.idle"] += 1
             self._end(entry)
-            self._tell()
+            self._news.tell()
 
     def stop(self) -> None:
         """
@@ -400,10 +380,10 @@ class Express(MultiService):
                 if entry.front:
                     self._abandon(entry)
                 elif entry.to_client and entry.holds and not entry.route.packets:
-                    self._give_back(entry)
+                    self._closing.finish(entry, self._fronts.get(entry.node), Subject.BACK)
                 elif entry.to_client:
                     self._end(entry)
-        self._tell()
+        self._news.tell()
 
     def shut_down(self, client: Endpoint) -> int:
         """
@@ -423,7 +403,7 @@ class Express(MultiService):
                 else:
                     continue
                 count += 1
-        self._tell()
+        self._news.tell()
         return count
 
     def held(self) -> Iterator[Held]:
@@ -439,29 +419,16 @@ class Express(MultiService):
                     yield Held("back", entry, self._fronts.get(entry.node))
 
     def _abandon(self, entry: Entry) -> None:
-        """
-        @param entry: of the front-end.
-        """
-        self._perform(reset_client(self._halted(entry), None))
         names = {number: name for name, number in self._numbers.items()}
-        if entry.node in names and not entry.joined:
-            self._fronts_more -= 1
-            self._told(names[entry.node], Subject.GONE).append(entry.told)
-        self._tables.remove([entry.key])
+        self._closing.abandon(entry, names.get(entry.node))
+
+    def _end(self, entry: Entry) -> None:
+        self._closing.end(entry, self._fronts.get(entry.node))
 
     def _lose(self, entry: Entry) -> None:
-        """
-        The back-end is gone.  A request that was not acknowledged is sent again, and finds
-        another node; who waits for anything else must not wait for ever.
-        """
-        entry = self._halted(entry)
         self._counters["express.lost"] += 1
-        self._fronts_more -= 1
-        self._tables.remove([entry.key])
-        if entry.unanswered and entry.holds:
+        if self._closing.lose(entry):
             self._later(PATIENCE, self._lose_finally, entry)
-        else:
-            self._perform(reset_client(entry, None))
 
     def _lose_finally(self, entry: Entry) -> None:
         """
@@ -470,39 +437,3 @@ class Express(MultiService):
         came = self._is_known(entry.route.key) or self._tables.route(entry.key) is not None
         if self.running and not came:
             self._perform(reset_client(entry, None))
-
-    def _end(self, entry: Entry) -> None:
-        """
-        @param entry: of the response.
-        """
-        entry = self._halted(entry)
-        other = self._tables.halt(entry.opposite)
-        opposite = None if other is None else Entry(entry.opposite, other).route
-        self._perform(reset_client(entry, opposite))
-        self._perform(reset_server(entry))
-        self._report(entry, Subject.ENDED)
-        self._remove(entry)
-
-    def _halted(self, entry: Entry) -> Entry:
-        """
-        @return: as it is once the kernel moves nothing more by it: a reset has to be exact.
-        """
-        return Entry(entry.key, self._tables.halt(entry.key) or entry.packed)
-
-    def _give_back(self, entry: Entry) -> None:
-        """
-        @param entry: of a response that has not begun.
-        """
-        self._perform(reset_server(entry))
-        self._report(entry, Subject.BACK)
-        self._remove(entry)
-
-    def _report(self, entry: Entry, what: Subject) -> None:
-        front = self._fronts.get(entry.node)
-        if front is not None and front != self._own:
-            self._told(front, what).append(entry.told)
-
-    def _remove(self, entry: Entry) -> None:
-        self._backs_more -= not entry.over
-        self._fronts_more -= entry.joined and not entry.over
-        self._tables.remove([entry.key, entry.opposite])

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.config import Config, loads
 from btcp.control.express import MAX_RECORDS, Subject, Word
 from btcp.datapath.ebpf import abi
-from btcp.express import service
+from btcp.express import news, service
 from btcp.express.entries import Entry
 from btcp.express.service import REST, SWEEPS, TICK, Express
 from btcp.handoff.actions import Action, Deliver, Transmit
@@ -396,7 +396,7 @@ class EndTests(ServiceCase):
         """
         self.up("b")
         self.links.clear()
-        self.patch(service, "MOST_UNTOLD", 3)
+        self.patch(news, "MOST_UNTOLD", 3)
         self.over(*(Made(port=port, lease=LEASE) for port in range(5)))
         self.links.add("b")
         self.express.peer_up("b")
