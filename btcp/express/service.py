@@ -202,8 +202,8 @@ class Express(MultiService):
 
     def _plan(self, adopts: bool, decides: bool) -> None:
         decisions = self._decisions
-        own = digest(self._own)
-        self._tables.plan(Plan(own, decisions.scope, decisions.hosts, adopts, decides))
+        own, head = digest(self._own), self._config().limits.request
+        self._tables.plan(Plan(own, decisions.scope, decisions.hosts, adopts, decides, head))
 
     # -- the other nodes ------------------------------------------------------
 

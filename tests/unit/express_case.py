@@ -150,7 +150,7 @@ class FakeTables:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.watch: Callable[[], None] = lambda: None
-        self.planned = Plan(b"", 0, False, False, False)
+        self.planned = Plan(b"", 0, False, False, False, 0)
         self.prefixes: dict[tuple[int, bytes], int] = {}
         self.scopes: dict[bytes, int] = {}
         self.sets: dict[int, list[int]] = {}

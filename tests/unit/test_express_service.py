@@ -188,6 +188,16 @@ class PeerTests(ServiceCase):
         self.assertEqual(self.tables.decided("h", "/shared/x"), [A, B, C])
         self.assertEqual(self.tables.told.count("plan"), 1)
 
+    def test_head(self) -> None:
+        """
+        As large as the configuration in service allows.
+        """
+        self.assertEqual(self.tables.planned.head, self.config.limits.request)
+        self.config = evolve(self.config, limits=evolve(self.config.limits, request=100))
+        self.express.renew()
+        self.reactor.advance(0)
+        self.assertEqual(self.tables.planned.head, 100)
+
     def test_further_node(self) -> None:
         """
         Who had a number keeps it.
