@@ -76,7 +76,8 @@ class Made:
         @param rest: number, whether to the local TCP, whether it rewrites.
         """
         number, local, rewrites = rest
-        rule = (abi.pack_key(to), 0, 0, 0, 0, 0, 0, local, rewrites, 0, 0, not express & 2)
+        follows = self.joined or not express & abi.FRONT_HALF
+        rule = (abi.pack_key(to), 0, 0, 0, 0, 0, 0, local, rewrites, 0, 0, follows)
         express |= abi.EXPRESS | abi.JOINED * self.joined
         used, closing = int(self.used * 1e9), self.closing
         account = abi.ACCOUNT.pack(used, self.octets > 0, self.octets, *ends, 0, 0, closing, 0, 0)
