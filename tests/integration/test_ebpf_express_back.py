@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from btcp.content.contract import ContentError
 from btcp.content.http import HttpReader
 from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf.express import Destination
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, PSH
 from tests.integration.express_case import (
+    KEY,
     NODE,
     NODES,
     OTHER,
@@ -32,7 +34,7 @@ from tests.integration.express_case import (
     up,
 )
 from tests.integration.loaded import DROP, ETHERNET, PASS, REDIRECT, Outcome, parsed
-from tests.integration.program_case import BOTH, V4, Flow
+from tests.integration.program_case import BOTH, V4, V6, Flow
 from tests.properties.test_request_c import heads
 
 MAGIC = b"BTCP"
@@ -186,6 +188,36 @@ class BackTests(ExpressCase):
         self.assert_plain(octets, "forged")
         self.tables.front(OWN, None)
         self.assert_plain(octets, "forged")
+
+    def test_of_nobodys_key(self) -> None:
+        """
+        Nodes that have not been heard of have none, not one of zeros.
+        """
+        self.tables.destination(NODE, Destination(bytes(16), V4.back, V6.back))
+        self.tables.front(OWN, bytes(16), self.tables.lease("front"))
+        _, octets = self.arriving(V4)
+        back = self.returned(octets)
+        outcome = self.loaded.ingress(back)
+        self.assertEqual(outcome.counted["forged"], 1)
+        self.assertNotIn("regained", outcome.counted)
+
+    def test_of_an_earlier_key(self) -> None:
+        """
+        The local TCP has the connection, and is not to take a record for data; it will come again
+        with a key that is known.
+        """
+        for flow in BOTH:
+            client, octets = self.arriving(flow)
+            route = bytearray(abi.pack_route(flow.send()))
+            route[abi.EXPRESS_AT] = abi.EXPRESS
+            route[64:68] = client.iss.to_bytes(4, "little")
+            self.loaded.programs.routes.update(abi.pack_key(flow.answer), bytes(route))
+            self.tables.front(OWN, OTHER_KEY, self.tables.lease("front"))
+            outcome = self.loaded.ingress(octets)
+            self.assertEqual((outcome.verdict, outcome.counted), (DROP, {"forged": 1}))
+            heard = client.says(REQUEST + octets[-SIZE:], heard=1, key=flow.forwarded)
+            self.assert_plain(heard, "forged")
+            self.tables.front(OWN, KEY, self.tables.lease("front"))
 
     def test_cut_off(self) -> None:
         """
