@@ -137,6 +137,8 @@ class Express(MultiService):
         """
         Begin; the tables are there.
         """
+        others = (node for node in self._config().nodes if node != self._own)
+        self._fronts.update({self._tables.lease(node): node for node in others})
         self._take_stock()
         self._ring = self._tables.endings(self._heard.append)
         self._reactor.addReader(self)

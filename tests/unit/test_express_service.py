@@ -394,6 +394,22 @@ class EndTests(ServiceCase):
         told = b"".join(each.front.done for each in made)
         self.assertEqual(self.said[1:], [("b", Word(Subject.ENDED, told))])
 
+    def test_after_a_takeover(self) -> None:
+        """
+        Whose connections an earlier daemon took is known before their front-ends say anything:
+        they hear of the ends, and if they are gone, so is what they had.
+        """
+        over, lost = Made(port=1, lease=LEASE), Made(port=2, lease=LEASE)
+        self.tables.install(lost.inbound, lost.outbound)
+        self.over(over)
+        self.express.peer_lost("c")
+        self.assertEqual(self.resets(), ([], []))
+        self.links.add("b")
+        self.express.peer_up("b")
+        self.assertEqual(self.said[1:], [("b", Word(Subject.ENDED, over.front.done))])
+        self.express.peer_lost("b")
+        self.assertEqual(self.tables.entries, {})
+
     def test_more_than_a_word(self) -> None:
         self.up("b")
         made = [Made(port=port, lease=LEASE) for port in range(MAX_RECORDS + 1)]
