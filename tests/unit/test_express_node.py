@@ -48,6 +48,10 @@ class NodeTests(SynchronousTestCase):
             b"sixteen octets!!",
             express=self.tables.faked,
         )
+        express = self.node._express
+        assert express is not None
+        express.startService()
+        self.addCleanup(express.stopService)
         self.up()
 
     def up(self, epoch: int = 1) -> None:
@@ -63,7 +67,7 @@ class NodeTests(SynchronousTestCase):
 
     def test_hears_of_peers(self) -> None:
         self.node.neighbours.express("b", Word(Subject.KEY, bytes(16)))
-        self.assertEqual(self.tables.fronts[digest("b")], (bytes(16), 1))
+        self.assertEqual(self.tables.fronts[digest("b")], (bytes(16), B))
 
     def test_link_is_lost(self) -> None:
         """
@@ -101,9 +105,6 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.tables.planned.head, 100)
 
     def test_drains(self) -> None:
-        express = self.node._express
-        assert express is not None
-        self.node._placement.changed = express.renew
         for state, adopts in ((Admin.DRAIN, False), (Admin.READY, True), (Admin.MAINT, False)):
             self.node.membership.set_state("a", state)
             self.reactor.advance(0)

@@ -32,8 +32,8 @@ from tests.unit.express_case import CLIENT, FakeTables, Made
 KEY = bytes(range(16))
 A, B, C = 1, 2, 3
 """Numbers of nodes."""
-LEASE = 1
-"""Of the first front-end that says its key."""
+LEASE = B
+"""Of front-end C{b}."""
 
 
 class ServiceCase(SynchronousTestCase):

@@ -74,9 +74,6 @@ COUNTERS = (
 
 LEASES = 256
 
-MOST_NODES = 256
-"""C{BTCP_NODES}: numbers of destinations; 0 is nobody's."""
-
 MOST_TURNS = 64
 """C{BTCP_TURNS}."""
 
