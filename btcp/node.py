@@ -348,6 +348,8 @@ class Node(MultiService):
         self.core.context.settings = self._settings(new)
         self.record.wanted = new.log.connections
         self._config = new
+        if self._express is not None:
+            self._express.renew()
         return changed
 
     # -- what the management may see, and do ----------------------------------

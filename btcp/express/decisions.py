@@ -5,11 +5,11 @@ The partition map and the policies, in the kernel's tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.logger import Logger
 
-from btcp.datapath.ebpf.abi import LONGEST_HOST, LONGEST_PATH, MOST_NODES, MOST_TURNS
+from btcp.datapath.ebpf.abi import LEASES, LONGEST_HOST, LONGEST_PATH, MOST_TURNS
 from btcp.datapath.ebpf.express import (
     MOST_HOSTS,
     MOST_PREFIXES,
@@ -161,13 +161,11 @@ def _fitting(table: Compiled | None) -> Compiled:
     return _NOTHING
 
 
-def numbered(names: Mapping[str, object], before: Mapping[str, int]) -> dict[str, int]:
+def numbered(names: Iterable[str], lease: Callable[[str], int]) -> dict[str, int]:
     """
-    @return: numbers of destinations: those that nodes had before, and more for others, as long
-        as there are any.
+    @param lease: says the number of a node's lease.
+    @return: numbers of destinations, for as many nodes as there are numbers: those of the leases,
+        for these outlive the daemon, as do the routes in which they are.
     """
-    numbers = dict(before)
-    for name in sorted(names):
-        if name not in numbers and len(numbers) + 1 < MOST_NODES:
-            numbers[name] = len(numbers) + 1
-    return numbers
+    numbers = {name: lease(name) for name in sorted(names)}
+    return {name: number for name, number in numbers.items() if number < LEASES - 1}

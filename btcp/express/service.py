@@ -110,7 +110,7 @@ class Express(MultiService):
         self._is_known = is_known
         self._counters = counters
         self._own = config().node
-        self._numbers = numbered(config().nodes, {})
+        self._numbers: dict[str, int] = {}
         self._decisions = Decisions(tables, placement, self._numbers)
         self._placement = placement
         self._graveyard = Graveyard(tables, clock)
@@ -133,6 +133,9 @@ class Express(MultiService):
         """
         Begin; the tables are there.
         """
+        self._numbers.update(numbered(self._config().nodes, self._tables.lease))
+        numbers = self._numbers.items()
+        self._fronts.update({number: node for node, number in numbers if node != self._own})
         self._take_stock()
         self._ring = self._tables.endings(self._heard.append)
         self._reactor.addReader(self)
@@ -191,15 +194,15 @@ class Express(MultiService):
 
     def _renew(self) -> None:
         self._renewing = None
-        self._numbers.update(numbered(self._config().nodes, self._numbers))
+        self._numbers.update(numbered(self._config().nodes, self._tables.lease))
         self._decisions.renew()
         self._plan(adopts=not self._draining(), decides=True)
         self._decisions.forget_outdated()
 
     def _plan(self, adopts: bool, decides: bool) -> None:
         decisions = self._decisions
-        own = digest(self._own)
-        self._tables.plan(Plan(own, decisions.scope, decisions.hosts, adopts, decides))
+        own, head = digest(self._own), self._config().limits.request
+        self._tables.plan(Plan(own, decisions.scope, decisions.hosts, adopts, decides, head))
 
     # -- the other nodes ------------------------------------------------------
 

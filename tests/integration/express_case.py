@@ -159,8 +159,9 @@ class ExpressCase(HandshakeTestCase):
         own: bytes = OWN,
         scope: int = 1,
         hosts: bool = False,
+        head: int = 16384,
     ) -> None:
-        self.tables.plan(Plan(own, scope, hosts=hosts, adopts=adopts, decides=decides))
+        self.tables.plan(Plan(own, scope, hosts, adopts, decides, head))
 
     def destination(self, node: int) -> None:
         key = OTHER_KEY if node == OTHER else KEY

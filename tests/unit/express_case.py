@@ -76,7 +76,8 @@ class Made:
         @param rest: number, whether to the local TCP, whether it rewrites.
         """
         number, local, rewrites = rest
-        rule = (abi.pack_key(to), 0, 0, 0, 0, 0, 0, local, rewrites, 0, 0, not express & 2)
+        follows = self.joined or not express & abi.FRONT_HALF
+        rule = (abi.pack_key(to), 0, 0, 0, 0, 0, 0, local, rewrites, 0, 0, follows)
         express |= abi.EXPRESS | abi.JOINED * self.joined
         used, closing = int(self.used * 1e9), self.closing
         account = abi.ACCOUNT.pack(used, self.octets > 0, self.octets, *ends, 0, 0, closing, 0, 0)
@@ -150,7 +151,7 @@ class FakeTables:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.watch: Callable[[], None] = lambda: None
-        self.planned = Plan(b"", 0, False, False, False)
+        self.planned = Plan(b"", 0, False, False, False, 0)
         self.prefixes: dict[tuple[int, bytes], int] = {}
         self.scopes: dict[bytes, int] = {}
         self.sets: dict[int, list[int]] = {}

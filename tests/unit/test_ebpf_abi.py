@@ -64,7 +64,7 @@ STRUCTURES = {
     "turns": (abi.TURNS, "count cursor node"),
     "destination": (abi.DESTINATION, "key v4 v6 reach own zero"),
     "front": (abi.EXPRESS_FRONT, "key lease zero"),
-    "plan": (abi.PLAN, "own scope hosts adopts decides"),
+    "plan": (abi.PLAN, "own scope hosts adopts decides head zero"),
     "record": (abi.RECORD, "magic kind node port address front tag scale holds balance"),
     "memo": (abi.MEMO, "octets"),
     "identity": (abi.IDENTITY, "epoch abi starts secret"),

@@ -67,7 +67,7 @@ class DecisionsTests(SynchronousTestCase):
         if rules:
             self.placement.replace(RuleMap(rules), self.policies)
         self.decisions.renew()
-        self.tables.plan(Plan(b"", self.decisions.scope, self.decisions.hosts, True, True))
+        self.tables.plan(Plan(b"", self.decisions.scope, self.decisions.hosts, True, True, 0))
         self.decisions.forget_outdated()
 
     def right(self, host: str, path: str) -> list[int]:
@@ -213,9 +213,15 @@ class NumberTests(SynchronousTestCase):
     """
 
     def test_who_has_one_keeps_it(self) -> None:
-        self.assertEqual(numbered({"b": 0, "a": 0}, {}), {"a": 1, "b": 2})
-        self.assertEqual(numbered({"0": 0, "b": 0}, {"a": 1, "b": 2}), {"a": 1, "b": 2, "0": 3})
+        lease = FakeTables().lease
+        self.assertEqual(numbered(["b", "a"], lease), {"a": 1, "b": 2})
+        self.assertEqual(numbered(["0", "b"], lease), {"b": 2, "0": 3})
 
     def test_no_more_than_there_are(self) -> None:
-        found = numbered({f"{number:03}": 0 for number in range(300)}, {})
-        self.assertEqual(sorted(found.values()), list(range(1, 256)))
+        """
+        The last is one that the rest shares.
+        """
+        lease = FakeTables().lease
+        names = [f"{number:03}" for number in range(300)]
+        found = numbered(names, lambda name: min(lease(name), 255))
+        self.assertEqual(sorted(found.values()), list(range(1, 255)))

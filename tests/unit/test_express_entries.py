@@ -12,8 +12,9 @@ from btcp.datapath.ebpf import abi
 from btcp.express.endings import Graveyard, by_front, of_back_end
 from btcp.express.entries import Entry, reset_client, reset_server
 from btcp.handoff.actions import Action, Deliver, Transmit
+from btcp.handoff.messages import Endpoint
 from btcp.wire.segment import RST, Segment, reversed_key
-from tests.unit.express_case import FIRST, ISS, FakeTables, Made
+from tests.unit.express_case import CLIENT, FIRST, FRONT, ISS, FakeTables, Made
 
 MADE = Made(node=5, lease=3)
 HERE = Made(joined=True)
@@ -48,6 +49,25 @@ class EntryTests(SynchronousTestCase):
             self.assertEqual(made.ending()[:44], made.outbound.done)
             self.assertEqual(made.ending()[44:88], made.front.done)
             self.assertEqual(abi.DONE.unpack(made.front.done)[1:], (ISS, FIRST))
+
+    def test_ends(self) -> None:
+        for made in (MADE, HERE):
+            client, listener = Endpoint(CLIENT, 1000), Endpoint(FRONT, 80)
+            self.assertEqual({each.client for each in (made.front, made.outbound)}, {client})
+            self.assertEqual({each.listener for each in (made.front, made.outbound)}, {listener})
+            self.assertEqual((made.inbound.client, made.outbound.origin), (client, 8080))
+
+    def test_states(self) -> None:
+        """
+        As the core calls them; a front-end does not follow the end.
+        """
+        for closing, front, back in (
+            (0, "FORWARDING", "SPLICED"),
+            (1, "FORWARDING", "CLOSING"),
+            (abi.OVER, "CLOSED", "CLOSED"),
+        ):
+            made = evolve(MADE, closing=closing)
+            self.assertEqual((made.front.state, made.outbound.state), (front, back))
 
     def test_opposite(self) -> None:
         self.assertEqual(MADE.outbound.opposite, MADE.inbound.key)

@@ -22,17 +22,18 @@ from btcp.express.service import REST, SWEEPS, TICK, Express
 from btcp.handoff.actions import Action, Deliver, Transmit
 from btcp.handoff.carry import TRAIL
 from btcp.handoff.memo import digest
+from btcp.handoff.messages import Endpoint
 from btcp.lab.topology import node_yaml
 from btcp.partition.policy import Policies
 from btcp.placement import Placement
 from btcp.wire.segment import reversed_key
-from tests.unit.express_case import FakeTables, Made
+from tests.unit.express_case import CLIENT, FakeTables, Made
 
 KEY = bytes(range(16))
 A, B, C = 1, 2, 3
 """Numbers of nodes."""
-LEASE = 1
-"""Of the first front-end that says its key."""
+LEASE = B
+"""Of front-end C{b}."""
 
 
 class ServiceCase(SynchronousTestCase):
@@ -187,6 +188,16 @@ class PeerTests(ServiceCase):
         self.reactor.advance(0)
         self.assertEqual(self.tables.decided("h", "/shared/x"), [A, B, C])
         self.assertEqual(self.tables.told.count("plan"), 1)
+
+    def test_head(self) -> None:
+        """
+        As large as the configuration in service allows.
+        """
+        self.assertEqual(self.tables.planned.head, self.config.limits.request)
+        self.config = evolve(self.config, limits=evolve(self.config.limits, request=100))
+        self.express.renew()
+        self.reactor.advance(0)
+        self.assertEqual(self.tables.planned.head, 100)
 
     def test_further_node(self) -> None:
         """
@@ -383,6 +394,22 @@ class EndTests(ServiceCase):
         told = b"".join(each.front.done for each in made)
         self.assertEqual(self.said[1:], [("b", Word(Subject.ENDED, told))])
 
+    def test_after_a_takeover(self) -> None:
+        """
+        Whose connections an earlier daemon took is known before their front-ends say anything:
+        they hear of the ends, and if they are gone, so is what they had.
+        """
+        over, lost = Made(port=1, lease=LEASE), Made(port=2, lease=LEASE)
+        self.tables.install(lost.inbound, lost.outbound)
+        self.over(over)
+        self.express.peer_lost("c")
+        self.assertEqual(self.resets(), ([], []))
+        self.links.add("b")
+        self.express.peer_up("b")
+        self.assertEqual(self.said[1:], [("b", Word(Subject.ENDED, over.front.done))])
+        self.express.peer_lost("b")
+        self.assertEqual(self.tables.entries, {})
+
     def test_more_than_a_word(self) -> None:
         self.up("b")
         made = [Made(port=port, lease=LEASE) for port in range(MAX_RECORDS + 1)]
@@ -532,6 +559,58 @@ class StopTests(ServiceCase):
         self.assertTrue(self.tables.ring.closed)
         self.placement.join("c")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class ShutDownTests(ServiceCase):
+    """
+    An operator resets a client's connections.
+    """
+
+    def test_each_once(self) -> None:
+        """
+        As front-end, as back-end, and as both.
+        """
+        self.up("b")
+        others = Made(port=9, node=B)
+        client = Endpoint(CLIENT, 1000)
+        for made, entries, said in (
+            (front := Made(node=B), [front.front], [("b", Word(Subject.GONE, front.front.told))]),
+            (
+                back := Made(lease=LEASE),
+                [back.inbound, back.outbound],
+                [("b", Word(Subject.ENDED, back.front.done))],
+            ),
+            (here := Made(node=A, joined=True), [here.front, here.outbound], []),
+        ):
+            self.tables.install(*entries, others.front)
+            self.assertEqual(self.express.shut_down(client), 1)
+            self.assertEqual(list(self.tables.entries), [others.front.key])
+            clients, servers = self.resets()
+            self.assertEqual({*clients}, {made.response})
+            self.assertEqual(servers, [] if made is front else [made.forwarded])
+            self.assertEqual(self.said, said)
+            self.said.clear()
+
+    def test_of_nobody(self) -> None:
+        """
+        Or of one that is over.
+        """
+        over = Made(closing=abi.OVER)
+        self.tables.install(over.front, over.inbound, over.outbound)
+        self.assertEqual(self.express.shut_down(Endpoint(CLIENT, 1)), 0)
+        self.assertEqual(self.express.shut_down(Endpoint(CLIENT, 1000)), 0)
+        self.assertEqual((len(self.tables.entries), self.resets()), (3, ([], [])))
+
+    def test_shown(self) -> None:
+        self.up("b")
+        made = Made(node=B, lease=LEASE)
+        here, unknown = Made(port=2, node=A, joined=True), Made(port=3, node=9, lease=9)
+        for each in (made, here, unknown):
+            half = [] if each.joined else [each.inbound]
+            self.tables.install(each.front, *half, each.outbound)
+        found = [(each.role, each.entry.client.port, each.node) for each in self.express.held()]
+        right = [("front", 1000, "b"), ("back", 1000, "b"), ("front", 2, "a"), ("back", 2, "a")]
+        self.assertEqual(found, [*right, ("front", 3, None), ("back", 3, None)])
 
 
 class CountTests(ServiceCase):

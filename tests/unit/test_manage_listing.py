@@ -14,6 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
 from btcp.content.http import HttpReader
+from btcp.datapath.ebpf import abi
+from btcp.express.service import Held
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.context import Settings
 from btcp.handoff.flows import AcceptedFlow, AdoptedFlow
@@ -27,6 +29,7 @@ from btcp.wire.segment import flow_key, reversed_key
 from tests.simulation.cluster import CAPABILITIES
 from tests.simulation.script import ADDRESSES
 from tests.unit.back_case import ORDER
+from tests.unit.express_case import BACK, CLIENT, FRONT, Made
 
 OWN = ADDRESSES["a"][0]
 NOW = 107.0
@@ -181,3 +184,58 @@ class ListingTests(SynchronousTestCase):
         pieces = list(listing(core, lambda: NOW, Wanted(node="d")))
         self.assertEqual(len(pieces), 3)
         self.assertEqual(json.loads(b"".join(pieces)), {"flows": [], "cut": False})
+
+
+MADE = Made(node=2, lease=3)
+HELD = (
+    Held("front", MADE.front, "b"),
+    Held("back", MADE.outbound, "c"),
+    Held("front", evolve(MADE, port=9, closing=abi.OVER).front, None),
+)
+
+
+class ElsewhereTests(SynchronousTestCase):
+    """
+    Connections of which the core does not know.
+    """
+
+    def setUp(self) -> None:
+        self.core = core_with(1)
+        self.core.context.settings = evolve(
+            self.core.context.settings,
+            listeners={FRONT + b"\0\x50": "web"},
+            origins={("other", 4): (BACK, 8081), ("web", 4): (BACK, 8080)},
+        )
+
+    def listed(self, **wanted: Any) -> Any:
+        return told(listing(self.core, lambda: NOW, Wanted(**wanted), iter(HELD)))
+
+    def test_fields(self) -> None:
+        """
+        After those that it knows; who asked for what, since when, nobody has kept.
+        """
+        _, front, back, over = self.listed()["flows"]
+        both: dict[str, Any] = {"client": "192.0.2.7:1000", "listener": "web", "age": None}
+        state: dict[str, Any] = {"state": "FORWARDING", "node": "b", "request": None}
+        self.assertEqual(front, {"role": "front", **both, **state})
+        state = {"state": "SPLICED", "node": "c", "octets": 40}
+        self.assertEqual(back, {"role": "back", **both, **state})
+        self.assertEqual((over["state"], over["node"]), ("CLOSED", None))
+
+    def test_filters(self) -> None:
+        for wanted, count in (
+            ({"role": "front"}, 3),
+            ({"role": "back"}, 1),
+            ({"node": "b"}, 2),
+            ({"state": "SPLICED"}, 1),
+            ({"listener": "web"}, 4),
+            ({"listener": "other"}, 0),
+            ({"client": Client(CLIENT, None)}, 3),
+            ({"client": Client(CLIENT, 9)}, 1),
+        ):
+            self.assertEqual(len(self.listed(**wanted)["flows"]), count, wanted)
+
+    def test_limit(self) -> None:
+        for limit, cut in ((3, True), (4, False)):
+            found = self.listed(limit=limit)
+            self.assertEqual((len(found["flows"]), found["cut"]), (limit, cut))

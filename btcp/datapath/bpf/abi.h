@@ -213,6 +213,8 @@ struct btcp_plan {
 	__u32 hosts;		/* there are some in the table */
 	__u32 adopts;		/* this node takes connections that others hand to it */
 	__u32 decides;		/* this node hands off */
+	__u32 head;		/* octets that a request head may have */
+	__u32 zero;
 };
 
 enum btcp_record_kind {

@@ -80,7 +80,7 @@ int btcp_receive(struct __sk_buff *skb)
 		return take_back(skb, &packet, record);
 	front = bpf_map_lookup_elem(&express_fronts, &record->front);
 	if (!front || !is_true(front->key, &packet, record))
-		return disbelieve(skb);
+		return disbelieve(skb, &packet);
 	joined = record->front == current->own;
 	arrival->lease = front->lease;
 	reverse(&reversed, &packet.key);

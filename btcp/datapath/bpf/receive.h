@@ -51,10 +51,21 @@ static __always_inline int give_back(struct __sk_buff *skb, struct packet *packe
 	return joined ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : turn_around(skb);
 }
 
-/* It is no peer's record: a client's data, or somebody's attempt. */
-static __always_inline int disbelieve(struct __sk_buff *skb)
+/*
+ * It is no peer's record: a client's data, or somebody's attempt; or that of a peer whose key is
+ * another by now, which a connection that is here must not take for data.
+ */
+static __always_inline int disbelieve(struct __sk_buff *skb, const struct packet *packet)
 {
+	const struct btcp_route *outbound;
+	struct btcp_key reversed;
+
 	count(BTCP_FORGED);
+	reverse(&reversed, &packet->key);
+	outbound = bpf_map_lookup_elem(&routes, &reversed);
+	if (outbound && outbound->rule.express & BTCP_EXPRESS &&
+	    outbound->rule.iss == bpf_ntohl(packet->header.ack_seq) - 1)
+		return TC_ACT_SHOT;
 	bpf_tail_call(skb, &strangers, BTCP_PLAIN);
 	return TC_ACT_SHOT;
 }
@@ -67,8 +78,8 @@ static __always_inline int take_back(struct __sk_buff *skb, struct packet *packe
 	const struct btcp_destination *from = bpf_map_lookup_elem(&destinations, &node);
 	struct btcp_route *route;
 
-	if (!from || !is_true(from->key, packet, record))
-		return disbelieve(skb);
+	if (!from || !(from->key[0] | from->key[1]) || !is_true(from->key, packet, record))
+		return disbelieve(skb, packet);
 	route = bpf_map_lookup_elem(&routes, &packet->key);
 	if (!route || !(route->rule.express & BTCP_FRONT) || !is_of(&route->rule, packet))
 		return TC_ACT_SHOT;

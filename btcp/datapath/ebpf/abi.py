@@ -38,7 +38,7 @@ PREFIX = Struct("=II252s")
 TURNS = Struct("=II64s")
 DESTINATION = Struct("=16s16s16sBB6x")
 EXPRESS_FRONT = Struct("=16sI4x")
-PLAN = Struct("=8sIIII")
+PLAN = Struct("=8sIIIII4x")
 RECORD = Struct("=4sBB2s16sQQBBH")
 HOST = Struct("=64s")
 MEMO = Struct("=64s")
@@ -73,9 +73,6 @@ COUNTERS = (
 )
 
 LEASES = 256
-
-MOST_NODES = 256
-"""C{BTCP_NODES}: numbers of destinations; 0 is nobody's."""
 
 MOST_TURNS = 64
 """C{BTCP_TURNS}."""

@@ -94,6 +94,7 @@ class Plan:
     @ivar hosts: some have.
     @ivar adopts: this node takes connections.
     @ivar decides: it hands them off.
+    @ivar head: octets that a request head may have; more are the daemon's to refuse.
     """
 
     own: bytes
@@ -101,6 +102,7 @@ class Plan:
     hosts: bool
     adopts: bool
     decides: bool
+    head: int
 
 
 class ExpressTables:
@@ -143,7 +145,8 @@ class ExpressTables:
         """
         What holds from now on.
         """
-        packed = abi.PLAN.pack(plan.own, plan.scope, plan.hosts, plan.adopts, plan.decides)
+        flags = plan.hosts, plan.adopts, plan.decides
+        packed = abi.PLAN.pack(plan.own, plan.scope, *flags, plan.head)
         self._plan.update(_FIRST, packed)
 
     def add_prefixes(self, entries: Mapping[tuple[int, bytes], int]) -> None:
