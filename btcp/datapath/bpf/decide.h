@@ -40,6 +40,8 @@ static __always_inline struct btcp_turns *look_up(struct __sk_buff *skb,
 	__u64 size = packet->end - packet->data;
 	__u32 scope = current->scope, *found;
 
+	if (size > current->head)
+		size = current->head;
 	if (size > MAX_HEAD)
 		size = MAX_HEAD;
 	asm volatile("" : "+r"(size));
