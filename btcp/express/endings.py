@@ -26,27 +26,28 @@ class Graveyard:
         """
         self._tables = tables
         self._clock = clock
-        self._waiting: deque[tuple[float, bytes, bool]] = deque()
+        self._waiting: deque[tuple[float, bytes, bool, int]] = deque()
 
-    def bury(self, done: bytes, linger: float, both: bool = False) -> None:
+    def bury(self, done: bytes, linger: float, both: bool = False, node: int = 0) -> None:
         """
         @param done: of each connection a C{struct btcp_done}.
         @param linger: seconds; always the same, or the later may wait for the earlier.
         @param both: the routes of both directions.
+        @param node: only of those that were handed to this one; 0: whosever.
         """
-        self._waiting.append((self._clock() + linger, done, both))
+        self._waiting.append((self._clock() + linger, done, both, node))
 
     def tick(self) -> None:
         """
         Have those forgotten whose time has come.  To be called every now and then.
         """
         now = self._clock()
-        due: dict[bool, list[bytes]] = {}
+        due: dict[tuple[bool, int], list[bytes]] = {}
         while self._waiting and self._waiting[0][0] <= now:
-            _, done, both = self._waiting.popleft()
-            due.setdefault(both, []).append(done)
-        for both, parts in due.items():
-            self._tables.reap(b"".join(parts), both)
+            _, done, both, node = self._waiting.popleft()
+            due.setdefault((both, node), []).append(done)
+        for (both, node), parts in due.items():
+            self._tables.reap(b"".join(parts), both, node)
 
 
 def of_back_end(endings: Iterable[bytes]) -> bytes:

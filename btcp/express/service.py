@@ -51,6 +51,9 @@ REST = 0.1
 PATIENCE = 4.0
 """Seconds in which a client sends a request again that was not acknowledged within one."""
 
+_NOBODY = 1 << 16
+"""A number that no destination has."""
+
 log = Logger()
 
 
@@ -255,10 +258,11 @@ class Express(MultiService):
             self._tables.front(digest(node), word.data, lease)
         elif word.subject is Subject.ENDED:
             self._closing.fronts -= len(word.data) // RECORD_SIZE
-            self._graveyard.bury(word.data, self._config().timeouts.linger + TRAIL)
+            linger = self._config().timeouts.linger + TRAIL
+            self._graveyard.bury(word.data, linger, node=self._numbers.get(node, _NOBODY))
         elif word.subject is Subject.BACK:
             self._closing.fronts -= len(word.data) // RECORD_SIZE
-            self._tables.reap(word.data)
+            self._tables.reap(word.data, node=self._numbers.get(node, _NOBODY))
         else:
             self._abandoned(node, word.data)
 

@@ -159,6 +159,7 @@ class FakeTables:
         self.fronts: dict[bytes, tuple[bytes, int]] = {}
         self.leases: dict[str, int] = {}
         self.reaped: list[tuple[bytes, bool]] = []
+        self.named: list[int] = []
         self.entries: dict[bytes, bytes] = {}
         self.counted = dict.fromkeys(abi.COUNTERS, 0)
 
@@ -212,8 +213,9 @@ class FakeTables:
         self.ring = FakeRing(take)
         return self.ring
 
-    def reap(self, done: bytes, both: bool = False) -> None:
+    def reap(self, done: bytes, both: bool = False, node: int = 0) -> None:
         self.reaped.append((done, both))
+        self.named.append(node)
 
     def counters(self) -> dict[str, int]:
         return self.counted

@@ -59,7 +59,7 @@ STRUCTURES = {
     "event": (abi.EVENT, "key report client_fin server_fin octets"),
     "ending": (abi.ENDING, "own client front why"),
     "done": (abi.DONE, "key iss first"),
-    "reaping": (abi.REAPING, "count both"),
+    "reaping": (abi.REAPING, "count both node"),
     "prefix": (abi.PREFIX, "bits scope path"),
     "turns": (abi.TURNS, "count cursor node"),
     "destination": (abi.DESTINATION, "key v4 v6 reach own zero"),

@@ -292,6 +292,7 @@ class WordTests(ServiceCase):
         self.assertEqual(self.tables.reaped, [])
         self.reactor.advance(TICK)
         self.assertEqual(self.tables.reaped, [(made.front.done, False)])
+        self.assertEqual(self.tables.named, [B])  # whose they must be
 
     def test_gone(self) -> None:
         self.up("b")

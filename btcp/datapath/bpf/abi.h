@@ -160,6 +160,7 @@ struct btcp_ending {
 struct btcp_reaping {
 	__u32 count;
 	__u32 both;	/* routes of both directions */
+	__u32 node;	/* only those that were handed to this one; 0: whosever */
 };
 
 #define BTCP_REAPED 1024 /* at once */

@@ -100,6 +100,8 @@ int btcp_receive(struct __sk_buff *skb)
 	}
 	if (whose == MINE) {
 		/* The local TCP did not take it: its accept queue is full. */
+		if (!claim_both(outbound, inbound))
+			return TC_ACT_SHOT;
 		count(BTCP_ENDED);
 		bpf_map_delete_elem(&routes, &reversed);
 		if (!joined)
@@ -118,11 +120,16 @@ static __always_inline bool is_this(const struct btcp_route *route, const struct
 	       route->rule.first == done->first;
 }
 
-static __always_inline void reap(const struct btcp_key *key, const struct btcp_done *done)
+static __always_inline void reap(const struct btcp_key *key, const struct btcp_done *done,
+				 __u32 node)
 {
 	struct btcp_route *route = bpf_map_lookup_elem(&routes, key);
 
-	if (!route || !is_this(route, done) || !claim(route))
+	if (!route || !is_this(route, done))
+		return;
+	if (node && (!(route->rule.express & BTCP_FRONT) || route->rule.lease != node))
+		return; /* it is not the speaker's to end */
+	if (!claim(route))
 		return;
 	if (is_this(route, done))
 		bpf_map_delete_elem(&routes, key);
@@ -139,10 +146,10 @@ static int reap_next(__u32 at, struct btcp_reaping *reaping)
 	if (!found)
 		return 1;
 	key = found->key;
-	reap(&key, found);
+	reap(&key, found, reaping->node);
 	if (reaping->both) {
 		reverse(&reversed, &key);
-		reap(&reversed, found);
+		reap(&reversed, found, 0);
 	}
 	return 0;
 }

@@ -77,11 +77,17 @@ static __always_inline int take_back(struct __sk_buff *skb, struct packet *packe
 	const __u32 node = record->node;
 	const struct btcp_destination *from = bpf_map_lookup_elem(&destinations, &node);
 	struct btcp_route *route;
+	bool ours;
 
-	if (!from || !(from->key[0] | from->key[1]) || !is_true(from->key, packet, record))
-		return disbelieve(skb, packet);
 	route = bpf_map_lookup_elem(&routes, &packet->key);
-	if (!route || !(route->rule.express & BTCP_FRONT) || !is_of(&route->rule, packet))
+	ours = route && route->rule.express & BTCP_FRONT && is_of(&route->rule, packet);
+	if (!from || !(from->key[0] | from->key[1]) || !is_true(from->key, packet, record)) {
+		if (!ours)
+			return disbelieve(skb, packet);
+		count(BTCP_FORGED); /* or of an earlier key: its client sends it again */
+		return TC_ACT_SHOT;
+	}
+	if (!ours || !claim(route))
 		return TC_ACT_SHOT;
 	bpf_map_delete_elem(&routes, &packet->key);
 	if (!end_at(skb, packet, packet->end - sizeof(*record)))
@@ -177,7 +183,11 @@ static __always_inline bool install(const struct packet *packet, const struct ar
 	route->rule.rewrites = 1;
 	route->account.ack = bpf_ntohl(packet->header.seq);
 	route->account.end = iss + 1;
-	return !bpf_map_update_elem(&routes, &outbound, route, BPF_ANY);
+	if (!bpf_map_update_elem(&routes, &outbound, route, BPF_ANY))
+		return true;
+	if (!joined)
+		bpf_map_delete_elem(&routes, &packet->key);
+	return false;
 }
 
 enum standing_here { MINE, FREE, TAKEN };

@@ -227,20 +227,21 @@ class ExpressTables:
         """
         return self._programs.endings(take)
 
-    def reap(self, done: bytes, both: bool = False) -> None:
+    def reap(self, done: bytes, both: bool = False, node: int = 0) -> None:
         """
         Have the kernel forget routes of express connections, if they are still these
         connections'.
 
         @param done: of each a C{struct btcp_done}.
         @param both: the routes of both directions.
+        @param node: only of those that were handed to this one; 0: whosever.
         """
         size = abi.DONE.size * abi.MOST_REAPED
         for start in range(0, len(done), size):
             part = done[start : start + size]
             count = len(part) // abi.DONE.size
             self._reaped.fill(part, count)
-            self._object.run("btcp_reap", context=abi.REAPING.pack(count, both))
+            self._object.run("btcp_reap", context=abi.REAPING.pack(count, both, node))
 
     def remove(self, keys: Sequence[bytes]) -> None:
         """
