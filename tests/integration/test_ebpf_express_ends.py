@@ -270,6 +270,19 @@ class ReapTests(Conversation):
         self.tables.reap(self.made.outbound.done, both=True)
         self.assertEqual(self.left(), {self.made.outbound.key})
 
+    def test_of_a_node(self) -> None:
+        """
+        A back-end ends what was handed to it, and nothing that it has from another.
+        """
+        front = self.made.front
+        self.loaded.programs.routes.update(front.key, front.packed)
+        for entry in (front, self.made.outbound):
+            self.tables.reap(entry.done, node=self.made.node + 1)
+        self.tables.reap(self.made.outbound.done, node=self.made.node)
+        self.assertEqual(self.left(), {front.key, self.made.inbound.key, self.made.outbound.key})
+        self.tables.reap(front.done, node=self.made.node)
+        self.assertNotIn(front.key, self.left())
+
     def test_many(self) -> None:
         """
         More than at once.
