@@ -26,6 +26,10 @@ from btcp.lab.topology import (
 
 _NAMESPACES = Path("/run/netns")
 _BRIDGE = Path("/proc/sys/net/bridge")
+_BUFFERS = ("net.ipv4.tcp_rmem=4096 131072 6291456", "net.ipv4.tcp_wmem=4096 16384 4194304")
+"""As Linux has them by default: with what some machines are given instead, a slow client has all
+of a download before it has read any."""
+
 _LOSS_TABLE = "inet btcp_loss"
 
 
@@ -87,6 +91,7 @@ class Network:
             # No duplicate address detection: an address must be usable at once.
             conf = "net.ipv6.conf"
             self._sysctl(host, f"{conf}.all.accept_dad=0", f"{conf}.default.accept_dad=0")
+            self._sysctl(host, *_BUFFERS)
         self._sysctl(ROUTER, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         self._ip(ROUTER, self._router())
         self._only_switch()

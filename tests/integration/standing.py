@@ -28,6 +28,26 @@ RESETS = (
     "(tcp[tcpflags] & tcp-rst != 0) or (ip6 and ip6[6] == 6 and ip6[53] & 4 != 0)"  # RFC 9293, 3.1
 )
 
+DOWNLOADER = """
+import socket, sys, time
+address, path, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+connection = socket.socket()
+connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+connection.bind(("", port))
+connection.connect((address, 80))
+connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n".encode())
+answer = bytearray()
+while piece := connection.recv(100_000, socket.MSG_WAITALL):
+    answer += piece
+    time.sleep(0.05)
+sys.stdout.buffer.write(answer.partition(b"\\r\\n\\r\\n")[2])
+"""
+"""
+A client that fetches a piece each 50 ms, and prints the body in the end: address, path, and its
+port or 0.  Its buffer is small: with a large one most of a download is there at once, and the
+connection silent thereafter.
+"""
+
 _standing: dict[str, tuple[Lab, Mapping[str, object], Mode]] = {}
 
 

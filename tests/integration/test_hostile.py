@@ -20,7 +20,7 @@ from scapy.utils import rdpcap
 import btcp
 from btcp.lab.topology import CLIENT, ROUTER, url
 from tests.integration import hostile_boxes, hostile_frames
-from tests.integration.standing import RESETS, ClusterTestCase, python
+from tests.integration.standing import DOWNLOADER, RESETS, ClusterTestCase, python
 from tests.modes import in_all_modes
 
 _HALF_OPEN = 1000
@@ -107,24 +107,6 @@ print(json.dumps([answer.decode("latin-1"), end]))
 """
 
 
-# Fetches from the port, a piece each 50 ms, and prints the body.  Its buffer is small: with a
-# large one it would be full at once, and then the connection silent for longer than it may be idle.
-_DOWNLOADER = """
-import socket, sys, time
-address, path, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-connection = socket.socket()
-connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-connection.bind(("", port))
-connection.connect((address, 80))
-connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n".encode())
-answer = bytearray()
-while piece := connection.recv(100_000, socket.MSG_WAITALL):
-    answer += piece
-    time.sleep(0.05)
-sys.stdout.buffer.write(answer.partition(b"\\r\\n\\r\\n")[2])
-"""
-
-
 class HostileTestCase(ClusterTestCase):
     config: ClassVar[Mapping[str, object]] = _CONFIG
 
@@ -185,7 +167,7 @@ class FrameTests(HostileTestCase):
         """
         customer = self.customer("abc", "abc")
         address = self.lab.address("a", 4)
-        download = self.lab.popen(CLIENT, python(_DOWNLOADER, address, "/b/10m", 31000))
+        download = self.lab.popen(CLIENT, python(DOWNLOADER, address, "/b/10m", 31000))
         idler = self.lab.popen(CLIENT, python(_IDLER, self.lab.address("a", 6), 31001, 2.5))
         ends = [self.lab.address(CLIENT, 4), self.lab.address(CLIENT, 6), 31000, 31001]
         mac, arrived = self.mac("a"), self.arrived("a")

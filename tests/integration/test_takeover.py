@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from btcp.datapath.ebpf import abi
 from btcp.lab.topology import CLIENT, url
-from tests.integration.standing import RESETS, python
+from tests.integration.standing import DOWNLOADER, RESETS, python
 from tests.integration.test_ebpf_lab import EbpfTestCase
 from tests.modes import EBPF_COOKIE, in_modes
 
@@ -100,7 +100,8 @@ class TakeoverTestCase(EbpfTestCase):
         """
         A download that has been handed off.
         """
-        process = self.download(front, holder)
+        address = self.lab.address(front, 4)
+        process = self.lab.popen(CLIENT, python(DOWNLOADER, address, f"/{holder}/10m", 0))
         self.await_that(
             lambda: any(flow["state"] == "FORWARDING" for flow in self.listed(front)),
             5,
