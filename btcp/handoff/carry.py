@@ -157,6 +157,10 @@ class Carrying:
         flow.refresh()
         if segment.flags & FIN and flow.state is not Adopt.CLOSED:
             flow.follows = False
+            # First no more passes there: what did after we had read it, we would never hear of.
+            for route in (flow.to_client, flow.to_server):
+                if route is not None:
+                    route.halt()
             self._settle(flow)
             self._watch_closing(flow, None)
 
