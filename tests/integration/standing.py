@@ -48,6 +48,37 @@ port or 0.  Its buffer is small: with a large one most of a download is there at
 connection silent thereafter.
 """
 
+OPENS = """
+import errno, select, socket, sys, time
+count, address, request, wait = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+connections = [socket.create_connection((address, 80), 5) for _ in range(count)]
+for connection in connections:
+    connection.sendall(request.encode())
+for connection in connections:
+    if wait == "answer":
+        connection.recv(1)
+print("open", flush=True)
+"""
+"""
+A client that opens so many connections, sends the same on each, waits for an answer on each if it
+is to come, and says "open": count, address, request, and C{answer} or something else.
+"""
+
+WAITS = """
+waiting = select.poll()
+for connection in connections:
+    waiting.register(connection, 0)
+left = {connection.fileno(): connection for connection in connections}
+while left:
+    for fd, _ in waiting.poll():
+        waiting.unregister(fd)
+        error = left.pop(fd).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        print(errno.errorcode.get(error, error))
+"""
+"""
+What such a client can do next: read nothing, and print how each connection ended.
+"""
+
 _standing: dict[str, tuple[Lab, Mapping[str, object], Mode]] = {}
 
 

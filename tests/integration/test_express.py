@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from btcp.lab.processes import end, recorded
 from btcp.lab.topology import CLIENT, node_yaml, url
-from tests.integration.standing import RESETS, ClusterTestCase, python
+from tests.integration.standing import OPENS, RESETS, WAITS, ClusterTestCase, python
 from tests.modes import EXPRESS
 
 _CONFIG: Mapping[str, object] = {
@@ -52,27 +52,6 @@ while b"\\r\\n\\r\\n" not in answer:
 head = answer.decode("latin-1").split("\\r\\n")
 node = [line[8:] for line in head if line.lower().startswith("x-node: ")]
 print(head[0][9:12], *node)
-"""
-
-# Opens connections that ask for something long and read nothing; prints how each ended.
-_WAITING = """
-import errno, select, socket, sys
-count, address, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-connections = [socket.create_connection((address, 80), 5) for _ in range(count)]
-for connection in connections:
-    connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
-for connection in connections:
-    connection.recv(1)
-print("open", flush=True)
-waiting = select.poll()
-for connection in connections:
-    waiting.register(connection, 0)
-left = {connection.fileno(): connection for connection in connections}
-while left:
-    for fd, _ in waiting.poll():
-        waiting.unregister(fd)
-        error = left.pop(fd).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        print(errno.errorcode.get(error, error))
 """
 
 
@@ -118,7 +97,9 @@ class ExpressTestCase(ClusterTestCase):
         """
         So many downloads that have begun.
         """
-        client = self.lab.popen(CLIENT, python(_WAITING, count, self.lab.address(front, 4), path))
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"
+        program = python(OPENS + WAITS, count, self.lab.address(front, 4), request, "answer")
+        client = self.lab.popen(CLIENT, program)
         self.addCleanup(client.communicate)
         self.addCleanup(client.kill)
         assert client.stdout is not None

@@ -19,7 +19,7 @@ import yaml
 
 import btcp
 from btcp.lab.topology import CLIENT, node_yaml, url
-from tests.integration.standing import ClusterTestCase, python
+from tests.integration.standing import OPENS, WAITS, ClusterTestCase, python
 from tests.modes import in_all_modes
 
 _CONFIG: Mapping[str, object] = {
@@ -35,33 +35,6 @@ _NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 _TABLE = "table netdev btcp"
 _PROGRAMS = ("btcp_ingress", "btcp_egress")
 _DEVICE = "btcp0"
-
-# Opens connections, sends the same on each, waits for an answer on each if it is to come,
-# says "open"; what comes next prints how each connection ended.
-_CLIENT = """
-import errno, select, socket, sys, time
-count, address, request, wait = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-connections = [socket.create_connection((address, 80), 5) for _ in range(count)]
-for connection in connections:
-    connection.sendall(request.encode())
-for connection in connections:
-    if wait == "answer":
-        connection.recv(1)
-print("open", flush=True)
-"""
-
-# Reads nothing.
-_WAITS = """
-waiting = select.poll()
-for connection in connections:
-    waiting.register(connection, 0)
-left = {connection.fileno(): connection for connection in connections}
-while left:
-    for fd, _ in waiting.poll():
-        waiting.unregister(fd)
-        error = left.pop(fd).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        print(errno.errorcode.get(error, error))
-"""
 
 # Reads so slowly that 10 MB take many seconds.
 _READS = """
@@ -195,13 +168,13 @@ class StopTests(LifecycleTestCase):
         self.assertEqual(answered.stdout, self.lab.content("/b/1k"))
 
     def _connect(
-        self, count: int, front: str, request: str, wait: str = "answer", then: str = _WAITS
+        self, count: int, front: str, request: str, wait: str = "answer", then: str = WAITS
     ) -> subprocess.Popen[bytes]:
         """
         As many connections as that, all of which have come so far.
         """
         address = self.lab.address(front, 4)
-        program = python(_CLIENT + then, count, address, request, wait)
+        program = python(OPENS + then, count, address, request, wait)
         client = self.lab.popen(CLIENT, program)
         self.addCleanup(client.communicate)
         self.addCleanup(client.kill)
@@ -210,7 +183,7 @@ class StopTests(LifecycleTestCase):
         return client
 
     def _download(
-        self, count: int, front: str, holder: str, then: str = _WAITS
+        self, count: int, front: str, holder: str, then: str = WAITS
     ) -> subprocess.Popen[bytes]:
         request = f"GET /{holder}/10m HTTP/1.1\r\nHost: x\r\n\r\n"
         return self._connect(count, front, request, then=then)

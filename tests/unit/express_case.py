@@ -16,6 +16,7 @@ from btcp.datapath.ebpf import abi
 from btcp.datapath.ebpf.express import Destination, ExpressTables, Plan
 from btcp.express.entries import Entry
 from btcp.wire.segment import flow_key
+from tests.unit.fake_ring import FakeRing
 
 CLIENT, FRONT, BACK = (ip_address(f"192.0.2.{n}").packed for n in (7, 8, 9))
 ISS, FIRST = 0xFFFFFFFF, 500
@@ -118,27 +119,6 @@ class Made:
         return abi.ENDING.pack(own, client, self.lease, 0)
 
 
-class FakeRing:
-    """
-    @ivar events: not yet consumed.
-    """
-
-    fd = 77
-
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
-        self.events: list[bytes] = []
-        self.closed = False
-
-    def consume(self) -> None:
-        for event in self.events:
-            self._take(event)
-        self.events.clear()
-
-    def close(self) -> None:
-        self.closed = True
-
-
 class FakeTables:
     """
     What L{ExpressTables} does, but for the kernel.
@@ -209,8 +189,8 @@ class FakeTables:
     def lease(self, front: str) -> int:
         return self.leases.setdefault(front, len(self.leases) + 1)
 
-    def endings(self, take: Callable[[bytes], None]) -> FakeRing:
-        self.ring = FakeRing(take)
+    def endings(self, take: Callable[[bytes], None]) -> FakeRing[bytes]:
+        self.ring = FakeRing[bytes](take)
         return self.ring
 
     def reap(self, done: bytes, both: bool = False, node: int = 0) -> None:

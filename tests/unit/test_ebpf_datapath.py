@@ -37,6 +37,7 @@ from btcp.handoff.messages import Capabilities, Endpoint, Handoff
 from btcp.handoff.route import ENDING, EVERYTHING, Report, Reported, Route
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, flow_key
+from tests.unit.fake_ring import FakeRing
 
 KEY = flow_key(ip_address("192.0.2.7").packed, 1000, ip_address("192.0.2.8").packed, 80)
 ORDER = Handoff(
@@ -56,27 +57,6 @@ ORDER = Handoff(
     acked=0,
     request=b"",
 )
-
-
-class FakeRing:
-    """
-    @ivar events: not yet consumed.
-    """
-
-    fd = -1
-
-    def __init__(self, take: Callable[[Reported], None]) -> None:
-        self._take = take
-        self.events: list[Reported] = []
-        self.closed = False
-
-    def consume(self) -> None:
-        for event in self.events:
-            self._take(event)
-        self.events.clear()
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class FakePrograms:
@@ -159,8 +139,8 @@ class FakePrograms:
     def renew(self, lease: str, until: float) -> None:
         self.leases[lease] = until
 
-    def report(self, take: Callable[[Reported], None]) -> FakeRing:
-        self.ring = FakeRing(take)
+    def report(self, take: Callable[[Reported], None]) -> FakeRing[Reported]:
+        self.ring = FakeRing[Reported](take)
         return self.ring
 
     def account(self, key: bytes) -> Account | None:
