@@ -57,7 +57,7 @@ def read_config(document: AnyNode, reading: Reading, node: str | None) -> Config
     optional = _optional(top, document, reading)
     if optional.get("datapath") == "raw" and optional.get("adoption") == "cookie":
         reading.complain(top["adoption"], "adoption: 'cookie' needs datapath 'ebpf' or 'auto'")
-    if optional.get("express") and "raw" == optional.get("datapath"):
+    if optional.get("express") and optional.get("datapath") == "raw":
         reading.complain(top["express"], "express: needs datapath 'ebpf' or 'auto'")
     if optional.get("express") and optional.get("adoption") == "replay":
         reading.complain(top["express"], "express: needs adoption 'cookie' or 'auto'")

@@ -161,18 +161,20 @@ class Express(MultiService):
     @property
     def fronts(self) -> int:
         """
-        How many connections this node has handed off in the kernel that are not over.
+        How many connections this node has handed off in the kernel that are not over, by the
+        datapath's counters as they were read last.
         """
-        counted = self._tables.counters()
-        return max(counted["expressed"] - counted["regained"] + self._closing.fronts, 0)
+        counted = self._counters
+        begun = counted["ebpf.expressed"] - counted["ebpf.regained"]
+        return max(begun + self._closing.fronts, 0)
 
     @property
     def backs(self) -> int:
         """
-        How many it was handed.
+        How many it was handed; likewise.
         """
-        counted = self._tables.counters()
-        return max(counted["adopted"] - counted["ended"] + self._closing.backs, 0)
+        counted = self._counters
+        return max(counted["ebpf.adopted"] - counted["ebpf.ended"] + self._closing.backs, 0)
 
     def stopService(self) -> Any:
         """

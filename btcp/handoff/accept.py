@@ -188,8 +188,6 @@ class Acceptor(Forwarding):
 
     # -- LISTEN, SYN-RECEIVED -------------------------------------------------
 
-    # -- LISTEN, SYN-RECEIVED -------------------------------------------------
-
     def _listen(self, segment: Segment) -> None:
         if segment.flags & RST:
             self.context.count("dropped.stray-rst")

@@ -24,7 +24,7 @@ class Compiled:
     What L{RuleMap.lookup} says, for a host and a path: the entry with the longest prefix
     of the path among those of the host's scope.
 
-    @ivar hosts: the scope of each host that is named, exactly, in a rule; numbers from 1.
+    @ivar hosts: the scope of each host that is named, exactly, in a rule.
     @ivar elsewhere: the scope of all other hosts; L{DAEMON} if it depends on more than
         whether they are in C{hosts}.
     @ivar prefixes: scope and prefix to the nodes that hold it.

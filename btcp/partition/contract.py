@@ -105,6 +105,6 @@ class Cyclic(Policy, Protocol):
 
         @param most: nodes that the answer may have.
         @return: live nodes of C{replicas} that have a weight, as often as their weights say;
-            after the last it begins anew.  None if each request is a case of its own.
+            after the last it begins anew.  Empty if each request is a case of its own.
         """
         ...

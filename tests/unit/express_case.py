@@ -141,7 +141,6 @@ class FakeTables:
         self.reaped: list[tuple[bytes, bool]] = []
         self.named: list[int] = []
         self.entries: dict[bytes, bytes] = {}
-        self.counted = dict.fromkeys(abi.COUNTERS, 0)
 
     @property
     def faked(self) -> ExpressTables:
@@ -196,9 +195,6 @@ class FakeTables:
     def reap(self, done: bytes, both: bool = False, node: int = 0) -> None:
         self.reaped.append((done, both))
         self.named.append(node)
-
-    def counters(self) -> dict[str, int]:
-        return self.counted
 
     def remove(self, keys: Sequence[bytes]) -> None:
         for key in keys:

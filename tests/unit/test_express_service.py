@@ -620,7 +620,8 @@ class CountTests(ServiceCase):
     """
 
     def counts(self, **counted: int) -> tuple[int, int]:
-        self.tables.counted.update(counted)
+        for name, count in counted.items():
+            self.counters[f"ebpf.{name}"] = count
         return self.express.fronts, self.express.backs
 
     def test_of_the_kernel(self) -> None:

@@ -249,12 +249,6 @@ class ExpressTables:
         """
         self._programs.routes.delete_many(keys)
 
-    def counters(self) -> dict[str, int]:
-        """
-        @return: those of all programs.
-        """
-        return self._programs.counters()
-
     def route(self, key: bytes) -> bytes | None:
         """
         @param key: packed.

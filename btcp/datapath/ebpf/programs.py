@@ -183,7 +183,7 @@ class Programs:
         @return: the keys for which there was no room.
         """
         entries = {
-            abi.pack_key(route.key): abi.pack_route(route, self._lease(route.lease))
+            abi.pack_key(route.key): abi.pack_route(route, self.lease(route.lease))
             for route in routes
         }
         return [abi.unpack_key(key) for key in self._routes.update_many(entries)]
@@ -255,7 +255,7 @@ class Programs:
 
         @param until: monotonic seconds.
         """
-        number = self._lease(lease)
+        number = self.lease(lease)
         if number < abi.LEASES - 1:
             self._leases.update(abi.WORD.pack(number), abi.pack_lease(until))
 
@@ -266,10 +266,10 @@ class Programs:
         """
         return self._object.ring("events", lambda event: take(abi.unpack_event(event)))
 
-    def _lease(self, name: str | None) -> int:
+    def lease(self, name: str | None) -> int:
         """
-        @return: its number.  With more front-ends than numbers, the rest share one that
-            nobody renews: the daemon decides for them.
+        @return: the number of a front-end's lease.  With more front-ends than numbers, the rest
+            share one that nobody renews: the daemon decides for them.
         """
         if name is None or name == AWAKE:
             return 0
@@ -302,12 +302,6 @@ class Programs:
         @param program: its file descriptor.
         """
         self._ends.update(abi.WORD.pack(slot), abi.WORD.pack(program))
-
-    def lease(self, name: str | None) -> int:
-        """
-        @return: the number of the lease of a front-end.
-        """
-        return self._lease(name)
 
     @property
     def routes(self) -> Map:
