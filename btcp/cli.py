@@ -170,7 +170,10 @@ def summary(config: Config) -> str:
     addresses = ", ".join(str(ip_address(address)) for address in config.own.addresses)
     lines = [f"node {config.node} of {', '.join(config.nodes)}, at {addresses}"]
     for listener in config.listeners:
-        lines.append(f"listener {listener.name}: port {listener.port}, origin {listener.origin}")
+        content = f"{listener.content} at " if listener.content != "http" else ""
+        lines.append(
+            f"listener {listener.name}: {content}port {listener.port}, origin {listener.origin}"
+        )
     return "\n".join(lines)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from btcp.config import Config
+from btcp.content.contract import ContentReader
+from btcp.content.tls import TlsReader
 from btcp.control.link import MISSED_HEARTBEATS
 from btcp.handoff.context import Periods, Settings
 from btcp.handoff.messages import Endpoint
@@ -46,6 +48,7 @@ def settings(
     return Settings(
         node=config.node,
         listeners=_listeners(config),
+        readers=_readers(config),
         origins=_origins(config),
         place=placement.place,
         rule=placement.rule,
@@ -72,6 +75,17 @@ def _listeners(config: Config) -> dict[bytes, str]:
         for listener in config.listeners
         for address in config.listener_addresses(listener, config.own)
     }
+
+
+def _readers(config: Config) -> dict[str, Callable[[int], ContentReader]]:
+    return dict.fromkeys(secured(config), TlsReader)
+
+
+def secured(config: Config) -> frozenset[str]:
+    """
+    @return: the listeners whose origins speak TLS.
+    """
+    return frozenset(each.name for each in config.listeners if each.content == "tls")
 
 
 def _origins(config: Config) -> dict[tuple[str, int], tuple[bytes, int]]:

@@ -21,7 +21,7 @@ from btcp.control.commands import UNSAID, Ways
 from btcp.control.news import Admin, Decision, Health
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
-from btcp.coresettings import first_number, front_of, settings
+from btcp.coresettings import first_number, front_of, secured, settings
 from btcp.datapath.ebpf.express import ExpressTables
 from btcp.datapath.interface import Datapath
 from btcp.express.service import Express, Held
@@ -143,7 +143,7 @@ class Node(MultiService):
         )
         self.peers.setServiceParent(self)
         told = self.neighbours.handoff, self.neighbours.terminate
-        self._probe = Probe(*told, partial(front_of, config))
+        self._probe = Probe(*told, partial(front_of, config), secured(config))
         self._origins = Origins(reactor, self._probe.ask, self._wants_checks, self._checked)
         self._origins.setServiceParent(self)
         self._origins.watch(config)

@@ -153,6 +153,7 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
     origin_ports = {
         (address, listener.port): listener.origin
         for listener in config.listeners
+        if listener.content == "http"
         for address in config.listener_addresses(listener, own)
     }
     inner, express = make(

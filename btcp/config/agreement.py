@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from btcp.config.document import AnyNode
 from btcp.config.reading import Reading
-from btcp.config.values import Listener, Node
+from btcp.config.values import Check, Listener, Node
 
 _FAMILIES = {4: "IPv4", 16: "IPv6"}
 
@@ -54,6 +54,7 @@ def check_agreement(
         _check_ports(listener, addresses, everywhere, taken, place, reading)
         _check_families(listener, addresses, nodes, node_places, reading)
         _check_client(listener, addresses, place, reading)
+        _check_question(listener, place, reading)
 
 
 def _check_ports(
@@ -91,6 +92,17 @@ def _check_client(
         reading.complain(place, f"{what}: the listener has no {family} address")
     elif packed in addresses:
         reading.complain(place, f"{what}: {client} is an address of the cluster")
+
+
+def _check_question(listener: Listener, place: AnyNode, reading: Reading) -> None:
+    check = listener.health
+    if check is None or check.kind != "handoff" or listener.content != "tls":
+        return
+    usual = Check(kind=check.kind)
+    for key in ("path", "status"):
+        if getattr(check, key) != getattr(usual, key):
+            what = f"listeners.{listener.name}.health.{key}"
+            reading.complain(place, f"{what}: a handoff of 'tls' content has none")
 
 
 def _check_families(

@@ -23,6 +23,7 @@ from btcp.config.policy import read_choice
 from btcp.config.reading import Reading, suggestion
 from btcp.config.values import (
     ADOPTIONS,
+    CONTENTS,
     DATAPATHS,
     DEFAULT_WEIGHT,
     MAX_WEIGHT,
@@ -157,9 +158,12 @@ def _listeners(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[Liste
         health = None
         if "health" in found:
             health = read_health(found["health"], f"{what}.health", reading)
-        match ports:
-            case [int(port), int(origin)]:
-                yield Listener(name, port, addresses, origin, health)
+        content: str | None = CONTENTS[0]
+        if "content" in found:
+            content = _one_of(f"{what}.content", CONTENTS, found["content"], reading)
+        match ports, content:
+            case [int(port), int(origin)], str():
+                yield Listener(name, port, addresses, origin, health, content)
 
 
 def _addresses(node: AnyNode | None, what: str, reading: Reading) -> tuple[bytes, ...]:
@@ -216,10 +220,11 @@ def _word(
     return None
 
 
-def _one_of(key: str, known: Sequence[str], node: AnyNode, reading: Reading) -> str | None:
-    name = reading.text(node, key, f"one of {', '.join(known)}")
+def _one_of(what: str, known: Sequence[str], node: AnyNode, reading: Reading) -> str | None:
+    name = reading.text(node, what, f"one of {', '.join(known)}")
     if name is not None and name not in known:
-        reading.complain(node, f"{key}: unknown {key} {name!r}; {suggestion(name, known)}")
+        key = what.rpartition(".")[2]
+        reading.complain(node, f"{what}: unknown {key} {name!r}; {suggestion(name, known)}")
     return name
 
 

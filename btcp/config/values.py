@@ -21,9 +21,11 @@ HEARTBEAT = 1.0
 DATAPATHS = ("auto", "ebpf", "raw")
 """C{auto} is the first of the others that the host passes."""
 
-
 ADOPTIONS = ("auto", "cookie", "replay")
 """C{auto} is the first of the others that the host passes."""
+
+CONTENTS = ("http", "tls")
+"""What connections may begin with; the first, unless the file says another."""
 
 CHECKS = ("http", "https", "tcp", "tls", "handoff")
 """How an origin can be asked whether it is well."""
@@ -108,6 +110,7 @@ class Listener:
     @ivar addresses: packed; empty for every node's own.
     @ivar origin: the unmodified server's port, at the node's own addresses.
     @ivar health: how that is checked; C{None}: it is not.
+    @ivar content: one of L{CONTENTS}: what its connections begin with, and are routed by.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Listener:
     addresses: tuple[bytes, ...]
     origin: int
     health: Check | None = None
+    content: str = CONTENTS[0]
 
 
 @frozen(slots=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The few answers a front-end gives by itself.
+The few responses a front-end gives by itself.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import re
 
 import h11
 
+from btcp.content.answer import answer
 from btcp.content.contract import ContentError, RequestKey
 from btcp.content.host import split_authority
 from btcp.content.path import routing_path
@@ -86,6 +87,13 @@ class HttpReader:
                 self._head.clear()
                 raise
         return self._key
+
+    def answer(self, status: int, reason: str) -> bytes:
+        """
+        See L{btcp.content.contract.ContentReader.answer}.
+        """
+        head = self._key is not None and self._key.method == "HEAD"
+        return answer(status, reason, head=head)
 
     def _read(self, data: bytes | memoryview) -> RequestKey | None:
         room = self.limit - len(self._head)

@@ -94,7 +94,8 @@ def make(
     @param device: the device that faces the cluster.
     @param flows: how many there may be at once.
     @param inheritance: what an earlier daemon left, from L{inherit}.
-    @param origin_ports: of listeners, where nodes have what answers.
+    @param origin_ports: of listeners, where nodes have what answers; of those only whose
+        connections the kernel may hand off, by reading HTTP.
     @return: the datapath, not started; and what it hands connections off by, if it does.
     """
     guard = Guard(device, TAP, listeners, origins)

@@ -7,7 +7,6 @@ hand the connection over, forward what the client sends.
 from __future__ import annotations
 
 from btcp.content.contract import ContentError
-from btcp.content.http import HttpReader
 from btcp.handoff.actions import Blame, Event
 from btcp.handoff.context import Context
 from btcp.handoff.cookie import Established
@@ -209,16 +208,17 @@ class Acceptor(Forwarding):
     def _answer_syn(self, segment: Segment) -> None:
         context = self.context
         self._last_number += 1
+        listener = context.settings.listeners[_local_end(segment)]
         flow = AcceptedFlow(
             number=self._last_number,
             key=segment.key,
             back=reversed_key(segment.key),
-            listener=context.settings.listeners[_local_end(segment)],
+            listener=listener,
             irs=segment.seq,
             iss=context.initial_sequence_number(segment.key),
             window=segment.window,
             offered=SynOptions.read(segment),
-            reader=HttpReader(context.settings.max_request),
+            reader=context.settings.reader(listener),
             started=context.now,
         )
         self._tcp.open(flow)
@@ -250,16 +250,17 @@ class Acceptor(Forwarding):
             self._tcp.reset(segment)
             return
         self._last_number += 1
+        listener = context.settings.listeners[_local_end(segment)]
         flow = AcceptedFlow(
             number=self._last_number,
             key=segment.key,
             back=reversed_key(segment.key),
-            listener=context.settings.listeners[_local_end(segment)],
+            listener=listener,
             irs=cookie.irs,
             iss=cookie.iss,
             window=cookie.window,
             offered=cookie.offered,
-            reader=HttpReader(context.settings.max_request),
+            reader=context.settings.reader(listener),
             started=context.now,
             state=Accept.ESTABLISHED,
         )

@@ -5,7 +5,6 @@ The front-end answers by itself: one segment, and the end of the connection.
 
 from __future__ import annotations
 
-from btcp.content.answer import answer
 from btcp.handoff import record
 from btcp.handoff.actions import Event
 from btcp.handoff.context import Context
@@ -52,8 +51,7 @@ class Answering:
                 status=status,
                 reason=reason,
             )
-            head = flow.request_key is not None and flow.request_key.method == "HEAD"
-            flow.answer = answer(status, reason, head=head)
+            flow.answer = flow.reader.answer(status, reason)
         flow.answer_octets = len(flow.answer) + 1
         flow.tries = 0
         self._send(flow)

@@ -13,7 +13,8 @@ from math import inf
 
 from attrs import define, field, frozen
 
-from btcp.content.contract import RequestKey
+from btcp.content.contract import ContentReader, RequestKey
+from btcp.content.http import HttpReader
 from btcp.handoff.actions import Action, Deliver, Event, Note, Reply, Send, Transmit
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
 from btcp.handoff.route import Route
@@ -51,6 +52,8 @@ class Settings:
     """
     @ivar node: this node's name.
     @ivar listeners: packed address and port (2 octets) to the listener's name.
+    @ivar readers: of the listeners whose connections do not begin with HTTP: listener name to
+        what makes a reader that takes so many octets.
     @ivar origins: listener name and IP version to the packed address and the
         port of this node's origin.
     @ivar place: the nodes that should answer a request, best first; C{None} if
@@ -79,6 +82,7 @@ class Settings:
     origins: Mapping[tuple[str, int], tuple[bytes, int]]
     place: Callable[[RequestKey], list[str] | None]
     rule: Callable[[RequestKey], str | None] = lambda key: None
+    readers: Mapping[str, Callable[[int], ContentReader]] = field(factory=dict)
     periods: Periods = field(factory=Periods)
     max_flows: int = 262_144
     max_half_open: int = 16_384
@@ -93,6 +97,12 @@ class Settings:
     remembers: bool = False
     first_number: int = 1
     secret: bytes
+
+    def reader(self, listener: str) -> ContentReader:
+        """
+        @return: what reads the beginning of a new connection to C{listener}.
+        """
+        return self.readers.get(listener, HttpReader)(self.max_request)
 
 
 @define(slots=True)
@@ -211,5 +221,3 @@ class Context:
         The clock of our timestamps.
         """
         return int(self.now * _TICKS_PER_SECOND)
-
-

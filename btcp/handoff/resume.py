@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from btcp.content.http import HttpReader
 from btcp.handoff.accept import Acceptor
 from btcp.handoff.actions import Remove
 from btcp.handoff.adopt import Adopter
@@ -38,8 +37,6 @@ class Resumption:
         settings = self._context.settings
         self._nodes = {digest(name): name for name in nodes}
         self._listeners = {digest(name): name for name in settings.listeners.values()}
-        # No request is read of a connection that was handed off already.
-        self._reader = HttpReader(settings.max_request)
 
     def resume(self, relics: Sequence[Relic]) -> None:
         """
@@ -85,16 +82,17 @@ class Resumption:
 
     def _front(self, key: bytes, route: Route, memo: Memo) -> bytes:
         context, flows = self._context, self._acceptor.flows
+        listener = self._listeners[memo.listener]
         flow = AcceptedFlow(
             number=memo.number,
             key=key,
             back=reversed_key(key),
-            listener=self._listeners[memo.listener],
+            listener=listener,
             irs=memo.irs,
             iss=memo.iss,
             window=0,
             offered=SynOptions(),
-            reader=self._reader,
+            reader=context.settings.reader(listener),
             started=memo.started,
             route=route,
             client_ack=route.ack,

@@ -7,7 +7,10 @@ back-end half, whose answer is looked at where it would leave the host.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from secrets import randbits
 from typing import Any
@@ -22,6 +25,9 @@ from btcp.health.asking import Origin, Unwell, misfit
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r]")
 
+_SERVER_HELLO = re.compile(rb"\x16\x03[\x00-\x03].{2}\x02", re.DOTALL)
+"""A record of a handshake, and the message's type in it (RFC 8446, 4 and 5.1)."""
+
 _FIRST_PORT, _PORTS = 1024, 60000
 """The client's ports are used in turn: one that comes back too soon finds the local TCP in
 the end of its last connection."""
@@ -34,10 +40,11 @@ _MSS = 536
 @define
 class _Asked:
     """
+    @ivar judge: from the first octets of an answer to what is wrong with it; empty if nothing is.
     @ivar over: the back-end half has no connection any more.
     """
 
-    check: Check
+    judge: Callable[[bytes], str]
     answered: Deferred[None]
     over: bool = False
 
@@ -59,13 +66,16 @@ class Probe:
         handoff: Callable[[str, Handoff], Deferred[Adopted]],
         terminate: Callable[[str, list[Terminate]], object],
         front: Callable[[str, int], Endpoint],
+        secured: Collection[str] = (),
     ) -> None:
         """
         @param handoff: as a peer's words are taken, by
             L{btcp.neighbours.Neighbours.handoff}.
         @param terminate: likewise.
         @param front: for a listener and a length of addresses, where clients connect to.
+        @param secured: listeners whose origins speak TLS.
         """
+        self._secured = secured
         self._handoff = handoff
         self._terminate = terminate
         self._front = front
@@ -79,17 +89,18 @@ class Probe:
         self._last += 1
         number = self._last
         answered: Deferred[None] = Deferred()
-        self._asked[number] = _Asked(check, answered)
-        order = self._order(number, origin, check)
+        if origin.listener in self._secured:
+            request, judge = _hello(check.host), _judge_hello
+        else:
+            request, judge = _get(check, origin), partial(_judge_status, check)
+        self._asked[number] = _Asked(judge, answered)
+        order = self._order(number, origin, check, request)
         self._handoff(PROBER, order).addErrback(self._refused, number)
         return answered.addBoth(self._finish, number, reactor)
 
-    def _order(self, number: int, origin: Origin, check: Check) -> Handoff:
+    def _order(self, number: int, origin: Origin, check: Check, request: bytes) -> Handoff:
         assert check.client is not None  # the configuration says so
         client = ip_address(check.client).packed
-        host = check.host or origin.netloc
-        lines = (f"GET {check.path} HTTP/1.1", f"Host: {host}", "User-Agent: btcp-health")
-        request = "\r\n".join((*lines, "Connection: close", "", "")).encode()
         return Handoff(
             id=number,
             listener=origin.listener,
@@ -124,9 +135,7 @@ class Probe:
         asked = self._asked.get(number)
         if asked is None or asked.answered.called or not payload:
             return
-        # Every status line fits into one segment.
-        match = _STATUS_LINE.match(payload)
-        wrong = misfit(int(match[1]), asked.check) if match else "it does not answer in HTTP/1"
+        wrong = asked.judge(payload)
         if wrong:
             asked.unwell(wrong)
         else:
@@ -155,3 +164,34 @@ class Probe:
                 front=PROBER, id=number, reason=Reason.ABANDONED, client_next=0, server_next=0
             )
             self._terminate(PROBER, [over])
+
+
+def _get(check: Check, origin: Origin) -> bytes:
+    host = check.host or origin.netloc
+    lines = (f"GET {check.path} HTTP/1.1", f"Host: {host}", "User-Agent: btcp-health")
+    return "\r\n".join((*lines, "Connection: close", "", "")).encode()
+
+
+def _judge_status(check: Check, payload: bytes) -> str:
+    # Every status line fits into one segment.
+    match = _STATUS_LINE.match(payload)
+    return misfit(int(match[1]), check) if match else "it does not answer in HTTP/1"
+
+
+def _hello(name: str | None) -> bytes:
+    """
+    @param name: what is asked for by SNI.
+    @return: a ClientHello.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing of the answer is trusted, or used
+    hello = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname=name)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return hello.read()
+
+
+def _judge_hello(payload: bytes) -> str:
+    return "" if _SERVER_HELLO.match(payload) else "it does not answer a ClientHello"

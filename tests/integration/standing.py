@@ -16,6 +16,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.lab import origin
 from btcp.lab.cluster import Lab
 from btcp.lab.topology import CLIENT
 from tests.modes import RAW_REPLAY, Mode
@@ -82,7 +83,9 @@ What such a client can do next: read nothing, and print how each connection ende
 _standing: dict[str, tuple[Lab, Mapping[str, object], Mode]] = {}
 
 
-def _stand(prefix: str, config: Mapping[str, object], mode: Mode, tls: bool) -> Lab:
+def _stand(
+    prefix: str, config: Mapping[str, object], mode: Mode, tls: bool, origin_config: str
+) -> Lab:
     """
     @return: a lab with this configuration.  The first case that wants another one takes it
         down; the end of the process takes the last one down.
@@ -93,7 +96,7 @@ def _stand(prefix: str, config: Mapping[str, object], mode: Mode, tls: bool) -> 
             return lab
     _take_down()
     take_turn(prefix)
-    lab = Lab(prefix, config={**mode.config, **config}, tls=tls)
+    lab = Lab(prefix, config={**mode.config, **config}, tls=tls, origin_config=origin_config)
     lab.up()
     _standing[prefix] = lab, config, mode
     return lab
@@ -114,6 +117,7 @@ class ClusterTestCase(SynchronousTestCase):
     @cvar mode: in which the nodes work.
     @cvar prefix: of the lab.
     @cvar tls: whether the control channel is protected.
+    @cvar origin_config: see L{btcp.lab.origin.CONFIG}.
     @ivar lab: stands, with a daemon on each node.
     """
 
@@ -121,13 +125,14 @@ class ClusterTestCase(SynchronousTestCase):
     tls: ClassVar[bool] = False
     mode: ClassVar[Mode] = RAW_REPLAY
     config: ClassVar[Mapping[str, object]]
+    origin_config: ClassVar[str] = origin.CONFIG
     lab: Lab
 
     def setUp(self) -> None:
         lacks = self.mode.lacks()
         if lacks:
             raise SkipTest("; ".join(lacks))
-        self.lab = _stand(self.prefix, self.config, self.mode, self.tls)
+        self.lab = _stand(self.prefix, self.config, self.mode, self.tls, self.origin_config)
         down = [node for node in self.lab.nodes if self.lab.daemon_pid(node) is None]
         if down:
             self.lab.start_daemon(*down)

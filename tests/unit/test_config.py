@@ -118,6 +118,10 @@ class ValueTests(SynchronousTestCase):
         )
         self.assertEqual([each.health for each in config.listeners], [check, None])
 
+    def test_content(self) -> None:
+        config = loads(changed(("origin: 8080", "origin: 8080, content: tls")), "")
+        self.assertEqual([each.content for each in config.listeners], ["tls", "http"])
+
     def test_express(self) -> None:
         for text, express in (
             ("", False),
@@ -437,6 +441,22 @@ class ProblemTests(SynchronousTestCase):
         new = f"[192.0.2.100], origin: 8080, health: {client}"
         message = "listeners.vip.health.client: the listener has no IPv6 address"
         self.assert_problem(7, message, ("[192.0.2.100], origin: 8080", new))
+
+    def test_contents(self) -> None:
+        for message, more in (
+            ("content: unknown content 'htp'; did you mean 'http'?", "content: htp"),
+            ("content: want one of http, tls", "content: [tls]"),
+            (
+                "health.path: a handoff of 'tls' content has none",
+                "content: tls, health: {kind: handoff, client: 198.51.100.9, path: /x}",
+            ),
+            (
+                "health.status: a handoff of 'tls' content has none",
+                "content: tls, health: {kind: handoff, client: 198.51.100.9, status: 200}",
+            ),
+        ):
+            changes = ("origin: 8080", f"origin: 8080, {more}")
+            self.assert_problem(6, f"listeners.web.{message}", changes)
 
     def test_several_problems_of_a_check(self) -> None:
         health = "{kind: none, path: a, rise: 0}"

@@ -5,11 +5,13 @@ The front-end's half when it answers by itself: ANSWERED.
 
 from __future__ import annotations
 
+from btcp.content.tls import TlsReader
 from btcp.handoff.context import Periods
 from btcp.handoff.messages import Adopted, Reason
 from btcp.handoff.reassembly import WINDOW
 from btcp.handoff.states import Accept
 from btcp.wire.segment import ACK, FIN, PSH, RST
+from tests.hellos import hello, server_name
 from tests.simulation.cluster import ORIGIN
 from tests.simulation.script import ADDRESSES
 from tests.unit import front_case as case
@@ -36,6 +38,27 @@ class AnsweredTests(case.FrontCase):
         self.assertEqual(self.answer.seq, self.iss + 1)
         self.assertEqual(self.answer.ack, (IRS + 21) % 2**32)
         self.assertLess(len(self.answer.payload), 536)
+
+    def test_answer_of_tls(self) -> None:
+        """
+        The listener's content decides how a front-end answers, and which request it waits for.
+        """
+        self.begin(readers={"web": TlsReader})
+        for sent, alert in ((b"GET / HTTP/1.1\r\n", 50), (hello(server_name(b"x.example")), 112)):
+            self.establish()
+            (answer,) = self.script.take(self.client.but(payload=sent))
+            self.assertEqual(answer.flags, FIN | PSH | ACK)
+            self.assertEqual(answer.payload, bytes((21, 3, 3, 0, 2, 2, alert)))
+            self.script.wait(30)
+
+    def test_silent_client_of_tls(self) -> None:
+        """
+        Is told nothing but the end.
+        """
+        self.begin(readers={"web": TlsReader})
+        self.establish()
+        (answer, *_) = self.script.wait(Periods().request + 0.1)
+        self.assertEqual((answer.flags, answer.payload), (FIN | PSH | ACK, b""))
 
     def test_answer_is_repeated(self) -> None:
         """

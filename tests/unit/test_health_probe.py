@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.config import Check
+from btcp.content.tls import TlsReader
 from btcp.control.commands import HandoffRefused
 from btcp.handoff.messages import PROBER, Adopted, Endpoint, Handoff, Reason, Terminate
 from btcp.health.asking import Origin, Unwell
@@ -19,6 +20,7 @@ from btcp.health.probe import Probe
 
 CHECK = Check(kind="handoff", client="192.0.2.1", path="/well", status=((200, 299),))
 ORIGIN = Origin("web", "192.0.2.11", 8080)
+SECURE = Origin("secure", "192.0.2.11", 8443)
 FRONT = Endpoint(bytes((192, 0, 2, 100)), 80)
 
 
@@ -28,7 +30,7 @@ class ProbeTests(SynchronousTestCase):
         self.orders: list[Handoff] = []
         self.answers: list[Deferred[Adopted]] = []
         self.over: list[int] = []
-        self.probe = Probe(self._handoff, self._terminate, lambda listener, size: FRONT)
+        self.probe = Probe(self._handoff, self._terminate, lambda listener, size: FRONT, ["secure"])
 
     def _handoff(self, peer: str, order: Handoff) -> Deferred[Adopted]:
         self.assertEqual(peer, PROBER)
@@ -41,8 +43,8 @@ class ProbeTests(SynchronousTestCase):
         self.assertEqual({record.front for record in records}, {PROBER})
         self.over += [record.id for record in records]
 
-    def ask(self) -> Deferred[Any]:
-        return self.probe.ask(self.clock, ORIGIN, CHECK)
+    def ask(self, origin: Origin = ORIGIN, check: Check = CHECK) -> Deferred[Any]:
+        return self.probe.ask(self.clock, origin, check)
 
     def unwell(self, asked: Deferred[Any]) -> str:
         return str(self.failureResultOf(asked, Unwell).value)
@@ -55,6 +57,30 @@ class ProbeTests(SynchronousTestCase):
         lines = order.request.split(b"\r\n")
         self.assertEqual(lines[:2], [b"GET /well HTTP/1.1", b"Host: 192.0.2.11:8080"])
         self.assertEqual(lines[-3:], [b"Connection: close", b"", b""])
+
+    def test_order_of_tls(self) -> None:
+        """
+        A ClientHello that any server understands, with the name of the check or none.
+        """
+        for host, name in (("shop.example", "shop.example"), (None, "")):
+            self.ask(SECURE, Check(kind="handoff", client="192.0.2.1", host=host))
+            key = TlsReader(16384).feed(self.orders[-1].request)
+            assert key is not None
+            self.assertEqual(key.host, name)
+
+    def test_well_by_tls(self) -> None:
+        asked = self.ask(SECURE)
+        self.probe.witness(1, b"\x16\3\3\0\x7a\2\0\0\x76\3\3")
+        self.assertIsNone(self.successResultOf(asked))
+
+    def test_unwell_by_tls(self) -> None:
+        """
+        An alert, and what is no TLS at all.
+        """
+        for number, answer in enumerate((b"\x15\3\3\0\2\2\x50", b"HTTP/1.1 400 Bad\r\n\r\n"), 1):
+            asked = self.ask(SECURE)
+            self.probe.witness(number, answer)
+            self.assertEqual(self.unwell(asked), "it does not answer a ClientHello")
 
     def test_each_is_another_connection(self) -> None:
         for _ in range(100):

@@ -194,7 +194,7 @@ static __always_inline struct btcp_route *decide(struct __sk_buff *skb,
 	__builtin_memcpy(end.address, packet->key.destination, sizeof(end.address));
 	origin = bpf_map_lookup_elem(&listeners, &end);
 	set = look_up(skb, packet, scratch, current);
-	if (!origin || !set || !set->count)
+	if (!origin || !*origin || !set || !set->count)
 		return NULL;
 	node = set->cursor++ % set->count; /* a turn that two processors take at once is no harm */
 	node = set->node[node & (BTCP_TURNS - 1)];

@@ -97,7 +97,8 @@ class Programs:
         @param flows: how many there may be at once.
         @param identity: left for the next daemon.
         @param inheritance: what an earlier daemon left.
-        @param origin_ports: of listeners, where nodes have what answers.
+        @param origin_ports: of listeners, where nodes have what answers; of those only whose
+            connections begin with HTTP.
         """
         self._origin_ports = origin_ports
         self._device = device
