@@ -107,7 +107,7 @@ while True:
 _PLAIN = """
 import socket, sys
 connection = socket.create_connection((sys.argv[1], 443), 5)
-connection.sendall(b"GET / HTTP/1.1\\r\\nHost: b\\r\\n\\r\\n")
+connection.sendall(b"GET / HTTP/1.1\\r\\nHost: b.btcp.internal\\r\\n\\r\\n")
 answer = b""
 while some := connection.recv(4096):
     answer += some
@@ -206,7 +206,7 @@ class TlsTests(ClusterTestCase):
 
     def test_no_tls(self) -> None:
         """
-        Whatever is no ClientHello is answered by an alert.
+        Whatever is no ClientHello is answered by an alert, be it what the other listener hands off.
         """
         answer = self.python(_PLAIN, self.lab.address(_FRONT, 4)).strip()
         self.assertEqual(answer, "15030300020232")
