@@ -390,6 +390,22 @@ class RefusalTests(ExpressTestCase):
         self.assertEqual(nodes, {"c"})
 
 
+class FullTableTests(ExpressTestCase):
+    config = {**_CONFIG, "limits": {"flows": 64, "half-open": 64}}
+
+    def test_full(self) -> None:
+        """
+        The kernel takes no connection for which its table, with two entries for each, has no
+        room: it goes back, and nobody waits for what was dropped.
+        """
+        begun = time.monotonic()
+        self.waiting(120, "a", "/b/10m")
+        self.assertLess(time.monotonic() - begun, 1.0)  # no client sent anything again
+        self.assertGreater(self.moved("b")["ebpf.adopted"], 20)
+        self.assertGreater(self.moved("b")["ebpf.returned"], 0)
+        self.assertEqual(self.moved("b")["ebpf.odd"], 0)
+
+
 class TakeoverTests(ExpressTestCase):
     def test_daemons_are_killed(self) -> None:
         """

@@ -90,6 +90,8 @@ int btcp_receive(struct __sk_buff *skb)
 	/* Where the origin's port is the listener's, clients of our own may have these ends. */
 	if (inbound && (inbound->rule.express & (BTCP_EXPRESS | BTCP_FRONT)) != BTCP_EXPRESS)
 		whose = TAKEN;
+	else if (inbound && whose == FREE)
+		whose = OLD;
 	if (whose == TAKEN)
 		return give_back(skb, &packet, record, front->key, joined);
 	if (whose == MINE && (outbound->account.packets || is_connected(skb, &packet)))
@@ -103,15 +105,14 @@ int btcp_receive(struct __sk_buff *skb)
 		if (!claim_both(outbound, inbound))
 			return TC_ACT_SHOT;
 		count(BTCP_ENDED);
-		bpf_map_delete_elem(&routes, &reversed);
-		if (!joined)
-			bpf_map_delete_elem(&routes, &packet.key);
+		uninstall(&packet, joined);
 		return give_back(skb, &packet, record, front->key, joined);
 	}
 	if (!current->adopts || !in_time(front->lease) || !in_time(0) ||
 	    !read_arrival(skb, &packet, arrival))
 		return give_back(skb, &packet, record, front->key, joined);
-	return begin(skb, &packet, arrival, front->key, joined, outbound, inbound);
+	return begin(skb, &packet, arrival, front->key, joined, whose == OLD, outbound,
+		     inbound);
 }
 
 static __always_inline bool is_this(const struct btcp_route *route, const struct btcp_done *done)

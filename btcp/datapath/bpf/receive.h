@@ -190,7 +190,18 @@ static __always_inline bool install(const struct packet *packet, const struct ar
 	return false;
 }
 
-enum standing_here { MINE, FREE, TAKEN };
+static __always_inline void uninstall(const struct packet *packet, bool joined)
+{
+	struct btcp_key outbound;
+
+	reverse(&outbound, &packet->key);
+	bpf_map_delete_elem(&routes, &outbound);
+	if (!joined)
+		bpf_map_delete_elem(&routes, &packet->key);
+}
+
+/* OLD: of a connection that is over, as far as we know. */
+enum standing_here { MINE, FREE, OLD, TAKEN };
 
 /* Whose are the ends of this packet on this node? */
 static __always_inline enum standing_here standing_here(const struct packet *packet,
@@ -205,7 +216,7 @@ static __always_inline enum standing_here standing_here(const struct packet *pac
 		    is_of(&outbound->rule, packet) :
 		    outbound->rule.iss == bpf_ntohl(packet->header.ack_seq) - 1)
 		return MINE;
-	return outbound->account.closing ? FREE : TAKEN;
+	return outbound->account.closing ? OLD : TAKEN;
 }
 
 static __always_inline bool is_connected(struct __sk_buff *skb, const struct packet *packet)
@@ -242,10 +253,38 @@ static __always_inline bool claim_both(struct btcp_route *outbound, struct btcp_
 	return false;
 }
 
+/* Of a connection whose ends nobody has: only if there is room for it, the local TCP gets it. */
+static __always_inline bool take_new(struct __sk_buff *skb, const struct packet *packet,
+				     struct bpf_sock *listener, const struct arrival *arrival,
+				     bool joined)
+{
+	if (!install(packet, arrival, joined))
+		return false;
+	if (adopt_arrival(skb, listener, arrival))
+		return true;
+	uninstall(packet, joined);
+	return false;
+}
+
+/* In place of an old one, whose room it is to have, and which stays if the local TCP refuses. */
+static __always_inline bool take_over(struct __sk_buff *skb, struct bpf_sock *listener,
+				      const struct arrival *arrival, struct btcp_route *outbound,
+				      struct btcp_route *inbound)
+{
+	if (!claim_both(outbound, inbound))
+		return false;
+	if (adopt_arrival(skb, listener, arrival))
+		return true;
+	unclaim(outbound);
+	unclaim(inbound);
+	return false;
+}
+
 /* Hand the beginning of a connection to the local TCP. outbound, inbound: of an old one. */
 static __always_inline int begin(struct __sk_buff *skb, struct packet *packet,
 				 struct arrival *arrival, const __u64 *secret, bool joined,
-				 struct btcp_route *outbound, struct btcp_route *inbound)
+				 bool replaces, struct btcp_route *outbound,
+				 struct btcp_route *inbound)
 {
 	struct bpf_sock *socket = local_socket(skb, packet);
 	__u32 expected;
@@ -258,20 +297,23 @@ static __always_inline int begin(struct __sk_buff *skb, struct packet *packet,
 		bpf_sk_release(socket);
 		return cure(skb, packet, arrival, expected);
 	}
-	adopted = socket->state == BPF_TCP_LISTEN && claim_both(outbound, inbound);
-	if (adopted && !adopt_arrival(skb, socket, arrival)) {
-		unclaim(outbound);
-		unclaim(inbound);
+	if (socket->state != BPF_TCP_LISTEN)
 		adopted = false;
-	}
+	else if (replaces)
+		adopted = take_over(skb, socket, arrival, outbound, inbound);
+	else
+		adopted = take_new(skb, packet, socket, arrival, joined);
 	bpf_sk_release(socket);
 	if (!adopted)
 		return give_back(skb, packet, &arrival->record, secret, joined);
 	if (outbound && outbound->account.closing != BTCP_OVER)
 		count(BTCP_ENDED); /* it was in TIME-WAIT for us, too */
-	if (!end_at(skb, packet, packet->end - sizeof(arrival->record)) ||
-	    !install(packet, arrival, joined))
+	if (!end_at(skb, packet, packet->end - sizeof(arrival->record)))
 		return TC_ACT_SHOT;
+	if (replaces && !install(packet, arrival, joined)) {
+		count(BTCP_ODD); /* the old one had not both directions */
+		return TC_ACT_SHOT;
+	}
 	count(BTCP_ADOPTED);
 	return PASS;
 }
