@@ -21,6 +21,29 @@ _FIGURES = re.compile(rb"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\n\Z", r
 _WHOLE = ("claims",)
 """Suites whose modules look at the same captures: one process makes them once."""
 
+LONGEST = (
+    "integration.test_load",
+    "integration.test_membership",
+    "claims",
+    "integration.test_failures",
+    "integration.test_tcp_rules",
+    "integration.test_takeover",
+    "integration.test_lifecycle",
+    "integration.test_consoles",
+    "integration.test_hostile",
+    "integration.test_ebpf_lab",
+    "unit.test_handoff_following",
+    "integration.test_express",
+    "integration.test_tcp_closing",
+    "integration.test_lab",
+    "integration.test_trust",
+    "integration.test_doctor",
+    "integration.test_tcp_segments",
+    "unit.test_handoff_takeover",
+)
+"""What takes long, and so is to be begun before all else: the longest first, as measured.  A long
+one that is begun last would have the other processes wait for it."""
+
 SLOT = "BTCP_TEST_SLOT"
 """The environment variable that tells a module which of the processes it is in, so that each of
 them has labs of its own."""
@@ -35,14 +58,16 @@ def slot() -> str:
 
 def modules(suites: Iterable[str]) -> list[str]:
     """
-    @return: those of the suites, below C{tests}, or whole suites; the largest first, for
-        the largest takes longest as a rule.
+    @return: those of the suites, below C{tests}, or whole suites; first L{LONGEST}, then the
+        largest, for of the others the largest takes longest as a rule.
     """
     whole = [suite for suite in suites if suite in _WHOLE]
     rest = [suite for suite in suites if suite not in _WHOLE]
     found = [path for suite in rest for path in (_HERE / suite).glob("test_*.py")]
     found.sort(key=lambda path: path.stat().st_size, reverse=True)
-    return [*whole, *(f"{path.parent.name}.{path.stem}" for path in found)]
+    names = [*whole, *(f"{path.parent.name}.{path.stem}" for path in found)]
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    return sorted(names, key=lambda name: rank.get(name, len(rank)))
 
 
 def run(suites: Sequence[str], jobs: int) -> list[int]:
