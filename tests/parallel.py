@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Modules of tests in several processes at once, each module in one of its own: tests on
+Modules of tests in several processes at once, those with clusters in one each: tests on
 clusters wait most of the time.
 """
 
@@ -44,6 +44,11 @@ LONGEST = (
 """What takes long, and so is to be begun before all else: the longest first, as measured.  A long
 one that is begun last would have the other processes wait for it."""
 
+_SHORT = ("unit", "properties")
+_BATCH = 10
+"""So many short modules of these suites share a process: a process takes longer to import what
+most of them need than most of them take."""
+
 SLOT = "BTCP_TEST_SLOT"
 """The environment variable that tells a module which of the processes it is in, so that each of
 them has labs of its own."""
@@ -70,21 +75,34 @@ def modules(suites: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: rank.get(name, len(rank)))
 
 
+def batches(suites: Iterable[str]) -> list[list[str]]:
+    """
+    @return: L{modules}, in their order, by the process that they are to run in.
+    """
+    alone: list[str] = []
+    short: list[str] = []
+    for name in modules(suites):
+        together = name.partition(".")[0] in _SHORT and name not in LONGEST
+        (short if together else alone).append(name)
+    shared = [short[start : start + _BATCH] for start in range(0, len(short), _BATCH)]
+    return [*([name] for name in alone), *shared]
+
+
 def run(suites: Sequence[str], jobs: int) -> list[int]:
     """
-    Run all modules of the suites and print what each of them printed, when it is done.
+    Run all modules of the suites and print what each process printed, when it is done.
 
-    @return: how many tests passed, failed and were skipped; a module that ends without saying
+    @return: how many tests passed, failed and were skipped; a process that ends without saying
         so counts as a failure.
     """
     slots: SimpleQueue[str] = SimpleQueue()
     for number in range(jobs):
         slots.put(str(number))
 
-    def module(name: str) -> bytes:
+    def batch(names: list[str]) -> bytes:
         free = slots.get()
         try:
-            command = [sys.executable, "-m", "tests", name]
+            command = [sys.executable, "-m", "tests", *names]
             environment = {**os.environ, SLOT: free}
             done = subprocess.run(command, env=environment, stdout=-1, stderr=-2, check=False)
         finally:
@@ -93,8 +111,8 @@ def run(suites: Sequence[str], jobs: int) -> list[int]:
 
     figures = [0, 0, 0]
     with ThreadPoolExecutor(jobs) as pool:
-        running: dict[Future[bytes], str] = {
-            pool.submit(module, name): name for name in modules(suites)
+        running: dict[Future[bytes], list[str]] = {
+            pool.submit(batch, names): names for names in batches(suites)
         }
         for future in as_completed(running):
             said = future.result()
@@ -102,7 +120,7 @@ def run(suites: Sequence[str], jobs: int) -> list[int]:
             sys.stdout.flush()
             match = _FIGURES.search(said)
             if match is None:
-                print(f"tests.{running[future]} did not come to its end")
+                print(f"tests of {', '.join(running[future])} did not come to their end")
                 figures[1] += 1
                 continue
             said_figures = map(int, match.groups(b"0"))

@@ -146,3 +146,15 @@ class OrderTests(SynchronousTestCase):
         files = [path for suite in self.suites[:2] for path in TESTS.joinpath(suite).glob("test_*")]
         self.assertEqual(len(found), len(files) + 1)
         self.assertEqual(len(set(found)), len(found))
+
+    def test_who_is_alone(self) -> None:
+        """
+        Whatever has a cluster or takes long; all others are in some process, once.
+        """
+        batches = parallel.batches(self.suites)
+        together = [name for batch in batches if len(batch) > 1 for name in batch]
+        self.assertGreater(len(together), 50)
+        self.assertEqual({name.partition(".")[0] for name in together}, {"unit"})
+        self.assertEqual(set(together) & set(parallel.LONGEST), set())
+        found = [name for batch in batches for name in batch]
+        self.assertEqual(sorted(found), sorted(parallel.modules(self.suites)))
