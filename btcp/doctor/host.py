@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from btcp import privileges
 from btcp.config import Credentials
@@ -168,6 +166,9 @@ class Host:
         """
         @return: by name.
         """
+        # Imported when it is needed: that takes longer than all of most commands.
+        from pyroute2 import IPRoute
+
         with IPRoute() as route:
             held: dict[int, set[bytes]] = {}
             for entry in route.get_addr():
@@ -180,6 +181,9 @@ class Host:
         """
         @return: by direction, priority and name of each bpf filter.
         """
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+
         found: dict[str, list[tuple[int, str]]] = {}
         try:
             index = socket.if_nametoindex(device)

@@ -21,12 +21,7 @@ class Call:
     @ivar job: C{None} once it happened or was cancelled.
     """
 
-    at: float
-    order: int
     job: Job | None
-
-    def __lt__(self, other: Call) -> bool:
-        return (self.at, self.order) < (other.at, other.order)
 
     def cancel(self) -> None:
         """
@@ -42,7 +37,8 @@ class Clock:
     """
 
     now: float = 1000.0
-    _queue: list[Call] = field(factory=list)
+    # No two calls have the same time and number, so that calls are never compared.
+    _queue: list[tuple[float, int, Call]] = field(factory=list)
     _count: int = 0
 
     def seconds(self) -> float:
@@ -57,8 +53,8 @@ class Clock:
         several are due at once.
         """
         self._count += 1
-        call = Call(self.now + delay, self._count, job)
-        heappush(self._queue, call)
+        call = Call(job)
+        heappush(self._queue, (self.now + delay, self._count, call))
         return call
 
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
@@ -69,12 +65,12 @@ class Clock:
         @return: whether it was stopped early.
         """
         end, queue = self.now + seconds, self._queue
-        while queue and queue[0].at <= end:
-            call = heappop(queue)
+        while queue and queue[0][0] <= end:
+            at, _, call = heappop(queue)
             job, call.job = call.job, None
             if job is None:
                 continue
-            self.now = call.at
+            self.now = at
             job()
             if until():
                 return True

@@ -15,9 +15,12 @@ from typing import Any
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import parallel
 from tests.__main__ import closing
 from tests.claims.verdict import CLAIMS, judged, numbers, problems
 from tests.modes import EBPF_COOKIE, RAW_REPLAY, Mode
+
+TESTS = Path(__file__).parents[1]
 
 
 class Example:
@@ -122,3 +125,36 @@ class ClosingTests(SynchronousTestCase):
         )
         self.assertEqual(done.stdout.splitlines()[-1], "0 passed, 1 failed")
         self.assertEqual(done.returncode, 1)
+
+
+class OrderTests(SynchronousTestCase):
+    """
+    Of modules that run at the same time.
+    """
+
+    suites = ("unit", "integration", "claims")
+
+    def test_longest_first(self) -> None:
+        """
+        And each of them is there, by the name that it has now.
+        """
+        found = parallel.modules(self.suites)
+        self.assertEqual(tuple(found[: len(parallel.LONGEST)]), parallel.LONGEST)
+
+    def test_each_once(self) -> None:
+        found = parallel.modules(self.suites)
+        files = [path for suite in self.suites[:2] for path in TESTS.joinpath(suite).glob("test_*")]
+        self.assertEqual(len(found), len(files) + 1)
+        self.assertEqual(len(set(found)), len(found))
+
+    def test_who_is_alone(self) -> None:
+        """
+        Whatever has a cluster or takes long; all others are in some process, once.
+        """
+        batches = parallel.batches(self.suites)
+        together = [name for batch in batches if len(batch) > 1 for name in batch]
+        self.assertGreater(len(together), 50)
+        self.assertEqual({name.partition(".")[0] for name in together}, {"unit"})
+        self.assertEqual(set(together) & set(parallel.LONGEST), set())
+        found = [name for batch in batches for name in batch]
+        self.assertEqual(sorted(found), sorted(parallel.modules(self.suites)))

@@ -9,9 +9,6 @@ from __future__ import annotations
 from ctypes import byref, sizeof
 from errno import EEXIST, EINVAL, ENODEV, ENOENT
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from btcp.datapath.ebpf.libbpf import HookRecord, Library, OptionsRecord
 
 INGRESS = 1
@@ -116,6 +113,10 @@ class Hook:
         """
         @return: by priority and handle, the names of all filters.
         """
+        # Imported when it is needed: that takes longer than all of most commands.
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+
         found = {}
         try:
             with IPRoute() as route:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-from pyroute2 import IPRoute
-
 from btcp.datapath.interface import DatapathError
 from btcp.handoff.messages import Capabilities
 
@@ -24,6 +22,9 @@ def device_of(addresses: Sequence[bytes]) -> str:
     @return: the name of the device that holds the first of them.
     @raise DatapathError: if none does.
     """
+    # Imported when it is needed: that takes longer than all of most commands.
+    from pyroute2 import IPRoute
+
     wanted = str(ip_address(addresses[0]))
     family = socket.AF_INET if len(addresses[0]) == 4 else socket.AF_INET6
     with IPRoute() as route:
