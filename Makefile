@@ -9,10 +9,13 @@ BPF := btcp/datapath/bpf
 OBJECTS := $(addprefix $(BPF)/,btcp.bpf.o adopt.bpf.o express.bpf.o)
 BUILT := $(READY) $(OBJECTS)
 
-.PHONY: demo test unit integration load claims lint bench fleet clean
+.PHONY: demo build test unit integration load claims lint bench fleet clean
 
 demo: $(BUILT)
 	$(PYTHON) -m btcp.cli lab demo
+
+# All that a node runs.
+build: $(BUILT)
 
 test: lint $(OBJECTS)
 	$(PYTHON) -m tests --jobs 2 unit properties integration claims
