@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +20,10 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from btcp import privileges
-from btcp.config import Config, ConfigErrors
+from btcp.config import Config
 from btcp.logs import LogFile, LogWriter
 from btcp.node import Node
 from btcp.notify import Notify
-from btcp.reload import RestartNeeded
 
 STATUS_TIME = 10.0
 """Seconds from one status text to the next."""
@@ -34,7 +34,11 @@ log = Logger()
 class Reloading(Protocol):
     """
     What is used of the node.
+
+    @ivar reloaded: see L{btcp.node.Node}.
     """
+
+    reloaded: Callable[[], None]
 
     @property
     def config(self) -> Config: ...
@@ -72,6 +76,7 @@ class Daemon(MultiService):
         self._reactor = reactor
         self._node = node
         self._writer, self._notify, self._status = around.writer, around.notify, around.status
+        node.reloaded = self._reloaded
         self._before: dict[int, Any] = {}
         telling: Any = TimerService(self._beat(), self._tell)
         telling.clock = reactor
@@ -170,18 +175,13 @@ class Daemon(MultiService):
         """
         self._notify.reloading()
         self.reopen()
-        try:
-            changed = self._node.reload()
-        except (ConfigErrors, RestartNeeded) as problem:
-            log.error("configuration not reloaded: {problem}", problem=str(problem))
-        except Exception:
-            log.failure("configuration not reloaded")
-        else:
-            if self._writer is not None:
-                self._writer.settings = self._node.config.log
-            text = ", ".join(changed) or "nothing"
-            log.info("configuration reloaded; changed: {text}", text=text, changed=changed)
+        with suppress(Exception):  # the node has told the log
+            self._node.reload()
         self._notify(READY=1, STATUS=self._status())
+
+    def _reloaded(self) -> None:
+        if self._writer is not None:
+            self._writer.settings = self._node.config.log
 
     def reopen(self) -> None:
         """

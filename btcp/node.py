@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from btcp.config import Config
+from btcp.config import Config, ConfigErrors
 from btcp.control.commands import UNSAID, Ways
 from btcp.control.news import Admin, Decision, Health
 from btcp.control.peers import Peers
@@ -41,7 +41,7 @@ from btcp.neighbours import Neighbours
 from btcp.partition.policy import Policies
 from btcp.placement import Placement
 from btcp.pump import Pump
-from btcp.reload import reloadable
+from btcp.reload import RestartNeeded, reloadable
 from btcp.sending import Sending
 from btcp.upkeep import Upkeep
 
@@ -64,6 +64,7 @@ class Node(MultiService):
     @ivar peers: the links to the other nodes.
     @ivar neighbours: what is said on these links.
     @ivar source: reads the configuration again.
+    @ivar reloaded: called when what it read is in service.
     @ivar record: puts the core's notes in the log.
     @ivar membership: how all nodes are.
     @ivar protection: of the links.
@@ -108,6 +109,7 @@ class Node(MultiService):
         self._started = config
         self._leaving = False
         self.source: Callable[[], Config] = lambda: self._config
+        self.reloaded: Callable[[], None] = lambda: None
         self.record = Recorder(config.log.connections)
         policy = Policies(config.policy, config.node)
         weights = {name: node.weight for name, node in config.nodes.items()}
@@ -329,12 +331,26 @@ class Node(MultiService):
     def reload(self) -> list[str]:
         """
         Read the configuration again and put it into service, wholly or not at all.
-        Connections that are there go on.
+        Connections that are there go on.  The log tells what came of it.
 
         @return: the keys that changed.
         @raise ConfigErrors: it has errors.
         @raise RestartNeeded: something changed that a running node cannot change.
         """
+        try:
+            changed = self._reload()
+        except (ConfigErrors, RestartNeeded) as problem:
+            log.error("configuration not reloaded: {problem}", problem=str(problem))
+            raise
+        except Exception:
+            log.failure("configuration not reloaded")
+            raise
+        self.reloaded()
+        text = ", ".join(changed) or "nothing"
+        log.info("configuration reloaded; changed: {text}", text=text, changed=changed)
+        return changed
+
+    def _reload(self) -> list[str]:
         new = self.source()
         changed = reloadable(self._started, self._config, new)
         if not {"partition", "policy"}.isdisjoint(changed):

@@ -180,13 +180,12 @@ class UnitTests(ClusterTestCase):
     def _reload(self) -> None:
         """
         A rule less; then a file with errors, and one that only a restart can take: nothing is
-        taken of those, but only the first fails at once.
+        taken of those, and whoever asks for it hears why.
         """
         before = self.shown("MainPID", "NRestarts")
         rules = [{"path": "/b/", "nodes": ["b"]}]
         self.write(log=_LOG, partition=rules)
         self.system.good("systemctl", "reload", "btcp")
-        self.await_that(lambda: "reloaded; changed: partition" in self.log(), 5, self.log)
         self.assertIn(b"no node holds this", self.get("a", "/a/1k"))
         self.write(log=_LOG, timeouts={"linger": "long"})
         self.assertNotEqual(self.system.run("systemctl", "reload", "btcp").returncode, 0)
@@ -195,11 +194,11 @@ class UnitTests(ClusterTestCase):
         self.assertIn(b"no node holds this", self.get("a", "/a/1k"))
         self.assertEqual(self.get("a", "/b/1k"), self.lab.content("/b/1k"))
         self.write(log=_LOG, listeners={"web": {"port": 81, "origin": 8080}})
-        self.system.good("systemctl", "reload", "btcp")
-        self.await_that(lambda: "only a restart can change listeners" in self.log(), 5, self.log)
+        self.assertNotEqual(self.system.run("systemctl", "reload", "btcp").returncode, 0)
+        self.assertIn("only a restart can change listeners", self.journal())
         self.write(log=_LOG)
         self.system.good("systemctl", "reload", "btcp")
-        self.await_that(lambda: self.log().count("changed: partition") == 2, 5, self.log)
+        self.assertEqual(self.get("a", "/a/1k"), self.lab.content("/a/1k"))
         self.assertEqual(self.shown("MainPID", "NRestarts"), before)
 
     def _rotate(self) -> None:

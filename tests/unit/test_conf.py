@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp import cli, privileges
 from btcp.lab.programs import ENVIRONMENT
+from btcp.manage import forms
 
 _CONF = Path(__file__).parents[2] / "conf"
 _UNIT = _CONF / "systemd" / "btcp.service"
@@ -40,18 +41,23 @@ class UnitTests(SynchronousTestCase):
             (value,) = self.values(key)
             self.assertEqual(set(value.split()), names)
 
-    def test_reload_checks_first(self) -> None:
+    def test_commands(self) -> None:
         """
-        What systemd runs before the signal is a command that there is, and refuses.
+        What systemd runs besides the daemon are commands that there are.
         """
-        check, signal = self.values("ExecReload")
-        self.assertEqual(signal, "/bin/kill -HUP $MAINPID")
-        self.assertEqual(self.values("ExecStartPre"), [check])
-        program, *arguments = shlex.split(check)
-        self.assertEqual(program, f"{_INSTALLED}btcp")
+        (check,), (reload,) = self.values("ExecStartPre"), self.values("ExecReload")
         options = cli.Btcp()
-        options.parseOptions(arguments)
+        options.parseOptions(self.arguments(check))
         self.assertIsInstance(options.chosen(), cli.Check)
+        self.assertEqual(forms.read(" ".join(self.arguments(reload))).form.words, ("reload",))
+
+    def arguments(self, command: str) -> list[str]:
+        """
+        @return: of a command of BTCP's.
+        """
+        program, *arguments = shlex.split(command)
+        self.assertEqual(program, f"{_INSTALLED}btcp")
+        return arguments
 
     def test_systemd_takes_it(self) -> None:
         """

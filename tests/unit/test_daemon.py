@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class FakeNode:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.reloaded: Callable[[], None] = lambda: None
         self.outcome: list[str] | Exception = []
         self.reloads = 0
         self.left = False
@@ -57,6 +59,7 @@ class FakeNode:
         self.reloads += 1
         if isinstance(self.outcome, Exception):
             raise self.outcome
+        self.reloaded()
         return self.outcome
 
 
@@ -171,7 +174,7 @@ class DaemonTests(SynchronousTestCase):
 
     def test_reload_that_fails(self) -> None:
         """
-        It is on record, and the daemon is ready all the same.
+        The daemon is ready all the same.
         """
         writer = self.writer()
         daemon = self.start(writer)
@@ -182,7 +185,6 @@ class DaemonTests(SynchronousTestCase):
             daemon.reload()
             self.assertEqual(self.notify.said[-1]["READY"], 1)
         self.assertEqual(writer.settings.format, "json")
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_log_is_reopened(self) -> None:
         """

@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.config import (
@@ -212,6 +213,32 @@ class NodeTests(SynchronousTestCase):
         self.node.membership.checked(Health.DOWN, "refused")
         self.reload(OLD)
         self.assertIs(self.node.membership.report().health, Health.UNCHECKED)
+
+    def test_outcome_is_on_record(self) -> None:
+        """
+        Whoever asked for it.
+        """
+
+        def broken() -> Config:
+            raise ZeroDivisionError
+
+        told: list[str] = []
+        self.node.reloaded = lambda: told.append("reloaded")
+        with capturedLogs() as events:
+            self.reload(configuration(limits={"request": 100}))
+            self.assertRaises(RestartNeeded, self.reload, configuration(run="/run/y"))
+            self.node.source = broken
+            self.assertRaises(ZeroDivisionError, self.node.reload)
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "configuration reloaded; changed: limits.request",
+                "configuration not reloaded: only a restart can change run; all stays as it was",
+                "configuration not reloaded",
+            ],
+        )
+        self.assertEqual(told, ["reloaded"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_nothing_of_what_cannot_be(self) -> None:
         partition = [{"path": "/new/", "nodes": ["b"]}]
