@@ -68,11 +68,11 @@ class Closing:
         Reset the local TCP, and leave the client alone.
 
         @param entry: of the response.
-        @param what: to be told to the front-end.
+        @param what: to be told to the front-end, which hears of what was over already.
         @param why: likewise, of an end.
         """
         self._perform(reset_server(entry))
-        if what is not None and front is not None and front != self._own:
+        if what is not None and not entry.over and front is not None and front != self._own:
             self._news.add(front, what, [entry.told], why)
         self.backs -= not entry.over
         self.fronts -= entry.joined and not entry.over

@@ -342,10 +342,13 @@ class Express(MultiService):
         """
         Hear of all that is over by now.
         """
-        self._ring.consume()
-        endings, self._heard[:] = list(self._heard), []
         self._reactor.removeReader(self)
         self._resting = self._later(REST, self._reactor.addReader, self)
+        self._hear()
+
+    def _hear(self) -> None:
+        self._ring.consume()
+        endings, self._heard[:] = list(self._heard), []
         if endings:
             self._over(endings)
             self._news.tell()
@@ -414,9 +417,11 @@ class Express(MultiService):
 
     def stop(self) -> None:
         """
-        This node stops: end all its connections, so that nobody waits for it.
+        This node stops: end all its connections, so that nobody waits for it.  The kernel
+        moves nothing any more.
         """
         self._plan(adopts=False, decides=False)
+        self._hear()
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
                 if entry.front:

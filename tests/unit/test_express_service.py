@@ -554,6 +554,20 @@ class StopTests(ServiceCase):
         said = [back, Word(Subject.ENDED, ended, Reason.STOPPING)]
         self.assertEqual(self.said, [("b", word) for word in said])
 
+    def test_what_was_over(self) -> None:
+        """
+        Its front-end hears of it once, as it was, though nobody has read it yet.
+        """
+        self.up("b")
+        known, unread = (Made(port=port, lease=LEASE, closing=abi.OVER) for port in (1, 2))
+        self.over(known)
+        self.tables.install(known.outbound, unread.outbound)
+        self.tables.ring.events.append(unread.ending())
+        self.express.stop()
+        right = [("b", Word(Subject.ENDED, made.front.done)) for made in (known, unread)]
+        self.assertEqual(self.said, right)
+        self.assertEqual(self.tables.entries, {})
+
     def test_more_than_a_word(self) -> None:
         self.up("b")
         self.tables.install(*(Made(port=port, node=B).front for port in range(MAX_RECORDS + 1)))
