@@ -27,10 +27,13 @@ from btcp.handoff.record import Fields
 from btcp.logs import Recorder
 
 MOST_DUE = 16_384
-"""Handoffs that wait to be written down; beyond twice as many records, nothing waits."""
+"""Records that wait to be written before those of handoffs are left out."""
 
-PORTION = 64
-"""Records written in one turn of the reactor: some milliseconds."""
+UTMOST_DUE = 2 * MOST_DUE
+"""Records that wait before those of ends are, too, which say more."""
+
+PORTION = 16
+"""Records written in one turn of the reactor: a millisecond or two."""
 
 SOUGHT = 1024
 """Connections of which it is seen in one turn whether they are still there."""
@@ -214,14 +217,14 @@ class Records:
             if before is not None:
                 before.returned = True
             return
-        if len(self._open) >= self._most() or len(self._due) >= MOST_DUE:
+        if len(self._open) >= self._most():
             self._counters["express.unrecorded"] += 1
             return
         head = told[abi.HANDED.size :]
         handed = Handed(name, self._node(node), self._rule(number), at * 1e-9, head)
         self._open[name] = handed
         if self._recorder.wants(Event.HANDED_OFF):
-            self._due.append(partial(self._write_decision, handed))
+            self._record(partial(self._write_decision, handed), MOST_DUE)
 
     # -- how they end ---------------------------------------------------------
 
@@ -259,8 +262,8 @@ class Records:
             return
         for name in names:
             handed = self._open.pop(name, None)
-            if handed is not None and self._has_room():
-                self._due.append(partial(self._write_refusal, handed))
+            if handed is not None:
+                self._record(partial(self._write_refusal, handed), UTMOST_DUE)
         self._write_soon()
 
     def lost(self, name: bytes) -> None:
@@ -268,7 +271,7 @@ class Records:
         The back-end was lost some seconds ago, before it answered.  By now another has the
         connection, or the core; or nobody.
         """
-        if name in self._open and self._entry(name) is None:
+        if self._hears() and name in self._open and self._entry(name) is None:
             self._give_up(name, Reason.LINK_LOST)
 
     def look_on(self) -> None:
@@ -312,7 +315,7 @@ class Records:
 
     def _end(self, handed: Handed, why: Reason) -> None:
         entry, now = self._entry(handed.name), self._clock()
-        if (entry is None and handed.node is None) or not self._has_room():
+        if entry is None and handed.node is None:
             return
         received = sent = None
         if entry is not None:  # it will not be there for long
@@ -321,15 +324,15 @@ class Records:
             now = entry.used if why in _AT_ITS_LAST_PACKET else now
         seconds = None if handed.started is None else round(max(now - handed.started, 0.0), 6)
         known: Fields = {"seconds": seconds, "octets_in": received, "octets_out": sent}
-        self._due.append(partial(self._write_end, handed, known, why))
-
-    def _has_room(self) -> bool:
-        if len(self._due) < 2 * MOST_DUE:
-            return True
-        self._counters["express.unrecorded"] += 1
-        return False
+        self._record(partial(self._write_end, handed, known, why), UTMOST_DUE)
 
     # -- what is written ------------------------------------------------------
+
+    def _record(self, write: Callable[[], None], most: int) -> None:
+        if len(self._due) < most:
+            self._due.append(write)
+        else:
+            self._counters["express.unrecorded"] += 1
 
     def _write_soon(self) -> None:
         if self._due and self._writing is None:

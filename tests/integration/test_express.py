@@ -133,6 +133,16 @@ class ExpressTestCase(ClusterTestCase):
         os.kill(pid, signal.SIGHUP)
         self.await_that(lambda: f"changed: {changed}" in self.logged("a"), 5, str)
 
+    def records(self, node: str = "a") -> list[dict[str, Any]]:
+        """
+        Of connections, since the test began; without what no two have in common.
+        """
+        found = [json.loads(line) for line in self.logged(node).splitlines()]
+        records = [each for each in found if each["logger"] == "btcp.connection"]
+        for record in records:
+            del record["time"], record["level"], record["logger"]
+        return records
+
     def pause_origins(self, number: int, nodes: str = "abc") -> None:
         for node in nodes:
             master = self.lab.origin_pid(node)
@@ -256,16 +266,6 @@ class RecordTests(ExpressTestCase):
     The front-end's log has of each connection what it would have if the daemon had decided.
     """
 
-    def records(self, node: str = "a") -> list[dict[str, Any]]:
-        """
-        Of connections, since the test began; without what no two have in common.
-        """
-        found = [json.loads(line) for line in self.logged(node).splitlines()]
-        records = [each for each in found if each["logger"] == "btcp.connection"]
-        for record in records:
-            del record["time"], record["level"], record["logger"]
-        return records
-
     def await_records(self, count: int, node: str = "a") -> list[dict[str, Any]]:
         self.await_that(lambda: len(self.records(node)) >= count, 3, lambda: self.records(node))
         return self.records(node)
@@ -366,7 +366,7 @@ class RecordTests(ExpressTestCase):
         client = self.waiting(1, "a", "/b/10m")
         self.lab.stop_daemon("b")
         client.communicate(timeout=5)
-        ending = self.await_records(2)[-1]
+        _, ending = self.await_records(2)
         known = [ending[name] for name in ("event", "node", "path", "reason")]
         self.assertEqual(known, ["ended", "b", "/b/10m", "stopping"])
 
@@ -513,6 +513,15 @@ class RefusalTests(ExpressTestCase):
         self._close_origin()
         nodes = {self.get("b", "/shared/10m")[1] for _ in range(4)}
         self.assertEqual(nodes, {"c"})
+        # The core hands these off, and has the word: of each one record.
+        self.await_that(lambda: self._handed("b") == ["c"] * 4, 2, lambda: self.records("b"))
+
+    def _handed(self, front: str) -> list[str]:
+        """
+        @return: the nodes that the test's connections were handed to, by the log.
+        """
+        ours = [each for each in self.records(front) if each.get("path") == "/shared/10m"]
+        return [each["node"] for each in ours if each["event"] == "handed-off"]
         self.assertGreater(self.moved("b")["ebpf.returned"], 0)
         self.assertEqual(self.moved("b")["ebpf.regained"], self.moved("b")["ebpf.returned"])
 

@@ -203,6 +203,7 @@ class AllTests(RecordCase):
         counted.
         """
         self.patch(records, "MOST_DUE", 2)
+        self.patch(records, "UTMOST_DUE", 4)
         made = [evolve(self.made, port=port) for port in range(6)]
         self.hand(*made[:3])
         self.express._records.read()
