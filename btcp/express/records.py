@@ -26,11 +26,12 @@ from btcp.handoff.messages import Endpoint, Reason
 from btcp.handoff.record import Fields
 from btcp.logs import Recorder
 
-MOST_DUE = 16_384
+MOST_DUE = 4096
 """Records that wait to be written before those of handoffs are left out."""
 
-UTMOST_DUE = 2 * MOST_DUE
-"""Records that wait before those of ends are, too, which say more."""
+UTMOST_DUE = 8192
+"""Records that wait before those of ends are, too, which say more.  A daemon that stops writes them
+all: a second's work at most."""
 
 PORTION = 16
 """Records written in one turn of the reactor: a millisecond or two."""
