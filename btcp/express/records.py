@@ -31,7 +31,7 @@ MOST_DUE = 4096
 
 UTMOST_DUE = 8192
 """Records that wait before those of ends are, too, which say more.  A daemon that stops writes them
-all: a second's work at most."""
+all, which takes about a second."""
 
 PORTION = 16
 """Records written in one turn of the reactor: a millisecond or two."""
