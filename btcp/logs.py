@@ -62,7 +62,7 @@ class Recorder:
         """
         Write a note down, or not.
         """
-        if self.wanted == "off" or (self.wanted == "errors" and not _is_error(note)):
+        if not self.wants(note.event, note.fields.get("reason")):
             return
         fields = {
             name: endpoint_text(value) if isinstance(value, Endpoint) else value
@@ -71,6 +71,13 @@ class Recorder:
         details = _Details(note.what, fields)
         text = note.what + "{details}"
         self._log.info(text, event=note.event.value, details=details, **fields)
+
+    def wants(self, event: Event, reason: object = None) -> bool:
+        """
+        @param reason: of an end.
+        @return: whether a note of this would be written down.
+        """
+        return self.wanted == "all" or (self.wanted == "errors" and _is_error(event, reason))
 
 
 class _Details:
@@ -89,10 +96,10 @@ class _Details:
         return f" ({' '.join(rest)})" if rest else ""
 
 
-def _is_error(note: Note) -> bool:
-    if note.event is Event.ENDED:
-        return note.fields["reason"] not in _ORDINARY
-    return note.event is not Event.HANDED_OFF
+def _is_error(event: Event, reason: object) -> bool:
+    if event is Event.ENDED:
+        return reason not in _ORDINARY
+    return event is not Event.HANDED_OFF
 
 
 def writer(settings: Log, path: str | None, stdout: IO[str]) -> LogWriter | None:

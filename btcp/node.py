@@ -201,6 +201,8 @@ class Node(MultiService):
             perform=self.perform,
             draining=lambda: self.draining,
             is_known=lambda key: key in self.core.acceptor.flows.by_key,
+            recorder=self.record,
+            listener=self._listener,
             counters=self.core.counters,
         )
         made.setServiceParent(self)
@@ -303,6 +305,10 @@ class Node(MultiService):
 
     def _elsewhere(self, key: bytes) -> Route | None:
         return None if self._express is None else self._express.elsewhere(key)
+
+    def _listener(self, end: Endpoint) -> str | None:
+        name = end.address + end.port.to_bytes(2, "big")
+        return self.core.context.settings.listeners.get(name)
 
     def _spread(self, decision: Decision, to: str | None) -> None:
         self.peers.decide(decision, to)

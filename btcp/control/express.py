@@ -14,6 +14,7 @@ from twisted.protocols import amp
 
 from btcp.control.commands import ControlCommand, Declared
 from btcp.control.fields import Malformed
+from btcp.handoff.messages import Reason
 
 KEY_SIZE = 16
 """Octets of the key that proves who wrote a handoff record."""
@@ -48,15 +49,26 @@ class Subject(StrEnum):
 class Word:
     """
     @ivar data: a key, or records without gaps.
+    @ivar reason: why all of these ended; of L{Subject.ENDED} only.
     """
 
     subject: Subject
     data: bytes
+    reason: Reason = Reason.CLOSED
+
+    @property
+    def records(self) -> list[bytes]:
+        """
+        One by one.
+        """
+        starts = range(0, len(self.data), RECORD_SIZE)
+        return [self.data[start : start + RECORD_SIZE] for start in starts]
 
 
 class WordFields(amp.Argument):
     """
-    A L{Word} as two keys: C{subject} and C{data}.
+    A L{Word} as two keys, C{subject} and C{data}; and a third, C{reason}, which need not be
+    there.
     """
 
     def toBox(
@@ -69,6 +81,8 @@ class WordFields(amp.Argument):
         assert isinstance(word, Word)
         strings[b"subject"] = word.subject.value.encode()
         strings[b"data"] = word.data
+        if word.subject is Subject.ENDED:
+            strings[b"reason"] = word.reason.value.encode()
 
     def fromBox(
         self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, object], proto: object
@@ -81,7 +95,9 @@ class WordFields(amp.Argument):
         whole = len(data) == KEY_SIZE if subject is Subject.KEY else not len(data) % RECORD_SIZE
         if not whole:
             raise Malformed("a key or a record has another size")
-        objects["word"] = Word(subject, data)
+        ended = subject is Subject.ENDED and b"reason" in strings
+        reason = Reason(strings[b"reason"].decode()) if ended else Reason.CLOSED
+        objects["word"] = Word(subject, data, reason)
 
 
 class Express(ControlCommand):

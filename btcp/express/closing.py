@@ -12,6 +12,7 @@ from btcp.datapath.ebpf.express import ExpressTables
 from btcp.express.entries import Entry, reset_client, reset_server
 from btcp.express.news import News
 from btcp.handoff.actions import Action
+from btcp.handoff.messages import Reason
 
 
 class Closing:
@@ -27,18 +28,21 @@ class Closing:
         tables: ExpressTables,
         news: News,
         perform: Callable[[list[Action]], None],
+        ended: Callable[[bytes, Reason], None],
     ) -> None:
         """
         @param own: this node's name.
         @param perform: does what is to be done with packets.
+        @param ended: puts on record that this ends, by what the front-end, this node, calls it.
         """
         self.fronts = self.backs = 0
         self._own = own
         self._tables = tables
         self._news = news
         self._perform = perform
+        self._ended = ended
 
-    def end(self, entry: Entry, front: str | None) -> None:
+    def end(self, entry: Entry, front: str | None, why: Reason) -> None:
         """
         Reset both sides.
 
@@ -49,23 +53,32 @@ class Closing:
         other = self._tables.halt(entry.opposite)
         opposite = None if other is None else Entry(entry.opposite, other).route
         self._perform(reset_client(entry, opposite))
-        self.finish(entry, front, Subject.ENDED)
+        if entry.joined:
+            self._ended(entry.told, why)
+        self.finish(entry, front, Subject.ENDED, why)
 
-    def finish(self, entry: Entry, front: str | None, what: Subject | None) -> None:
+    def finish(
+        self,
+        entry: Entry,
+        front: str | None,
+        what: Subject | None,
+        why: Reason = Reason.CLOSED,
+    ) -> None:
         """
         Reset the local TCP, and leave the client alone.
 
         @param entry: of the response.
-        @param what: to be told to the front-end.
+        @param what: to be told to the front-end, which hears of what was over already.
+        @param why: likewise, of an end.
         """
         self._perform(reset_server(entry))
-        if what is not None and front is not None and front != self._own:
-            self._news.add(front, what, [entry.told])
+        if what is not None and not entry.over and front is not None and front != self._own:
+            self._news.add(front, what, [entry.told], why)
         self.backs -= not entry.over
         self.fronts -= entry.joined and not entry.over
         self._tables.remove([entry.key, entry.opposite])
 
-    def abandon(self, entry: Entry, back: str | None) -> None:
+    def abandon(self, entry: Entry, back: str | None, why: Reason) -> None:
         """
         Reset the client, and have the back-end do the rest.
 
@@ -73,6 +86,7 @@ class Closing:
         @param back: the back-end, if it is known.
         """
         self._perform(reset_client(self._halted(entry), None))
+        self._ended(entry.done, why)
         if back is not None and not entry.joined:
             self.fronts -= 1
             self._news.add(back, Subject.GONE, [entry.told])
@@ -88,10 +102,11 @@ class Closing:
         """
         entry = self._halted(entry)
         self.fronts -= 1
-        self._tables.remove([entry.key])
         may_come = entry.unanswered and entry.holds
         if not may_come:
             self._perform(reset_client(entry, None))
+            self._ended(entry.done, Reason.LINK_LOST)
+        self._tables.remove([entry.key])
         return may_come
 
     def _halted(self, entry: Entry) -> Entry:

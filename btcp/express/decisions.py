@@ -52,6 +52,7 @@ class Decisions:
         self._partition: PartitionMap | None = None
         self._half = 0
         self._sets: dict[ReplicaSet, int] = {}
+        self._rules: dict[int, str] = {}
         self._turns: dict[int, list[int]] = {}
         self._prefixes: dict[tuple[int, bytes], int] = {}
         self._hosts: set[bytes] = set()
@@ -66,6 +67,13 @@ class Decisions:
             self._replace(_fitting(compiled(self._partition)))
         for replicas, number in self._sets.items():
             self._take_turns(number, replicas)
+
+    def rule(self, number: int) -> str | None:
+        """
+        @param number: of a replica set, of this map or the one before.
+        @return: what assigns requests to it.
+        """
+        return self._rules.get(number)
 
     def _take_turns(self, number: int, replicas: ReplicaSet) -> None:
         names = self._placement.cycle(replicas, MOST_TURNS)
@@ -130,6 +138,7 @@ class Decisions:
         for replicas in table.prefixes.values():
             self._sets.setdefault(replicas, first + len(self._sets) + 1)
         for replicas, number in self._sets.items():
+            self._rules[number] = replicas.rule
             self._turns.pop(number, None)
             self._take_turns(number, replicas)
 

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from struct import Struct
 
-from btcp.datapath.ebpf.abi import DONE
+from btcp.datapath.ebpf.abi import BOTH_CLOSED, DONE, RESET_BY_CLIENT, RESET_BY_SERVER
 from btcp.datapath.ebpf.express import ExpressTables
+from btcp.handoff.messages import Reason
 
 _OWN, _CLIENT = slice(DONE.size), slice(DONE.size, 2 * DONE.size)
-_FRONT = slice(2 * DONE.size, 2 * DONE.size + 2)
+_FRONT_AND_WHY = slice(2 * DONE.size, None)
+_PAIR = Struct("=HH")
+_REASONS = {
+    BOTH_CLOSED: Reason.CLOSED,
+    RESET_BY_CLIENT: Reason.RESET_BY_CLIENT,
+    RESET_BY_SERVER: Reason.RESET_BY_ORIGIN,
+}
 
 
 class Graveyard:
@@ -58,11 +66,13 @@ def of_back_end(endings: Iterable[bytes]) -> bytes:
     return b"".join([ending[_OWN] for ending in endings])
 
 
-def by_front(endings: Iterable[bytes]) -> dict[int, list[bytes]]:
+def by_front(endings: Iterable[bytes]) -> dict[tuple[int, Reason], list[bytes]]:
     """
-    @return: the number of each front-end's lease to what the front-end calls its connections.
+    @return: the number of each front-end's lease, and each reason, to what the front-end calls
+        these connections.
     """
     found: dict[bytes, list[bytes]] = {}
     for ending in endings:
-        found.setdefault(ending[_FRONT], []).append(ending[_CLIENT])
-    return {int.from_bytes(number, "little"): told for number, told in found.items()}
+        found.setdefault(ending[_FRONT_AND_WHY], []).append(ending[_CLIENT])
+    pairs = ((_PAIR.unpack(packed), told) for packed, told in found.items())
+    return {(number, _REASONS[why]): told for (number, why), told in pairs}

@@ -5,6 +5,8 @@ Routes of express connections, as the kernel has them.
 
 from __future__ import annotations
 
+import sys
+
 from attrs import frozen
 
 from btcp.datapath.ebpf import abi
@@ -18,6 +20,7 @@ from btcp.wire.segment import RST, reversed_key
 
 _ISS = slice(64, 68)
 _NUMBERS = slice(64, 72)
+_FIRST = slice(68, 72)
 _LEASE = 62
 _TO = slice(36)
 _CLOSING = abi.RULE.size + 37
@@ -139,6 +142,25 @@ class Entry:
         Of L{front}: the client has acknowledged nothing of a response.
         """
         return self.route.ack == (int.from_bytes(self.packed[_ISS], "little") + 1) & 0xFFFFFFFF
+
+    @property
+    def used(self) -> float:
+        """
+        Monotonic seconds: when its last packet passed.
+        """
+        return abi.Account.unpack(self.packed).used
+
+    def octets(self, closed: bool) -> tuple[int, int]:
+        """
+        Of L{front}: by the difference of sequence numbers, as in L{btcp.handoff.record}.
+
+        @param closed: in order, with a FIN of each side.
+        @return: of the client, and to it.
+        """
+        account = abi.Account.unpack(self.packed)
+        received = account.end - int.from_bytes(self.packed[_FIRST], sys.byteorder) - closed
+        sent = account.ack - int.from_bytes(self.packed[_ISS], sys.byteorder) - 1 - closed
+        return received & 0xFFFFFFFF, sent & 0xFFFFFFFF
 
     @property
     def told(self) -> bytes:

@@ -28,11 +28,13 @@ from btcp.express.decisions import Decisions, numbered
 from btcp.express.endings import Graveyard, by_front, of_back_end
 from btcp.express.entries import Entry, reset_client
 from btcp.express.news import News, Say
+from btcp.express.records import Records
 from btcp.handoff.actions import Action
 from btcp.handoff.carry import TRAIL
 from btcp.handoff.memo import digest
-from btcp.handoff.messages import Endpoint
+from btcp.handoff.messages import Endpoint, Reason
 from btcp.handoff.route import Route
+from btcp.logs import Recorder
 from btcp.placement import Placement
 
 TICK = 0.25
@@ -89,6 +91,8 @@ class Express(MultiService):
         perform: Callable[[list[Action]], None],
         draining: Callable[[], bool],
         is_known: Callable[[bytes], bool],
+        recorder: Recorder,
+        listener: Callable[[Endpoint], str | None],
         counters: Counter[str],
     ) -> None:
         """
@@ -100,6 +104,8 @@ class Express(MultiService):
         @param perform: does what is to be done with packets.
         @param draining: whether this node takes nothing new.
         @param is_known: whether the core has a flow with this key of a client's packets.
+        @param recorder: writes records of connections.
+        @param listener: the name of the one at which clients connect to this end.
         """
         super().__init__()
         self._reactor: IReactorFDSet = reactor
@@ -114,18 +120,31 @@ class Express(MultiService):
         self._counters = counters
         self._own = config().node
         self._numbers: dict[str, int] = {}
+        self._names: dict[int, str] = {}
         self._decisions = Decisions(tables, placement, self._numbers)
         self._placement = placement
         self._graveyard = Graveyard(tables, clock)
         self._heard: list[bytes] = []
         self._news = News(say)
-        self._closing = Closing(self._own, tables, self._news, perform)
+        self._records = Records(
+            self._later,
+            clock,
+            tables,
+            recorder,
+            node=self._names.get,
+            rule=self._decisions.rule,
+            listener=listener,
+            most=lambda: config().limits.flows,
+            counters=counters,
+        )
+        self._closing = Closing(self._own, tables, self._news, perform, self._records.ended)
         self._resting: IDelayedCall | None = None
         self._renewing: IDelayedCall | None = None
         self._fronts: dict[int, str] = {0: self._own}
         self._sweep: Iterator[None] = iter(())
         self._next_sweep = 0.0
-        for interval, look in ((TICK, self._graveyard.tick), (SWEEP, self._look_on)):
+        looks = (TICK, self._graveyard.tick), (SWEEP, self._look_on), (REST, self._records.read)
+        for interval, look in looks:
             looking: Any = TimerService(interval, look)
             looking.clock = reactor
             looking.setServiceParent(self)
@@ -136,9 +155,10 @@ class Express(MultiService):
         """
         Begin; the tables are there.
         """
-        self._numbers.update(numbered(self._config().nodes, self._tables.lease))
-        numbers = self._numbers.items()
-        self._fronts.update({number: node for node, number in numbers if node != self._own})
+        self._number_nodes()
+        names = self._names.items()
+        self._fronts.update({number: node for number, node in names if node != self._own})
+        self._records.start()
         self._take_stock()
         self._ring = self._tables.endings(self._heard.append)
         self._reactor.addReader(self)
@@ -157,6 +177,12 @@ class Express(MultiService):
             for entry in (Entry(*each) for each in entries):
                 self._closing.fronts += entry.front
                 self._closing.backs += entry.to_client and not entry.over
+                if entry.front and not entry.closing:
+                    self._records.know(entry)
+
+    def _number_nodes(self) -> None:
+        self._numbers.update(numbered(self._config().nodes, self._tables.lease))
+        self._names.update({number: name for name, number in self._numbers.items()})
 
     @property
     def fronts(self) -> int:
@@ -183,6 +209,7 @@ class Express(MultiService):
         self._placement.changed = lambda: None
         self._reactor.removeReader(self)
         self._ring.close()
+        self._records.stop()
         for call in (self._resting, self._renewing):
             if call is not None and call.active():
                 call.cancel()
@@ -199,15 +226,17 @@ class Express(MultiService):
 
     def _renew(self) -> None:
         self._renewing = None
-        self._numbers.update(numbered(self._config().nodes, self._tables.lease))
+        self._number_nodes()
         self._decisions.renew()
         self._plan(adopts=not self._draining(), decides=True)
         self._decisions.forget_outdated()
+        self._records.settle()
 
     def _plan(self, adopts: bool, decides: bool) -> None:
         decisions = self._decisions
         own, head = digest(self._own), self._config().limits.request
-        self._tables.plan(Plan(own, decisions.scope, decisions.hosts, adopts, decides, head))
+        scope, hosts, records = decisions.scope, decisions.hosts, self._records.wanted
+        self._tables.plan(Plan(own, scope, hosts, adopts, decides, head, records))
 
     # -- the other nodes ------------------------------------------------------
 
@@ -239,7 +268,7 @@ class Express(MultiService):
                     if entry.node == number:
                         self._lose(entry)
                 elif entry.to_client and self._fronts.get(entry.node) == node:
-                    self._end(entry)
+                    self._end(entry, Reason.LINK_LOST)
         self._news.forget(node)
 
     def _know(self, node: str, key: bytes) -> None:
@@ -260,13 +289,15 @@ class Express(MultiService):
             self._tables.front(digest(node), word.data, lease)
         elif word.subject is Subject.ENDED:
             self._closing.fronts -= len(word.data) // RECORD_SIZE
+            self._records.told(word.records, word.reason)
             linger = self._config().timeouts.linger + TRAIL
             self._graveyard.bury(word.data, linger, node=self._numbers.get(node, _NOBODY))
         elif word.subject is Subject.BACK:
             self._closing.fronts -= len(word.data) // RECORD_SIZE
+            self._records.returned(word.records)
             self._tables.reap(word.data, node=self._numbers.get(node, _NOBODY))
         else:
-            self._abandoned(node, word.data)
+            self._abandoned(node, word.records)
 
     def elsewhere(self, key: bytes) -> Route | None:
         """
@@ -281,9 +312,8 @@ class Express(MultiService):
                     return entry.route
         return None
 
-    def _abandoned(self, node: str, records: bytes) -> None:
-        for at in range(0, len(records), RECORD_SIZE):
-            record = records[at : at + RECORD_SIZE]
+    def _abandoned(self, node: str, records: list[bytes]) -> None:
+        for record in records:
             entry = self._find(record)
             if entry is not None and self._fronts.get(entry.node) == node:
                 self._closing.finish(entry, node, None)
@@ -312,10 +342,13 @@ class Express(MultiService):
         """
         Hear of all that is over by now.
         """
-        self._ring.consume()
-        endings, self._heard[:] = list(self._heard), []
         self._reactor.removeReader(self)
         self._resting = self._later(REST, self._reactor.addReader, self)
+        self._hear()
+
+    def _hear(self) -> None:
+        self._ring.consume()
+        endings, self._heard[:] = list(self._heard), []
         if endings:
             self._over(endings)
             self._news.tell()
@@ -334,17 +367,19 @@ class Express(MultiService):
     def _over(self, endings: list[bytes]) -> None:
         linger = self._config().timeouts.linger + TRAIL
         self._graveyard.bury(of_back_end(endings), linger, both=True)
-        for number, told in by_front(endings).items():
+        for (number, why), told in by_front(endings).items():
             front = self._fronts.get(number)
             if front == self._own:
                 self._closing.fronts -= len(told)
+                self._records.told(told, why)
                 self._graveyard.bury(b"".join(told), linger)
             elif front is not None:
-                self._news.add(front, Subject.ENDED, told)
+                self._news.add(front, Subject.ENDED, told, why)
 
     # -- ends that it does not report -----------------------------------------
 
     def _look_on(self) -> None:
+        self._records.look_on()
         if next(self._sweep, self) is not self:
             return
         if self._clock() >= self._next_sweep:
@@ -367,6 +402,7 @@ class Express(MultiService):
         elif other is None:
             if self._clock() - entry.route.used > self._config().timeouts.established:
                 self._closing.fronts -= entry.front
+                self._records.ended(entry.done, Reason.IDLE)
                 self._tables.reap(entry.done)
 
     def _look_at_both(self, entry: Entry, other: Any) -> None:
@@ -376,22 +412,24 @@ class Express(MultiService):
         wait = timeouts.half_closed if closing else timeouts.established
         if self._clock() - used > wait:
             self._counters["express.idle"] += 1
-            self._end(entry)
+            self._end(entry, Reason.IDLE)
             self._news.tell()
 
     def stop(self) -> None:
         """
-        This node stops: end all its connections, so that nobody waits for it.
+        This node stops: end all its connections, so that nobody waits for it.  The kernel
+        moves nothing any more.
         """
         self._plan(adopts=False, decides=False)
+        self._hear()
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
                 if entry.front:
-                    self._abandon(entry)
+                    self._abandon(entry, Reason.STOPPING)
                 elif entry.to_client and entry.holds and not entry.route.packets:
                     self._closing.finish(entry, self._fronts.get(entry.node), Subject.BACK)
                 elif entry.to_client:
-                    self._end(entry)
+                    self._end(entry, Reason.STOPPING)
         self._news.tell()
 
     def shut_down(self, client: Endpoint) -> int:
@@ -406,9 +444,9 @@ class Express(MultiService):
                 if entry.client != client or entry.over:
                     continue
                 if entry.to_client:
-                    self._end(entry)
+                    self._end(entry, Reason.ABANDONED)
                 elif entry.front and not entry.joined:
-                    self._abandon(entry)
+                    self._abandon(entry, Reason.ABANDONED)
                 else:
                     continue
                 count += 1
@@ -419,20 +457,18 @@ class Express(MultiService):
         """
         @return: what there is to say of each connection, halves of both kinds.
         """
-        names = {number: name for name, number in self._numbers.items()}
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
                 if entry.front:
-                    yield Held("front", entry, names.get(entry.node))
+                    yield Held("front", entry, self._names.get(entry.node))
                 elif entry.to_client:
                     yield Held("back", entry, self._fronts.get(entry.node))
 
-    def _abandon(self, entry: Entry) -> None:
-        names = {number: name for name, number in self._numbers.items()}
-        self._closing.abandon(entry, names.get(entry.node))
+    def _abandon(self, entry: Entry, why: Reason) -> None:
+        self._closing.abandon(entry, self._names.get(entry.node), why)
 
-    def _end(self, entry: Entry) -> None:
-        self._closing.end(entry, self._fronts.get(entry.node))
+    def _end(self, entry: Entry, why: Reason) -> None:
+        self._closing.end(entry, self._fronts.get(entry.node), why)
 
     def _lose(self, entry: Entry) -> None:
         self._counters["express.lost"] += 1
@@ -446,3 +482,5 @@ class Express(MultiService):
         came = self._is_known(entry.route.key) or self._tables.route(entry.key) is not None
         if self.running and not came:
             self._perform(reset_client(entry, None))
+        if self.running:
+            self._records.lost(entry.done)

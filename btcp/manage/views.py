@@ -32,6 +32,8 @@ _TROUBLE = (
     "manage.",
     "rejected.",
     "ebpf.table-full",
+    "ebpf.unrecorded",
+    "express.unrecorded",
 )
 """How the names of those counters begin that move when something is not as it should be."""
 

@@ -160,8 +160,9 @@ class ExpressCase(HandshakeTestCase):
         scope: int = 1,
         hosts: bool = False,
         head: int = 16384,
+        records: bool = False,
     ) -> None:
-        self.tables.plan(Plan(own, scope, hosts, adopts, decides, head))
+        self.tables.plan(Plan(own, scope, hosts, adopts, decides, head, records))
 
     def destination(self, node: int) -> None:
         key = OTHER_KEY if node == OTHER else KEY

@@ -6,14 +6,16 @@ daemon, an origin or a link goes.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from btcp.lab.processes import end, recorded
 from btcp.lab.topology import CLIENT, node_yaml, url
@@ -30,6 +32,7 @@ _CONFIG: Mapping[str, object] = {
         {"host": "named.example", "path": "/shared/", "nodes": ["c"]},
         {"path": "/least/", "nodes": ["b", "c"], "policy": "least-loaded"},
     ],
+    "log": {"format": "json"},
 }
 _SLACK = 3.0
 _FACTS = ["-w", "%{stderr}%{http_code} %{exitcode} %{num_connects} %header{x-node}"]
@@ -53,6 +56,10 @@ head = answer.decode("latin-1").split("\\r\\n")
 node = [line[8:] for line in head if line.lower().startswith("x-node: ")]
 print(head[0][9:12], *node)
 """
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 class ExpressTestCase(ClusterTestCase):
@@ -105,6 +112,36 @@ class ExpressTestCase(ClusterTestCase):
         assert client.stdout is not None
         self.assertEqual(client.stdout.readline(), b"open\n")
         return client
+
+    def btcp(self, node: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+        command = str(Path(sys.executable).with_name("btcp"))
+        socket = str(self.lab.home(node) / "btcp.sock")
+        return self.lab.exec(node, [command, *words, "--socket", socket])
+
+    def configure(self, changed: str, **settings: object) -> None:
+        """
+        Have node C{a} read another configuration, until the test is over.
+
+        @param changed: key that it says has changed.
+        """
+        home, pid = self.lab.home("a"), self.lab.daemon_pid("a")
+        assert pid is not None
+        self.addCleanup(os.kill, pid, signal.SIGHUP)
+        self.addCleanup((home / "node.yaml").write_text, (home / "node.yaml").read_text())
+        text = node_yaml("a", home, "abc", {**self.lab.config, **settings})
+        (home / "node.yaml").write_text(text)
+        os.kill(pid, signal.SIGHUP)
+        self.await_that(lambda: f"changed: {changed}" in self.logged("a"), 5, str)
+
+    def records(self, node: str = "a") -> list[dict[str, Any]]:
+        """
+        Of connections, since the test began; without what no two have in common.
+        """
+        found = [json.loads(line) for line in self.logged(node).splitlines()]
+        records = [each for each in found if each["logger"] == "btcp.connection"]
+        for record in records:
+            del record["time"], record["level"], record["logger"]
+        return records
 
     def pause_origins(self, number: int, nodes: str = "abc") -> None:
         for node in nodes:
@@ -216,19 +253,133 @@ class DecisionTests(ExpressTestCase):
         """
         What is read again, holds at once.
         """
-        home, pid = self.lab.home("a"), self.lab.daemon_pid("a")
-        assert pid is not None
-        self.addCleanup(os.kill, pid, signal.SIGHUP)
-        self.addCleanup((home / "node.yaml").write_text, (home / "node.yaml").read_text())
         moved = [{"path": "/shared/", "nodes": ["c"]}, {"path": "/b/", "nodes": ["b"]}]
-        settings = {**self.lab.config, "partition": moved}
-        (home / "node.yaml").write_text(node_yaml("a", home, "abc", settings))
-        os.kill(pid, signal.SIGHUP)
-        self.await_that(lambda: "changed: partition" in self.logged("a"), 5, str)
+        self.configure("partition", partition=moved)
         before = self.counters("a")["ebpf.expressed"]
         self.assertEqual({self.get("a", "/shared/1k")[1] for _ in range(6)}, {"c"})
         self.assertEqual(self.pieces(r"GET /a/1k HTTP/1.1\r\nHost: x\r\n\r\n"), "404")
         self.assertEqual(self.counters("a")["ebpf.expressed"] - before, 6)
+
+
+class RecordTests(ExpressTestCase):
+    """
+    The front-end's log has of each connection what it would have if the daemon had decided.
+    """
+
+    def await_records(self, count: int, node: str = "a") -> list[dict[str, Any]]:
+        self.await_that(lambda: len(self.records(node)) >= count, 3, lambda: self.records(node))
+        return self.records(node)
+
+    def setUp(self) -> None:
+        super().setUp()
+        time.sleep(0.5)  # for what is to be written of connections before
+        self._logged = {node: self._log(node).stat().st_size for node in self.lab.nodes}
+
+    def assert_both(self, holder: str, path: str, family: int, host: str, length: int) -> None:
+        """
+        A connection is handed off by the kernel, and both its records are right.
+
+        @param host: as it is asked for.
+        @param length: octets of the request.
+        """
+        options = ["-H", f"Host: {host}", "-H", "User-Agent:", "-H", "Accept:"]
+        told = ["-o", "/dev/null", "-w", "%{local_port} %{size_header} %{size_download}"]
+        before = self.counters("a")["ebpf.expressed"]
+        command = ["curl", "-s", "-m", "20", *options, *told, url("a", family, path)]
+        port, *sizes = map(int, self.lab.exec(CLIENT, command).stdout.split())
+        self.assertEqual(self.counters("a")["ebpf.expressed"], before + 1)
+        decision, ending = self.await_records(2)
+        began = {
+            "client": f"{_bracketed(self.lab.address(CLIENT, family))}:{port}",
+            "front": f"{_bracketed(self.lab.address('a', family))}:80",
+            "listener": "web",
+            "method": "GET",
+            "host": host.lower().partition(":")[0],
+            "path": path,
+            "rule": f"/{holder}/",
+            "node": holder,
+            "adoption": "cookie",
+        }
+        handed = {"event": "handed-off", "handoff_seconds": None, "seconds": 0.0}
+        self.assertEqual(decision, handed | began)
+        seconds = ending.pop("seconds")
+        self.assertTrue(0 < seconds < 5, seconds)
+        octets = {"octets_in": length, "octets_out": sum(sizes)}
+        self.assertEqual(ending, {"event": "ended", "reason": "closed"} | began | octets)
+
+    def test_both(self) -> None:
+        """
+        With another node and with itself, over both versions of IP.
+        """
+        for holder, path, family in product("ab", ("1k", "100k"), (4, 6)):
+            self._logged["a"] = self._log("a").stat().st_size
+            asked = f"/{holder}/{path}"
+            length = len(f"GET {asked} HTTP/1.1\r\nHost: X.example:80\r\n\r\n")
+            self.assert_both(holder, asked, family, "X.example:80", length)
+        self.assertEqual([self.records(node) for node in "bc"], [[], []])
+        self.assert_sound()
+
+    def test_long_head(self) -> None:
+        """
+        All of the path is on record, as long as the kernel hands it off; and if the daemon does.
+        """
+        for size, expressed in ((1200, 1), (1500, 0)):
+            self._logged["a"] = self._log("a").stat().st_size
+            before = self.counters("a")["ebpf.expressed"]
+            self.get("a", "/b/" + "x" * size)
+            records = self.await_records(2)
+            self.assertEqual(self.counters("a")["ebpf.expressed"] - before, expressed)
+            paths = [record["path"] for record in records]
+            self.assertEqual(paths, ["/b/" + "x" * size] * 2)
+
+    def test_not_wanted(self) -> None:
+        """
+        C{errors} has neither record of a connection that was closed, C{off} has none of any.
+        """
+        for wanted in ("errors", "off"):
+            self.configure("log.connections", log={"format": "json", "connections": wanted})
+            for _ in range(3):
+                self.get("a", "/b/1k")
+            client = self.waiting(2, "a", "/b/10m")
+            self._reset_waiting()
+            client.communicate(timeout=5)
+            if wanted == "errors":
+                records = self.await_records(2)
+                known = {(each["event"], each["path"], each["reason"]) for each in records}
+                self.assertEqual((len(records), known), (2, {("ended", "/b/10m", "abandoned")}))
+            else:
+                time.sleep(1.0)
+                self.assertEqual(self.records(), [])
+            self._logged["a"] = self._log("a").stat().st_size
+        self.assertEqual(self.moved("a")["express.unrecorded"], 0)
+
+    def _reset_waiting(self) -> None:
+        rows = self.lab.query("a", "flows")["flows"]
+        for row in rows:
+            if row["state"] == "FORWARDING":
+                self.btcp("a", "shutdown", "flow", row["client"])
+
+    def test_back_end_resets(self) -> None:
+        """
+        The back-end's word says why.
+        """
+        client = self.waiting(1, "a", "/b/10m")
+        self.lab.stop_daemon("b")
+        client.communicate(timeout=5)
+        _, ending = self.await_records(2)
+        known = [ending[name] for name in ("event", "node", "path", "reason")]
+        self.assertEqual(known, ["ended", "b", "/b/10m", "stopping"])
+
+    def test_dropped(self) -> None:
+        """
+        Records for which there was no room are counted, where an operator looks for trouble.
+        """
+        self.configure("limits.flows", limits={"flows": 1})
+        self.waiting(3, "a", "/b/10m")
+        self.await_that(lambda: self.moved("a")["express.unrecorded"] >= 2, 5, str)
+        self.assertEqual([each["event"] for each in self.await_records(1)], ["handed-off"])
+        said = self.btcp("a", "show", "errors")
+        self.assertIn(b"express.unrecorded", said.stdout)
 
 
 class OperatorTests(ExpressTestCase):
@@ -251,16 +402,12 @@ class OperatorTests(ExpressTestCase):
         self.assertIn(back["client"], [row["client"] for row in fronts])
         self.assertEqual(self.flows()["a"], {"front": 2, "back": 1})
         for row in fronts:
-            self.assertEqual(self._btcp("a", "shutdown", "flow", str(row["client"])), 0)
+            done = self.btcp("a", "shutdown", "flow", str(row["client"]))
+            self.assertEqual(done.returncode, 0)
         ends = [process.communicate(timeout=2)[0].strip() for process in running]
         self.assertEqual(ends, [b"ECONNRESET", b"ECONNRESET"])
         self.assert_no_flows(1 + _SLACK)
         self.assertEqual(self.established("b"), 0)
-
-    def _btcp(self, node: str, *words: str) -> int:
-        btcp = str(Path(sys.executable).with_name("btcp"))
-        socket = str(self.lab.home(node) / "btcp.sock")
-        return self.lab.exec(node, [btcp, *words, "--socket", socket]).returncode
 
 
 class StopTests(ExpressTestCase):
@@ -366,6 +513,15 @@ class RefusalTests(ExpressTestCase):
         self._close_origin()
         nodes = {self.get("b", "/shared/10m")[1] for _ in range(4)}
         self.assertEqual(nodes, {"c"})
+        # The core hands these off, and has the word: of each one record.
+        self.await_that(lambda: self._handed("b") == ["c"] * 4, 2, lambda: self.records("b"))
+
+    def _handed(self, front: str) -> list[str]:
+        """
+        @return: the nodes that the test's connections were handed to, by the log.
+        """
+        ours = [each for each in self.records(front) if each.get("path") == "/shared/10m"]
+        return [each["node"] for each in ours if each["event"] == "handed-off"]
         self.assertGreater(self.moved("b")["ebpf.returned"], 0)
         self.assertEqual(self.moved("b")["ebpf.regained"], self.moved("b")["ebpf.returned"])
 

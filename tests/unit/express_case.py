@@ -15,6 +15,8 @@ from attrs import field, frozen
 from btcp.datapath.ebpf import abi
 from btcp.datapath.ebpf.express import Destination, ExpressTables, Plan
 from btcp.express.entries import Entry
+from btcp.handoff.actions import Note
+from btcp.logs import Recorder
 from btcp.wire.segment import flow_key
 from tests.unit.fake_ring import FakeRing
 
@@ -110,13 +112,34 @@ class Made:
         held = abi.HOLDS * self.holds
         return self._entry(self.answer, self.response, (self.end, 4000), held, self.lease, 0, 1)
 
-    def ending(self) -> bytes:
+    def told(self, head: bytes = b"", set: int = 1, kind: int = abi.HANDED_OFF) -> bytes:
+        """
+        What the front-end's kernel says of the beginning.
+        """
+        at = int(self.used * 1e9)
+        return abi.HANDED.pack(self.front.done, set, self.node, kind, at) + head
+
+    def ending(self, why: int = abi.BOTH_CLOSED) -> bytes:
         """
         What the back-end's kernel says of the end.
         """
         own = abi.DONE.pack(abi.pack_key(self.answer), self.iss, FIRST)
         client = abi.DONE.pack(abi.pack_key(self.request), self.iss, FIRST)
-        return abi.ENDING.pack(own, client, self.lease, 0)
+        return abi.ENDING.pack(own, client, self.lease, why)
+
+
+class FakeRecorder(Recorder):
+    """
+    @ivar notes: that would have been written down.
+    """
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__(wanted)
+        self.notes: list[Note] = []
+
+    def __call__(self, note: Note) -> None:
+        if self.wants(note.event, note.fields.get("reason")):
+            self.notes.append(note)
 
 
 class FakeTables:
@@ -131,7 +154,7 @@ class FakeTables:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.watch: Callable[[], None] = lambda: None
-        self.planned = Plan(b"", 0, False, False, False, 0)
+        self.planned = Plan(b"", 0, False, False, False, 0, False)
         self.prefixes: dict[tuple[int, bytes], int] = {}
         self.scopes: dict[bytes, int] = {}
         self.sets: dict[int, list[int]] = {}
@@ -141,6 +164,7 @@ class FakeTables:
         self.reaped: list[tuple[bytes, bool]] = []
         self.named: list[int] = []
         self.entries: dict[bytes, bytes] = {}
+        self.declined: set[bytes] = set()
 
     @property
     def faked(self) -> ExpressTables:
@@ -191,6 +215,13 @@ class FakeTables:
     def endings(self, take: Callable[[bytes], None]) -> FakeRing[bytes]:
         self.ring = FakeRing[bytes](take)
         return self.ring
+
+    def handed(self, take: Callable[[bytes], None]) -> FakeRing[bytes]:
+        self.handed_ring = FakeRing[bytes](take)
+        return self.handed_ring
+
+    def is_declined(self, done: bytes) -> bool:
+        return done in self.declined
 
     def reap(self, done: bytes, both: bool = False, node: int = 0) -> None:
         self.reaped.append((done, both))

@@ -14,6 +14,7 @@ from btcp.control.commands import Ways
 from btcp.control.express import KEY_SIZE, MAX_RECORDS, RECORD_SIZE, Express, Subject, Word
 from btcp.control.fields import Malformed
 from btcp.datapath.ebpf import abi
+from btcp.handoff.messages import Reason
 from tests.unit.test_control_link import HELLO, Stranger, ask
 from tests.unit.test_control_peers import Network
 
@@ -30,7 +31,9 @@ def words(draw: st.DrawFn) -> Word:
     subject = draw(st.sampled_from(Subject))
     count = 1 if subject is Subject.KEY else draw(st.integers(0, 5))
     size = KEY_SIZE if subject is Subject.KEY else RECORD_SIZE
-    return Word(subject, draw(st.binary(min_size=count * size, max_size=count * size)))
+    data = draw(st.binary(min_size=count * size, max_size=count * size))
+    ended = subject is Subject.ENDED
+    return Word(subject, data, draw(st.sampled_from(Reason)) if ended else Reason.CLOSED)
 
 
 class FieldTests(SynchronousTestCase):
@@ -47,6 +50,21 @@ class FieldTests(SynchronousTestCase):
         box = box_of(Word(Subject.GONE, RECORD * MAX_RECORDS))
         self.assertEqual(Express.parseArguments(box, None)["word"].data, RECORD * MAX_RECORDS)
 
+    def test_without_a_reason(self) -> None:
+        """
+        It is nobody's but an end's, and an earlier version says none.
+        """
+        box = box_of(Word(Subject.ENDED, RECORD, Reason.IDLE))
+        del box[b"reason"]
+        self.assertEqual(
+            Express.parseArguments(box, None)["word"], Word(Subject.ENDED, RECORD, Reason.CLOSED)
+        )
+        self.assertNotIn(b"reason", box_of(Word(Subject.BACK, RECORD, Reason.IDLE)))
+
+    def test_one_by_one(self) -> None:
+        word = Word(Subject.ENDED, RECORD + RECORD[::-1])
+        self.assertEqual(word.records, [RECORD, RECORD[::-1]])
+
     def test_malformed(self) -> None:
         good = box_of(Word(Subject.ENDED, RECORD))
         changes: tuple[dict[bytes, bytes | None], ...] = (
@@ -61,6 +79,8 @@ class FieldTests(SynchronousTestCase):
             {b"subject": b"key", b"data": b""},
             {b"subject": b"key", b"data": KEY[1:]},
             {b"subject": b"key", b"data": KEY + KEY},
+            {b"reason": b"CLOSED"},
+            {b"reason": b"\xff"},
         )
         for change in changes:
             told = {**good, **change}

@@ -67,7 +67,9 @@ class DecisionsTests(SynchronousTestCase):
         if rules:
             self.placement.replace(RuleMap(rules), self.policies)
         self.decisions.renew()
-        self.tables.plan(Plan(b"", self.decisions.scope, self.decisions.hosts, True, True, 0))
+        self.tables.plan(
+            Plan(b"", self.decisions.scope, self.decisions.hosts, True, True, 0, False)
+        )
         self.decisions.forget_outdated()
 
     def right(self, host: str, path: str) -> list[int]:

@@ -12,7 +12,7 @@ from btcp.datapath.ebpf import abi
 from btcp.express.endings import Graveyard, by_front, of_back_end
 from btcp.express.entries import Entry, reset_client, reset_server
 from btcp.handoff.actions import Action, Deliver, Transmit
-from btcp.handoff.messages import Endpoint
+from btcp.handoff.messages import Endpoint, Reason
 from btcp.wire.segment import RST, Segment, reversed_key
 from tests.unit.express_case import CLIENT, FIRST, FRONT, ISS, FakeTables, Made
 
@@ -96,6 +96,15 @@ class EntryTests(SynchronousTestCase):
         self.assertTrue(MADE.front.unanswered)
         self.assertFalse(evolve(MADE, acked=1).front.unanswered)
 
+    def test_octets(self) -> None:
+        """
+        Of the client and to it, over the end of the numbers; the FINs are none.
+        """
+        made = evolve(MADE, acked=8, end=FIRST + 40)
+        self.assertEqual(made.front.octets(closed=False), (40, 8))
+        self.assertEqual(made.front.octets(closed=True), (39, 7))
+        self.assertEqual(made.front.used, made.used)
+
     def test_not_of_the_core(self) -> None:
         """
         A route of the core has nothing of all this.
@@ -153,10 +162,19 @@ class ResetTests(SynchronousTestCase):
 
 class EndingTests(SynchronousTestCase):
     def test_sorted_out(self) -> None:
-        made = [evolve(MADE, port=port, lease=lease) for port, lease in ((1, 3), (2, 255), (3, 3))]
-        endings = [each.ending() for each in made]
-        first, second, third = (each.front.done for each in made)
-        self.assertEqual(by_front(endings), {3: [first, third], 255: [second]})
+        made = [
+            evolve(MADE, port=port, lease=lease)
+            for port, lease in ((1, 3), (2, 255), (3, 3), (4, 3))
+        ]
+        whys = (abi.BOTH_CLOSED,) * 3 + (abi.RESET_BY_SERVER,)
+        endings = [each.ending(why) for each, why in zip(made, whys, strict=True)]
+        first, second, third, reset = (each.front.done for each in made)
+        sorted_out = {
+            (3, Reason.CLOSED): [first, third],
+            (255, Reason.CLOSED): [second],
+            (3, Reason.RESET_BY_ORIGIN): [reset],
+        }
+        self.assertEqual(by_front(endings), sorted_out)
         self.assertEqual(of_back_end(endings), b"".join(each.outbound.done for each in made))
         self.assertEqual((by_front([]), of_back_end([])), ({}, b""))
 

@@ -22,12 +22,12 @@ from btcp.express.service import REST, SWEEPS, TICK, Express
 from btcp.handoff.actions import Action, Deliver, Transmit
 from btcp.handoff.carry import TRAIL
 from btcp.handoff.memo import digest
-from btcp.handoff.messages import Endpoint
+from btcp.handoff.messages import Endpoint, Reason
 from btcp.lab.topology import node_yaml
 from btcp.partition.policy import Policies
 from btcp.placement import Placement
 from btcp.wire.segment import reversed_key
-from tests.unit.express_case import CLIENT, FakeTables, Made
+from tests.unit.express_case import CLIENT, FakeRecorder, FakeTables, Made
 
 KEY = bytes(range(16))
 A, B, C = 1, 2, 3
@@ -53,6 +53,7 @@ class ServiceCase(SynchronousTestCase):
         self.done: list[Action] = []
         self.is_draining = False
         self.known: set[bytes] = set()
+        self.recorder = FakeRecorder("all")
         self.counters: Counter[str] = Counter()
         weights = dict.fromkeys("abc", 100.0)
         policies = Policies(self.config.policy, "a")
@@ -67,6 +68,8 @@ class ServiceCase(SynchronousTestCase):
             perform=self.done.extend,
             draining=lambda: self.is_draining,
             is_known=lambda key: key in self.known,
+            recorder=self.recorder,
+            listener=lambda end: f"port {end.port}",
             counters=self.counters,
         )
         self.express.startService()
@@ -364,6 +367,22 @@ class EndTests(ServiceCase):
         self.express.doRead()
         self.assertEqual(len(self.said), 2)
 
+    def test_why(self) -> None:
+        """
+        One word for each reason.
+        """
+        self.up("b")
+        reasons = {
+            abi.RESET_BY_SERVER: Reason.RESET_BY_ORIGIN,
+            abi.BOTH_CLOSED: Reason.CLOSED,
+            abi.RESET_BY_CLIENT: Reason.RESET_BY_CLIENT,
+        }
+        made = {why: Made(port=why + 1, lease=LEASE) for why in reasons}
+        self.tables.ring.events += [each.ending(why) for why, each in made.items()]
+        self.express.doRead()
+        words = [Word(Subject.ENDED, made[why].front.done, to) for why, to in reasons.items()]
+        self.assertEqual(self.said, [("b", word) for word in words])
+
     def test_own(self) -> None:
         """
         Nobody has to be told.
@@ -464,7 +483,7 @@ class IdleTests(ServiceCase):
         clients, servers = self.resets()
         self.assertEqual(({*clients}, servers), ({made.response}, [made.forwarded]))
         self.assertEqual(self.tables.entries, {})
-        self.assertEqual(self.said, [("b", Word(Subject.ENDED, made.front.done))])
+        self.assertEqual(self.said, [("b", Word(Subject.ENDED, made.front.done, Reason.IDLE))])
         self.assertEqual(self.counters["express.idle"], 1)
 
     def test_one_direction_is_enough(self) -> None:
@@ -510,7 +529,7 @@ class StopTests(ServiceCase):
         clients, servers = self.resets()
         self.assertEqual({*clients}, {each.response for each in (front, back, here)})
         self.assertEqual({*servers}, {back.forwarded, here.forwarded})
-        ended = Word(Subject.ENDED, back.front.done)
+        ended = Word(Subject.ENDED, back.front.done, Reason.STOPPING)
         gone = Word(Subject.GONE, front.front.told)
         self.assertCountEqual(self.said, [("b", ended), ("b", gone)])
         self.assertFalse(self.tables.planned.adopts or self.tables.planned.decides)
@@ -531,8 +550,23 @@ class StopTests(ServiceCase):
         self.assertEqual({*clients}, {begun.response, sends.response})
         self.assertEqual({*servers}, {made.forwarded for made in (waits, begun, sends)})
         ended = begun.front.done + sends.front.done
-        said = [Word(Subject.BACK, waits.front.done), Word(Subject.ENDED, ended)]
+        back = Word(Subject.BACK, waits.front.done)
+        said = [back, Word(Subject.ENDED, ended, Reason.STOPPING)]
         self.assertEqual(self.said, [("b", word) for word in said])
+
+    def test_what_was_over(self) -> None:
+        """
+        Its front-end hears of it once, as it was, though nobody has read it yet.
+        """
+        self.up("b")
+        known, unread = (Made(port=port, lease=LEASE, closing=abi.OVER) for port in (1, 2))
+        self.over(known)
+        self.tables.install(known.outbound, unread.outbound)
+        self.tables.ring.events.append(unread.ending())
+        self.express.stop()
+        right = [("b", Word(Subject.ENDED, made.front.done)) for made in (known, unread)]
+        self.assertEqual(self.said, right)
+        self.assertEqual(self.tables.entries, {})
 
     def test_more_than_a_word(self) -> None:
         self.up("b")
@@ -579,7 +613,7 @@ class ShutDownTests(ServiceCase):
             (
                 back := Made(lease=LEASE),
                 [back.inbound, back.outbound],
-                [("b", Word(Subject.ENDED, back.front.done))],
+                [("b", Word(Subject.ENDED, back.front.done, Reason.ABANDONED))],
             ),
             (here := Made(node=A, joined=True), [here.front, here.outbound], []),
         ):

@@ -215,7 +215,24 @@ struct btcp_plan {
 	__u32 adopts;		/* this node takes connections that others hand to it */
 	__u32 decides;		/* this node hands off */
 	__u32 head;		/* octets that a request head may have */
-	__u32 zero;
+	__u32 records;		/* the daemon wants to hear of each connection that is handed off */
+};
+
+enum btcp_handed_kind {
+	BTCP_HANDED_OFF,
+	BTCP_HANDED_BACK,	/* by the back-end: the daemon hands it off */
+};
+
+/*
+ * A connection that was handed off, for the daemon's records; behind it, of one handed off, the
+ * head of its request, to the empty line.
+ */
+struct btcp_handed {
+	struct btcp_done client;	/* of the client's packets */
+	__u16 set;		/* whose turn it was: the replica set's number */
+	__u8 node;		/* the back-end's number */
+	__u8 kind;
+	__u64 at;		/* CLOCK_MONOTONIC, ns */
 };
 
 enum btcp_record_kind {
@@ -299,6 +316,7 @@ enum btcp_counter {
 	BTCP_LATE,		/* responses that must not begin now: dropped */
 	BTCP_HELD,		/* acknowledgments of requests that may still go elsewhere: dropped */
 	BTCP_ENDED,		/* express connections that are over */
+	BTCP_UNRECORDED,	/* no room to tell the daemon of a connection handed off */
 	BTCP_COUNTERS,
 };
 

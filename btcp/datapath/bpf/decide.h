@@ -50,7 +50,7 @@ static __always_inline struct btcp_turns *look_up(struct __sk_buff *skb,
 	__builtin_memset(scratch->host, 0, sizeof(scratch->host));
 	__builtin_memset(reading, 0, sizeof(*reading));
 	scratch->size = size;
-	bpf_loop(MAX_HEAD, read_next, &scratch, 0);
+	scratch->size = bpf_loop(MAX_HEAD, read_next, &scratch, 0);
 	if (reading->state != COMPLETE)
 		return NULL;
 	if (current->hosts) {
@@ -72,7 +72,10 @@ static __always_inline struct btcp_turns *look_up(struct __sk_buff *skb,
 	scratch->prefix.bits = 32 + 8 * size;
 	scratch->prefix.scope = scope;
 	found = bpf_map_lookup_elem(&prefixes, &scratch->prefix);
-	return found ? bpf_map_lookup_elem(&turns, found) : NULL;
+	if (!found)
+		return NULL;
+	scratch->handed.set = *found;
+	return bpf_map_lookup_elem(&turns, found);
 }
 
 /* To the daemon, and what follows of this connection as well. */
@@ -211,6 +214,8 @@ static __always_inline struct btcp_route *decide(struct __sk_buff *skb,
 		return NULL;
 	}
 	count(BTCP_EXPRESSED);
+	if (current->records)
+		tell(scratch, packet, BTCP_HANDED_OFF, node, scratch->size);
 	return bpf_map_lookup_elem(&routes, &packet->key);
 }
 

@@ -77,7 +77,7 @@ int btcp_receive(struct __sk_buff *skb)
 	if (bpf_skb_load_bytes(skb, packet.end - sizeof(*record), record, sizeof(*record)))
 		return TC_ACT_SHOT;
 	if (record->kind == BTCP_OF_RETURN)
-		return take_back(skb, &packet, record);
+		return take_back(skb, &packet, current, scratch);
 	front = bpf_map_lookup_elem(&express_fronts, &record->front);
 	if (!front || !is_true(front->key, &packet, record))
 		return disbelieve(skb, &packet);

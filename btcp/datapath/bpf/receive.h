@@ -72,8 +72,9 @@ static __always_inline int disbelieve(struct __sk_buff *skb, const struct packet
 
 /* One of ours came back: the daemon decides. */
 static __always_inline int take_back(struct __sk_buff *skb, struct packet *packet,
-				     const struct btcp_record *record)
+				     const struct btcp_plan *current, struct scratch *scratch)
 {
+	const struct btcp_record *record = &scratch->arrival.record;
 	const __u32 node = record->node;
 	const struct btcp_destination *from = bpf_map_lookup_elem(&destinations, &node);
 	struct btcp_route *route;
@@ -93,6 +94,8 @@ static __always_inline int take_back(struct __sk_buff *skb, struct packet *packe
 	if (!end_at(skb, packet, packet->end - sizeof(*record)))
 		return TC_ACT_SHOT;
 	count(BTCP_REGAINED);
+	if (current->records)
+		tell(scratch, packet, BTCP_HANDED_BACK, node, 0);
 	return decline(skb, packet);
 }
 

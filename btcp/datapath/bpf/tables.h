@@ -73,6 +73,12 @@ struct {
 	__type(value, __u32);
 } declined SEC(".maps");
 
+/* Which connections were handed off, each struct btcp_handed with its head. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+} handed SEC(".maps");
+
 struct arrival {
 	struct btcp_record record;
 	__u32 lease;
@@ -87,7 +93,8 @@ struct arrival {
 /* What is read or written octet by octet is here: of the stack the verifier knows too much. */
 struct scratch {
 	struct reading reading;
-	__u32 size;
+	__u32 size;		/* of the head */
+	struct btcp_handed handed;	/* and right behind it: see tell() */
 	__u8 head[MAX_HEAD];
 	struct arrival arrival;
 	__u8 host[BTCP_HOST];
@@ -110,6 +117,28 @@ struct {
 } reaped SEC(".maps");
 
 #define ONLY (&(const __u32){ 0 }) /* the key of an array of one */
+
+/*
+ * Tell the daemon of a connection, with so many octets of scratch->head.  It comes for what there
+ * is every now and then: to wake it for each would cost more than the rest.
+ */
+static __always_inline void tell(struct scratch *scratch, const struct packet *packet, __u8 kind,
+				 __u8 node, __u64 head)
+{
+	struct btcp_handed *told = &scratch->handed;
+
+	asm volatile("" : "+r"(head));
+	if (head > MAX_HEAD)
+		return;
+	told->client.key = packet->key;
+	told->client.iss = bpf_ntohl(packet->header.ack_seq) - 1;
+	told->client.first = bpf_ntohl(packet->header.seq);
+	told->node = node;
+	told->kind = kind;
+	told->at = bpf_ktime_get_ns();
+	if (bpf_ringbuf_output(&handed, told, sizeof(*told) + head, BPF_RB_NO_WAKEUP))
+		count(BTCP_UNRECORDED);
+}
 
 /* Whether a packet is the beginning of the connection that a route is of. */
 static __always_inline bool is_of(const struct btcp_rule *rule, const struct packet *packet)

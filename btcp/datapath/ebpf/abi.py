@@ -38,7 +38,8 @@ PREFIX = Struct("=II252s")
 TURNS = Struct("=II64s")
 DESTINATION = Struct("=16s16s16sBB6x")
 EXPRESS_FRONT = Struct("=16sI4x")
-PLAN = Struct("=8sIIIII4x")
+PLAN = Struct("=8sIIIIII")
+HANDED = Struct("=44sHBBQ")
 RECORD = Struct("=4sBB2s16sQQBBH")
 HOST = Struct("=64s")
 MEMO = Struct("=64s")
@@ -70,6 +71,7 @@ COUNTERS = (
     "late",
     "held",
     "ended",
+    "unrecorded",
 )
 
 LEASES = 256
@@ -88,6 +90,12 @@ MOST_REAPED = 1024
 
 OVER = 2
 """C{BTCP_OVER}."""
+
+HANDED_OFF, HANDED_BACK = 0, 1
+"""C{enum btcp_handed_kind}."""
+
+BOTH_CLOSED, RESET_BY_CLIENT, RESET_BY_SERVER = 0, 1, 2
+"""C{enum btcp_why}."""
 
 EXPRESS, FRONT_HALF, JOINED, HOLDS = 1, 2, 4, 8
 """Bits of a rule's C{express}."""

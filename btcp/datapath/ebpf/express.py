@@ -95,6 +95,7 @@ class Plan:
     @ivar adopts: this node takes connections.
     @ivar decides: it hands them off.
     @ivar head: octets that a request head may have; more are the daemon's to refuse.
+    @ivar records: what is handed off is told, see L{ExpressTables.handed}.
     """
 
     own: bytes
@@ -103,6 +104,7 @@ class Plan:
     adopts: bool
     decides: bool
     head: int
+    records: bool
 
 
 class ExpressTables:
@@ -129,6 +131,7 @@ class ExpressTables:
         self._turns = of("turns", abi.TURNS.size)
         self._destinations = of("destinations", abi.DESTINATION.size)
         self._fronts = of("express_fronts", abi.EXPRESS_FRONT.size)
+        self._declined = of("declined", abi.WORD.size)
         self._reaped = of("reaped", abi.DONE.size)
         programs.end_in(_DECIDE, self._object.program("btcp_express"))
         programs.end_in(_RECEIVE, self._object.program("btcp_receive"))
@@ -146,7 +149,7 @@ class ExpressTables:
         What holds from now on.
         """
         flags = plan.hosts, plan.adopts, plan.decides
-        packed = abi.PLAN.pack(plan.own, plan.scope, *flags, plan.head)
+        packed = abi.PLAN.pack(plan.own, plan.scope, *flags, plan.head, plan.records)
         self._plan.update(_FIRST, packed)
 
     def add_prefixes(self, entries: Mapping[tuple[int, bytes], int]) -> None:
@@ -217,6 +220,23 @@ class ExpressTables:
         @return: the number of a front-end's lease.
         """
         return self._programs.lease(front)
+
+    # -- what was decided -----------------------------------------------------
+
+    def handed(self, take: Callable[[bytes], None]) -> Ring:
+        """
+        @param take: gets each C{struct btcp_handed} and what is behind it.
+        @return: where they come from, which wakes nobody; the caller closes it.
+        """
+        return self._object.ring("handed", take)
+
+    def is_declined(self, done: bytes) -> bool:
+        """
+        @param done: C{struct btcp_done}.
+        @return: whether the daemon got this connection to decide, not long ago.
+        """
+        iss = self._declined.lookup(done[: abi.KEY.size])
+        return iss == done[abi.KEY.size : abi.KEY.size + abi.WORD.size]
 
     # -- how connections end --------------------------------------------------
 
