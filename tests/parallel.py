@@ -23,10 +23,10 @@ _WHOLE = ("claims",)
 
 LONGEST = (
     "integration.test_load",
+    "integration.test_tcp_rules",
     "integration.test_membership",
     "claims",
     "integration.test_failures",
-    "integration.test_tcp_rules",
     "integration.test_takeover",
     "integration.test_lifecycle",
     "integration.test_consoles",
@@ -34,15 +34,20 @@ LONGEST = (
     "integration.test_ebpf_lab",
     "unit.test_handoff_following",
     "integration.test_express",
-    "integration.test_tcp_closing",
     "integration.test_lab",
     "integration.test_trust",
     "integration.test_doctor",
-    "integration.test_tcp_segments",
     "unit.test_handoff_takeover",
 )
 """What takes long, and so is to be begun before all else: the longest first, as measured.  A long
 one that is begun last would have the other processes wait for it."""
+
+_TOGETHER = (
+    "integration.test_tcp_rules",
+    "integration.test_tcp_closing",
+    "integration.test_tcp_segments",
+)
+"""Modules that use the same labs, one for each mode: one process brings them up once."""
 
 _SHORT = ("unit", "properties")
 _BATCH = 10
@@ -79,13 +84,12 @@ def batches(suites: Iterable[str]) -> list[list[str]]:
     """
     @return: L{modules}, in their order, by the process that they are to run in.
     """
-    alone: list[str] = []
-    short: list[str] = []
-    for name in modules(suites):
-        together = name.partition(".")[0] in _SHORT and name not in LONGEST
-        (short if together else alone).append(name)
+    found = modules(suites)
+    same_labs = [name for name in found if name in _TOGETHER]
+    short = [name for name in found if name.partition(".")[0] in _SHORT and name not in LONGEST]
+    long = [name for name in found if name not in (*short, *same_labs[1:])]
     shared = [short[start : start + _BATCH] for start in range(0, len(short), _BATCH)]
-    return [*([name] for name in alone), *shared]
+    return [*(same_labs if name in same_labs else [name] for name in long), *shared]
 
 
 def run(suites: Sequence[str], jobs: int) -> list[int]:

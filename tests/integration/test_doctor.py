@@ -19,6 +19,7 @@ import btcp
 from btcp.lab.topology import node_yaml
 from tests.integration.standing import ClusterTestCase
 from tests.modes import EBPF_COOKIE, Mode
+from tests.parallel import slot
 
 _CODE = Path(btcp.__file__).parents[1]
 _DOCS = _CODE / "docs" / "operations.md"
@@ -33,7 +34,7 @@ _CHANGING = (
 
 class DoctorCase(ClusterTestCase):
     maxDiff = None
-    prefix: ClassVar[str] = "svc"
+    prefix: ClassVar[str] = f"svc{slot()}"
     tls: ClassVar[bool] = True
     config: ClassVar[Mapping[str, object]] = _CONFIG
 

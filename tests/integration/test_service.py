@@ -23,6 +23,7 @@ from unittest import SkipTest
 import btcp
 from btcp.lab.topology import CLIENT, node_yaml, url
 from tests.integration.standing import ClusterTestCase, python
+from tests.parallel import slot
 
 _CODE = Path(btcp.__file__).parents[1]
 _PARTITION = [
@@ -59,7 +60,7 @@ print(good, bad)
 
 
 class ServiceTestCase(ClusterTestCase):
-    prefix: ClassVar[str] = "svc"
+    prefix: ClassVar[str] = f"svc{slot()}"
     config: ClassVar[Mapping[str, object]] = _CONFIG
 
     def setUp(self) -> None:

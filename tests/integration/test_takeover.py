@@ -6,6 +6,8 @@ after them.
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from btcp.datapath.ebpf import abi
-from btcp.lab.topology import CLIENT, url
+from btcp.lab.topology import CLIENT
 from tests.integration.standing import DOWNLOADER, RESETS, python
 from tests.integration.test_ebpf_lab import EbpfTestCase
 from tests.modes import EBPF_COOKIE, in_modes
@@ -26,6 +28,7 @@ _DOWNLOADS = 20
 _PATIENCE = 100.0
 _LINGER = 2.0  # the default
 _SLACK = 5.0
+_port = itertools.count(20000)
 
 # Asks for the same thing again and again, on so many connections that it keeps, until its
 # input ends; each answer has to come, and to be right.
@@ -56,6 +59,23 @@ over.set()
 print(min(answered), wrong)
 """
 
+# Downloads a file, by 300 kB a second until its input ends, and as fast as it can from then on;
+# says where it is not what it should be.
+_DOWNLOADS_UNHURRIED = """
+import itertools, select, socket, sys
+host, port, path, right = sys.argv[1], int(sys.argv[2]), sys.argv[3], open(sys.argv[4], "rb").read()
+connection = socket.create_connection((host, 80), 30, ("", port))
+connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n".encode())
+answer, hurry = bytearray(), False
+while piece := connection.recv(1 << 16):
+    answer += piece
+    hurry = hurry or bool(select.select([sys.stdin], [], [], 0.2)[0])
+body = answer.partition(b"\\r\\n\\r\\n")[2]
+if body != right:
+    same = sum(1 for _ in itertools.takewhile(bool, map(int.__eq__, body, right)))
+    sys.exit(f"{len(body)} octets, the first {same} of them right")
+"""
+
 # Makes what a daemon left be of another version.
 _ANOTHER_VERSION = """
 from btcp.datapath.ebpf import abi
@@ -74,6 +94,10 @@ class TakeoverTestCase(EbpfTestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        waits, hurry = os.pipe()
+        self._waits, self._hurry = os.fdopen(waits, "rb"), os.fdopen(hurry, "wb")
+        self.addCleanup(self._waits.close)
+        self.addCleanup(self._hurry.close)
         # Else most of what a download is about is in buffers before anybody is killed.  It
         # stays so for as long as the lab stands, which is this module's own.
         for host in (CLIENT, *self.lab.nodes):
@@ -86,15 +110,14 @@ class TakeoverTestCase(EbpfTestCase):
 
     def download(self, front: str, holder: str, family: int = 4) -> subprocess.Popen[bytes]:
         """
-        10 MB in some 15 seconds, compared with what they should be, octet by octet.
+        10 MB, of which not all come before L{finish}, compared with what they should be, octet by
+        octet.
         """
-        target = url(front, family, f"/{holder}/10m")
-        right = self.lab.state / "content" / holder / "10m"
         # A back-end refuses a port that it has already from another front-end.
-        first = 20000 + 10000 * self.lab.nodes.index(front)
-        curl = f"curl -sS -m {_PATIENCE:.0f} --limit-rate 700k --local-port {first}-{first + 9999}"
-        curl = f"{curl} '{target}'"
-        return self.lab.popen(CLIENT, ["bash", "-o", "pipefail", "-c", f"{curl} | cmp - '{right}'"])
+        address, port = self.lab.address(front, family), next(_port)
+        path, right = f"/{holder}/10m", self.lab.state / "content" / holder / "10m"
+        program = python(_DOWNLOADS_UNHURRIED, address, port, path, right)
+        return self.lab.popen(CLIENT, program, stdin=self._waits)
 
     def under_way(self, front: str, holder: str) -> subprocess.Popen[bytes]:
         """
@@ -114,6 +137,7 @@ class TakeoverTestCase(EbpfTestCase):
         return flows
 
     def finish(self, *running: subprocess.Popen[bytes]) -> None:
+        self._hurry.close()
         said = [process.communicate(timeout=_PATIENCE)[1].decode() for process in running]
         self.assertEqual([process.returncode for process in running], [0] * len(running), said)
 

@@ -21,6 +21,8 @@ from tests.claims.verdict import CLAIMS, judged, numbers, problems
 from tests.modes import EBPF_COOKIE, RAW_REPLAY, Mode
 
 TESTS = Path(__file__).parents[1]
+TCP = {f"integration.test_tcp_{name}" for name in ("rules", "segments", "closing")}
+"""Modules that use the same labs."""
 
 
 class Example:
@@ -149,12 +151,15 @@ class OrderTests(SynchronousTestCase):
 
     def test_who_is_alone(self) -> None:
         """
-        Whatever has a cluster or takes long; all others are in some process, once.
+        Whatever has a cluster of its own or takes long; each module is in one process.
         """
         batches = parallel.batches(self.suites)
-        together = [name for batch in batches if len(batch) > 1 for name in batch]
-        self.assertGreater(len(together), 50)
-        self.assertEqual({name.partition(".")[0] for name in together}, {"unit"})
-        self.assertEqual(set(together) & set(parallel.LONGEST), set())
+        together = [batch for batch in batches if len(batch) > 1]
+        (tcp,) = (batch for batch in together if batch[0] in parallel.LONGEST)
+        self.assertEqual(set(tcp), TCP)
+        short = [name for batch in together if batch is not tcp for name in batch]
+        self.assertGreater(len(short), 50)
+        self.assertEqual({name.partition(".")[0] for name in short}, {"unit"})
+        self.assertEqual(set(short) & set(parallel.LONGEST), set())
         found = [name for batch in batches for name in batch]
         self.assertEqual(sorted(found), sorted(parallel.modules(self.suites)))
