@@ -34,6 +34,8 @@ LONGEST = (
     "integration.test_ebpf_lab",
     "unit.test_handoff_following",
     "integration.test_express",
+    "integration.test_systemd",
+    "integration.test_tls",
     "integration.test_lab",
     "integration.test_trust",
     "integration.test_doctor",
