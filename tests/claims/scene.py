@@ -40,6 +40,9 @@ PIECE = 20
 _SMALL = "1k"
 _LARGE = "100k"
 _LOSS = 2.0
+_WHOLE = 2048
+"""Octets to capture of a packet that no device has to cut into segments: all of it.  A capture has
+room for so many in a burst as go into its buffer by this size."""
 _MEGABYTE = 1 << 20
 _PATIENCE = 10.0
 
@@ -118,7 +121,7 @@ def scene(mode: Mode) -> Scene:
     pairs = [*HANDED_OFF, *((node, node) for node in LOCAL)]
     lab.offload(False, checksums=False)
     try:
-        with recording(lab, places(lab.nodes, mode)) as tape:
+        with recording(lab, places(lab.nodes, mode), snaplen=_WHOLE) as tape:
             glances = [_glance(lab, *each) for each in product(lab.nodes, lab.nodes, (4, 6))]
             talks = [_converse(lab, *pair, family) for pair in pairs for family in (4, 6)]
             freed = emptied(lab)
@@ -137,7 +140,7 @@ def lossy(mode: Mode) -> Scene:
     lab.offload(False, checksums=False)
     lab.loss(_LOSS)
     try:
-        with recording(lab, places(lab.nodes, mode)) as tape:
+        with recording(lab, places(lab.nodes, mode), snaplen=_WHOLE) as tape:
             glances = [_torn(lab, *pair, family) for pair in HANDED_OFF for family in (4, 6)]
             freed = emptied(lab)
     finally:
