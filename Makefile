@@ -18,7 +18,7 @@ demo: $(BUILT)
 build: $(BUILT)
 
 test: lint $(OBJECTS)
-	$(PYTHON) -m tests --jobs 3 unit properties integration claims
+	$(PYTHON) -m tests --jobs 2 unit properties integration claims
 
 unit: $(BUILT)
 	$(PYTHON) -m tests unit properties
