@@ -19,6 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.lab import origin
 from btcp.lab.cluster import Lab
 from btcp.lab.topology import CLIENT
+from tests.claims.packets import read
+from tests.claims.stage import End
 from tests.modes import RAW_REPLAY, Mode
 from tests.parallel import slot
 from tests.turns import end_turn, take_turn
@@ -27,6 +29,11 @@ PREFIX = f"hold{slot()}"
 
 RESETS = (
     "(tcp[tcpflags] & tcp-rst != 0) or (ip6 and ip6[6] == 6 and ip6[53] & 4 != 0)"  # RFC 9293, 3.1
+)
+
+ENDS = (
+    "(tcp[tcpflags] & (tcp-fin|tcp-rst) != 0)"
+    " or (ip6 and ip6[6] == 6 and ip6[53] & 5 != 0)"  # RFC 9293, 3.1
 )
 
 DOWNLOADER = """
@@ -108,6 +115,27 @@ def _take_down() -> None:
         prefix, (lab, *_) = _standing.popitem()
         lab.down()
         end_turn(prefix)
+
+
+def early_resets(capture: Path) -> list[str]:
+    """
+    A reset hurts nobody once both sides have closed.  It comes by TCP itself where FINs are lost:
+    both sides send theirs again at the same time, and if the client's last ACK overtakes its FIN,
+    the server has forgotten the connection when that arrives (RFC 9293, 3.10.7.1).
+
+    @param capture: at the client, by L{ENDS}.
+    @return: each reset of a connection on which there was not a FIN of both sides before.
+    """
+    closed: set[tuple[End, End]] = set()
+    early = []
+    for packet in read(capture):
+        source, destination = packet.ends
+        both = {(source, destination), (destination, source)} <= closed
+        if "R" in packet.flags and not both:
+            early.append(str(packet))
+        if "F" in packet.flags:
+            closed.add((source, destination))
+    return early
 
 
 class ClusterTestCase(SynchronousTestCase):

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from btcp.datapath.ebpf import abi
 from btcp.lab.topology import CLIENT
-from tests.integration.standing import DOWNLOADER, RESETS, python
+from tests.integration.standing import DOWNLOADER, ENDS, early_resets, python
 from tests.integration.test_ebpf_lab import EbpfTestCase
 from tests.modes import EBPF_COOKIE, in_modes
 
@@ -141,10 +141,6 @@ class TakeoverTestCase(EbpfTestCase):
         said = [process.communicate(timeout=_PATIENCE)[1].decode() for process in running]
         self.assertEqual([process.returncode for process in running], [0] * len(running), said)
 
-    def assert_none(self, resets: Path) -> None:
-        read = subprocess.run(["tcpdump", "-nr", str(resets)], capture_output=True, check=True)
-        self.assertEqual(read.stdout, b"")
-
     def resumed(self, node: str) -> int:
         """
         How many halves of flows the daemon that runs now went on with.
@@ -163,7 +159,7 @@ class DownloadTests(TakeoverTestCase):
         """
         self.lab.loss(2)
         self.addCleanup(self.lab.loss, 0)
-        with self.lab.capture(CLIENT, RESETS) as resets:
+        with self.lab.capture(CLIENT, ENDS) as ends:
             running = [
                 self.download("ac"[number % 2], "bc"[number // 2 % 2], 4 + number % 3 % 2 * 2)
                 for number in range(_DOWNLOADS)
@@ -175,7 +171,7 @@ class DownloadTests(TakeoverTestCase):
                 self.lab.start_daemon(node)
                 self.assertGreater(self.resumed(node), 0)
             self.finish(*running)
-        self.assert_none(resets)
+        self.assertEqual(early_resets(ends), [])
         self.assert_tables_empty(_LINGER + _SLACK)
         self.assert_sound()
 
@@ -185,7 +181,7 @@ class DownloadTests(TakeoverTestCase):
         """
         self.lab.loss(2)
         self.addCleanup(self.lab.loss, 0)
-        with self.lab.capture(CLIENT, RESETS) as resets:
+        with self.lab.capture(CLIENT, ENDS) as ends:
             running = [self.download(front, holder) for front, holder in ("ab", "ba", "aa")]
             time.sleep(1)
             for node in "ab":
@@ -197,7 +193,7 @@ class DownloadTests(TakeoverTestCase):
                 again = self.lab.query("c", "peers")["peers"]["ab".index(node)]["epoch"]
                 self.assertEqual(again, epoch)
             self.finish(*running)
-        self.assert_none(resets)
+        self.assertEqual(early_resets(ends), [])
         self.assert_tables_empty(_LINGER + _SLACK)
         self.assert_sound()
 
@@ -212,7 +208,7 @@ class KeptAliveTests(TakeoverTestCase):
         body = self.lab.state / "content" / "b" / "1k"
         host, size, count = self.lab.address("a", 4), 1024, 30
         program = python(_KEEPS_ASKING, host, "/b/1k", size, count, body)
-        with self.lab.capture(CLIENT, RESETS) as resets:
+        with self.lab.capture(CLIENT, ENDS) as ends:
             client = self.lab.popen(CLIENT, program, stdin=subprocess.PIPE)
             self.await_that(lambda: self.flows()["b"]["back"] == count, 10, lambda: self.flows())
             for node in "ab":
@@ -226,7 +222,7 @@ class KeptAliveTests(TakeoverTestCase):
             fewest, _, wrong = output.decode().partition(" ")
             self.assertEqual(wrong.strip(), "[]")
             self.assertGreater(int(fewest), 50)
-        self.assert_none(resets)
+        self.assertEqual(early_resets(ends), [])
         self.assert_tables_empty(_LINGER + _SLACK)
         self.assert_sound()
 
