@@ -22,6 +22,7 @@ from btcp.content.answer import answer
 from btcp.content.contract import ContentError, RequestKey
 from btcp.content.host import split_authority
 from btcp.content.path import routing_path
+from btcp.content.reader import Reader
 
 _END = b"\r\n\r\n"
 
@@ -54,7 +55,7 @@ _NO_REQUEST = "not an HTTP/1.0 or HTTP/1.1 request line"
 _ABSOLUTE = re.compile(rb"http://([^/?#]*)([^#]*)\Z", re.IGNORECASE)
 
 
-class HttpReader:
+class HttpReader(Reader):
     """
     Reads the head of the first request of a connection.
 
@@ -62,31 +63,14 @@ class HttpReader:
         empty lines before it included.
     """
 
-    __slots__ = ("_checked", "_error", "_head", "_key", "_line", "_start", "limit")
+    __slots__ = ("_checked", "_head", "_line", "_start")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        super().__init__(limit)
         self._head = bytearray()
         self._start = 0  # of the request line
         self._line = -1  # its end, when known
         self._checked = 0
-        self._key: RequestKey | None = None
-        self._error: ContentError | None = None
-
-    def feed(self, data: bytes | memoryview) -> RequestKey | None:
-        """
-        See L{btcp.content.contract.ContentReader.feed}.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._key is None:
-            try:
-                self._key = self._read(data)
-            except ContentError as error:
-                self._error = error
-                self._head.clear()
-                raise
-        return self._key
 
     def answer(self, status: int, reason: str) -> bytes:
         """
@@ -94,6 +78,9 @@ class HttpReader:
         """
         head = self._key is not None and self._key.method == "HEAD"
         return answer(status, reason, head=head)
+
+    def _forget(self) -> None:
+        self._head.clear()
 
     def _read(self, data: bytes | memoryview) -> RequestKey | None:
         room = self.limit - len(self._head)
@@ -105,7 +92,6 @@ class HttpReader:
             self._refuse_forbidden(len(self._head) if end < 0 else end + len(_END))
         if end >= 0:
             head = bytes(self._head[self._start : end + len(_END)])
-            self._head.clear()
             return _key(head)
         if len(data) > room:
             raise ContentError(431, f"request head larger than {self.limit} octets")

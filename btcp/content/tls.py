@@ -13,6 +13,7 @@ from enum import IntEnum
 
 from btcp.content.contract import ContentError, RequestKey
 from btcp.content.host import canonical_host
+from btcp.content.reader import Reader
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
@@ -43,7 +44,7 @@ _ALERTS = {
 }
 
 
-class TlsReader:
+class TlsReader(Reader):
     """
     Reads the first message of a connection.  A key has the name the client asks for
     (SNI) as its host, C{""} if there is none, and C{/} for a path: what is asked for
@@ -52,33 +53,13 @@ class TlsReader:
     @ivar limit: how many octets the records may have that the ClientHello is in.
     """
 
-    __slots__ = ("_error", "_key", "_message", "_octets", "_start", "limit")
+    __slots__ = ("_message", "_octets", "_start")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        super().__init__(limit)
         self._octets = bytearray()
         self._start = 0  # of the record that is not complete
         self._message = bytearray()
-        self._key: RequestKey | None = None
-        self._error: ContentError | None = None
-
-    def feed(self, data: bytes | memoryview) -> RequestKey | None:
-        """
-        See L{btcp.content.contract.ContentReader.feed}.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._key is None:
-            try:
-                self._key = self._read(data)
-            except ContentError as error:
-                self._error = error
-                raise
-            finally:
-                if self._key is not None or self._error is not None:
-                    self._octets.clear()
-                    self._message.clear()
-        return self._key
 
     def answer(self, status: int, reason: str) -> bytes:
         """
@@ -88,6 +69,10 @@ class TlsReader:
         alert = _ALERTS.get(status)
         # Fatal, in a record of a version that every client knows.
         return b"" if alert is None else bytes((21, 3, 3, 0, 2, 2, alert))
+
+    def _forget(self) -> None:
+        self._octets.clear()
+        self._message.clear()
 
     def _read(self, data: bytes | memoryview) -> RequestKey | None:
         self._octets += data[: self.limit - len(self._octets)]

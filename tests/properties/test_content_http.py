@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.content.contract import ContentError, RequestKey
+from btcp.content.contract import RequestKey
 from btcp.content.http import HttpReader
+from tests.properties.readers import answer
 
 # The pieces heads are made of, odd ones included: random octets alone hardly ever get
 # past the request line.
@@ -46,24 +47,6 @@ streams = st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=8)), ma
 cuts = st.lists(st.integers(0, 250), max_size=8)
 limits = st.one_of(st.just(16384), st.integers(0, 120))
 
-Answer = RequestKey | tuple[int, str] | None
-
-
-def answer(pieces: list[bytes], limit: int) -> Answer:
-    """
-    The first answer of a reader that is not "more".
-    """
-    reader = HttpReader(limit)
-    for piece in pieces:
-        try:
-            key = reader.feed(piece)
-        except ContentError as error:
-            assert error.status in (400, 431)
-            return error.status, error.reason
-        if key is not None:
-            return key
-    return None
-
 
 class ReaderProperties(SynchronousTestCase):
     """
@@ -77,14 +60,14 @@ class ReaderProperties(SynchronousTestCase):
     def test_cuts_change_nothing(self, data: bytes, at: list[int], limit: int) -> None:
         edges = [0, *sorted(at), len(data)]
         cut = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
-        expected = answer([data], limit)
-        self.assertEqual(answer(cut, limit), expected)
+        expected = answer(HttpReader(limit), [data])
+        self.assertEqual(answer(HttpReader(limit), cut), expected)
         single = [data[index : index + 1] for index in range(len(data))]
-        self.assertEqual(answer(single, limit), expected)
+        self.assertEqual(answer(HttpReader(limit), single), expected)
 
     @given(data=streams)
     def test_keys_are_routable(self, data: bytes) -> None:
-        key = answer([data], 16384)
+        key = answer(HttpReader(16384), [data])
         if isinstance(key, RequestKey):
             self.assertTrue(key.path.startswith("/"))
             self.assertNotIn("//", key.path)
@@ -95,6 +78,6 @@ class ReaderProperties(SynchronousTestCase):
     @given(data=streams, rest=st.binary(max_size=20))
     def test_more_octets_change_no_answer(self, data: bytes, rest: bytes) -> None:
         # 431 is an answer about how much came, so it is left out.
-        before = answer([data], 16384)
+        before = answer(HttpReader(16384), [data])
         if before is not None:
-            self.assertEqual(answer([data + rest], 16384), before)
+            self.assertEqual(answer(HttpReader(16384), [data + rest]), before)

@@ -12,10 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.content.contract import ContentError, RequestKey
+from btcp.content.contract import RequestKey
 from btcp.content.host import canonical_host
 from btcp.content.tls import TlsReader
 from tests.hellos import message, openssl_hello, records, server_name
+from tests.properties.readers import answer
 
 names = st.sampled_from([b"h.example", b"H.example", b"a b", b"", b"h\x7f", b"h.example."])
 extensions = st.lists(
@@ -51,23 +52,6 @@ def streams(draw: st.DrawFn) -> bytes:
 cuts = st.lists(st.integers(0, 250), max_size=8)
 limits = st.one_of(st.just(16384), st.integers(0, 200))
 
-Answer = RequestKey | tuple[int, str] | None
-
-
-def answer(pieces: list[bytes], limit: int) -> Answer:
-    """
-    The first answer of a reader that is not "more".
-    """
-    reader = TlsReader(limit)
-    for piece in pieces:
-        try:
-            key = reader.feed(piece)
-        except ContentError as error:
-            return error.status, error.reason
-        if key is not None:
-            return key
-    return None
-
 
 def openssl_answer(stream: bytes) -> str | None:
     """
@@ -101,7 +85,7 @@ class TlsReaderProperties(SynchronousTestCase):
     def test_cuts_change_nothing(self, stream: bytes, at: list[int], limit: int) -> None:
         edges = sorted(min(edge, len(stream)) for edge in at)
         pieces = [stream[a:b] for a, b in zip([0, *edges], [*edges, len(stream)], strict=True)]
-        self.assertEqual(answer(pieces, limit), answer([stream], limit))
+        self.assertEqual(answer(TlsReader(limit), pieces), answer(TlsReader(limit), [stream]))
 
     @given(streams())
     @example(openssl_hello("h.example"))
@@ -111,6 +95,6 @@ class TlsReaderProperties(SynchronousTestCase):
         """
         What we route by is what a server sees: if both read it, they read the same name.
         """
-        ours, theirs = answer([stream], 16384), openssl_answer(stream)
+        ours, theirs = answer(TlsReader(16384), [stream]), openssl_answer(stream)
         if isinstance(ours, RequestKey) and theirs is not None:
             self.assertEqual(ours.host, canonical_host(theirs) if theirs else "")
