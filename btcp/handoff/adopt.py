@@ -447,8 +447,6 @@ class Adopter(Carrying):
             awaits=awaits,
             lease=flow.peer if flow.follows else None,
         )
-        self._remember(flow)
-        context.actions.append(Install(flow.to_client))
         flow.to_server = Route(
             flow.inbound,
             None,
@@ -459,8 +457,12 @@ class Adopter(Carrying):
             now=context.now,
             follows=flow.follows,
         )
+        self._remember(flow)
+        # In this order: a datapath that follows FINs knows of those only for which it has the other
+        # direction, and the client's are not forwarded before we have replied.
         if flow.inbound in self.flows.inbound:
             context.actions.append(Install(flow.to_server))
+        context.actions.append(Install(flow.to_client))
 
     def _reply(self, flow: AdoptedFlow) -> None:
         address, port = flow.inbound[len(flow.order.client.address) : -4], flow.inbound[-2:]

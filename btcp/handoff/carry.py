@@ -30,6 +30,10 @@ GRAVE = 1.0
 """Seconds in which what the local TCP says of a flow that is no more goes nowhere: longer
 than anything waits in a device's queue."""
 
+SECOND_LOOK = 1.0
+"""Seconds from the first FIN to a look at what the datapath has seen of the end without our
+hearing of it: a report was lost, or a packet passed while we told it to pass no more."""
+
 DOUBTFUL = 1.0
 """Seconds without a packet, after a RST that the local TCP may or may not have
 believed, until it is made to say which; and again, until its silence says that the
@@ -213,7 +217,8 @@ class Carrying:
             for route in (flow.to_client, flow.to_server):
                 self._punt(route, EVERYTHING)
         now = self.context.now
-        self.timers.set(flow, now + self.context.settings.periods.half_closed, now)
+        wait = min(SECOND_LOOK, self.context.settings.periods.half_closed)
+        self.timers.set(flow, now + wait, now)
 
     def _punt(self, route: Route | None, flags: int) -> None:
         """
@@ -231,9 +236,9 @@ class Carrying:
         flow.refresh()
         assert flow.to_client is not None and flow.to_server is not None
         periods, now = self.context.settings.periods, self.context.now
-        if flow.follows:
-            self._settle(flow)
+        self._settle(flow)
         if flow.teardown.over:
+            self.context.count("adopt.unreported")
             self.step(flow, Progress.BOTH_CLOSED, None)
             return
         closing = flow.teardown.begun

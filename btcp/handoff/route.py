@@ -65,7 +65,8 @@ class Keeper(Protocol):
 
     def halt(self) -> None:
         """
-        Move no more of its packets; then L{read} for the last time.
+        Move no more of its packets; then L{read}.  A packet that is on its way at this moment
+        may still go on, and only be in the account some time later.
         """
 
 

@@ -42,7 +42,8 @@ class Teardown:
 
     def merge(self, to_client: Route, to_server: Route) -> None:
         """
-        Learn what a datapath saw that follows FINs by itself.
+        Learn what a datapath saw that follows FINs by itself.  Of a flow whose packets to the
+        server are rewritten here, it follows none.
         """
         if to_server.fin is not None:
             self.client_fin = to_server.fin
@@ -50,6 +51,11 @@ class Teardown:
             self.server_fin = to_client.fin
         self._server_acked |= to_server.fin_acked
         self._client_acked |= to_client.fin_acked
+        # A FIN of which we learn late may have been acknowledged before our eyes.
+        if self.client_fin is not None:
+            self._client_acked |= at_or_before(self.client_fin, to_client.ack)
+        if self.server_fin is not None and to_server.rewriter is None:
+            self._server_acked |= to_server.ack == self.server_fin
 
     def from_client(self, segment: Segment) -> None:
         """

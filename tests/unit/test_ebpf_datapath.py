@@ -36,7 +36,7 @@ from btcp.handoff.memo import Relic
 from btcp.handoff.messages import Capabilities, Endpoint, Handoff
 from btcp.handoff.route import ENDING, EVERYTHING, Report, Reported, Route
 from btcp.wire.build import compose
-from btcp.wire.segment import ACK, flow_key
+from btcp.wire.segment import ACK, RST, flow_key
 from tests.unit.fake_ring import FakeRing
 
 KEY = flow_key(ip_address("192.0.2.7").packed, 1000, ip_address("192.0.2.8").packed, 80)
@@ -153,8 +153,13 @@ class FakePrograms:
         """
         A packet that the kernel moves.
         """
-        if self.punts[key] == EVERYTHING:
-            return
+        if self.punts[key] != EVERYTHING:
+            self.passed(key, octets, ack, now=now, end=end)
+
+    def passed(self, key: bytes, octets: int, ack: int, *, now: float = 0.0, end: int = 0) -> None:
+        """
+        The same, of a packet of which the kernel had decided that before.
+        """
         old = self.accounts[key]
         self.accounts[key] = evolve(
             old,
@@ -432,11 +437,47 @@ class HaltTests(DatapathTestCase):
         route.refresh()
         route.halt()
         self.assertEqual((route.octets, route.ack), (10, 150))
+        self.assertEqual(self.programs.told, ["install", "amend"])
+
+    def test_on_its_way(self) -> None:
+        """
+        A packet that had passed the check, and is in the account after it was read, counts when
+        that is looked at again; the account is not replaced meanwhile.
+        """
+        route = self.installed()
+        route.halt()
+        route.punt = EVERYTHING
+        self.datapath.perform(Install(route))
+        self.reactor.advance(0)
+        self.programs.passed(route.key, 10, 160)
+        route.refresh()
+        self.assertEqual((route.octets, route.ack), (10, 160))
+        self.assertNotIn("install", self.programs.told[1:])
+
+    def test_to_pass_again(self) -> None:
+        """
+        By an account that has what the daemon moved by itself.
+        """
+        route = self.installed()
+        route.halt()
+        route.octets = 100
+        route.punt = RST
+        self.datapath.perform(Install(route))
+        self.reactor.advance(0)
+        self.assertEqual(self.programs.told, ["install", "amend", "install"])
         self.programs.passes(route.key, 10, 160)
         route.refresh()
+        self.assertEqual(route.octets, 110)
+
+    def test_gone_and_back(self) -> None:
+        route = self.installed()
         route.halt()
-        self.assertEqual((route.octets, route.ack), (10, 150))
-        self.assertEqual(self.programs.told, ["install", "amend"])
+        route.punt = EVERYTHING
+        self.datapath.perform(Remove(route.key))
+        self.reactor.advance(0)
+        self.datapath.perform(Install(route))
+        self.reactor.advance(0)
+        self.assertIn(route.key, self.programs.accounts)
 
     def test_before_it_is_installed(self) -> None:
         """

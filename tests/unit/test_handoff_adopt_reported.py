@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from btcp.handoff.carry import SECOND_LOOK
 from btcp.handoff.context import Periods
 from btcp.handoff.messages import Adopted, Reason, Refused, Terminate
 from btcp.handoff.route import BREAKING, EVERYTHING, Report, Reported, Route
@@ -56,7 +57,7 @@ class _Kept:
 
     def halt(self) -> None:
         self.read()
-        self._route.kept_elsewhere = None
+        self._before, self._account = None, {}
 
 
 class _Passing(_Kept):
@@ -71,6 +72,21 @@ class _Passing(_Kept):
     def halt(self) -> None:
         super().halt()
         self._route.end = self._end
+
+
+class _Late(_Kept):
+    """
+    What it has of a packet that was on its way when it was halted, is there later only.
+    """
+
+    def halt(self) -> None:
+        late, self._account = self._account, {}
+        super().halt()
+        self._account = late
+
+    def read(self) -> None:
+        if self._route.punt == EVERYTHING:
+            super().read()
 
 
 class ReportedCase(case.BackCase):
@@ -329,6 +345,29 @@ class SplicedTests(ReportedCase):
         self.script.wait(Periods().half_closed + 1)
         self.reported(Reason.IDLE, END, ISS + 101)
 
+    def test_order_of_routes(self) -> None:
+        """
+        The local TCP may send a FIN as soon as there is a way for it; by then there has to be the
+        other direction, where the datapath looks for its acknowledgment.
+        """
+        self.assertEqual(list(self.script.datapath.routes), [INBOUND, OUTBOUND])
+
+    def test_crossing_fins(self) -> None:
+        """
+        The local TCP's comes up; the client's passes in the datapath, which was told at that
+        moment to let nothing pass: nobody reports it, but we look again.
+        """
+        self.responded()
+        fins = (END + 1) % 2**32, (ISS + 102) % 2**32
+        self.route(INBOUND).kept_elsewhere = _Late(self.route(INBOUND), {"fin": fins[0]})
+        self.comes_up(ADMITTED.but(seq=ISS + 101, ack=END, flags=FIN | ACK))
+        self.comes_up(ADMITTED.but(seq=ISS + 102, ack=END + 1))
+        self.comes_up(CLIENT.but(seq=END + 1, ack=ISS + 102))
+        self.assertIs(self.state(), Adopt.CLOSING)
+        self.script.wait(SECOND_LOOK + 0.1)
+        self.assertIs(self.state(), Adopt.CLOSED)
+        self.reported(Reason.CLOSED, END + 1, ISS + 102)
+
     def test_closed(self) -> None:
         for early in ([Reported(OUTBOUND, Report.FIN, END + 1, 0, 100)], []):
             self.setUp()
@@ -458,8 +497,9 @@ class IdleTests(ReportedCase):
         """
         client, server = (END + 1) % 2**32, (ISS + 102) % 2**32
         acks = {name: acked.get(name, True) for name in ("client", "server")}
+        ack = client if acks["client"] else END % 2**32
         self.passed(INBOUND, fin=client, fin_acked=acks["server"])
-        self.passed(OUTBOUND, fin=server, end=server, ack=client, fin_acked=acks["client"])
+        self.passed(OUTBOUND, fin=server, end=server, ack=ack, fin_acked=acks["client"])
 
     def test_closed(self) -> None:
         self.fins()
@@ -477,7 +517,7 @@ class IdleTests(ReportedCase):
             self.setUp()
             self.fins(**acked)
             self.script.wait(Periods().established + 1)
-            self.reported(Reason.IDLE, END + 1, ISS + 102)
+            self.reported(Reason.IDLE, END + acked.get("client", True), ISS + 102)
             self.assertTrue(self.script.empty)
 
     def test_alive(self) -> None:

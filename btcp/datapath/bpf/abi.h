@@ -80,7 +80,12 @@ struct btcp_account {
 	__u8 progress;
 	__u8 closing;	/* a FIN passed, of this direction or of the other; or BTCP_OVER */
 	__u8 fin_seen;	/* of this direction */
-	__u8 fin_acked;	/* of the other direction, by this one */
+	__u8 fin_acked;	/* of the other direction, by this one: enum btcp_acked */
+};
+
+enum btcp_acked {
+	BTCP_ACKED = 1,
+	BTCP_TOLD = 2,	/* of the packets to the client: somebody has told that it is over */
 };
 
 struct btcp_route {

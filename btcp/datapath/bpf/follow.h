@@ -85,6 +85,23 @@ static __always_inline void end_express(enum btcp_why why, const struct btcp_key
 }
 
 /*
+ * Set a bit of fin_acked; false if it was set before.  Packets of both directions pass at the same
+ * time, on two processors: with an ordinary store each could miss what the other has just written,
+ * and both would leave it to the other to tell that the connection is over.  An atomic operation
+ * whose result is used is a full barrier; there are none for less than 32 bits.
+ */
+static __always_inline bool set_acked(struct btcp_account *account, enum btcp_acked bit)
+{
+	__u32 *word = (__u32 *)&account->progress;
+	const __u32 mask = bpf_htonl(bit); /* fin_acked is the last of its four octets */
+
+	_Static_assert(__builtin_offsetof(struct btcp_account, fin_acked) ==
+			       __builtin_offsetof(struct btcp_account, progress) + 3,
+		       "fin_acked is not the last octet of a word");
+	return !(__sync_fetch_and_or(word, mask) & mask);
+}
+
+/*
  * When is a connection over?  See btcp/handoff/teardown.py.  The numbers are those of the local
  * TCP, in both directions.
  */
@@ -119,9 +136,10 @@ static __always_inline void follow(const struct packet *packet, struct btcp_rout
 
 		if (from_client && seq != server->ack && seq != own->end)
 			return;
-		if (own->fin_acked && other->fin_acked)
+		if (!set_acked(server, BTCP_TOLD))
 			return;
-		own->fin_acked = other->fin_acked = 1;
+		set_acked(own, BTCP_ACKED);
+		set_acked(other, BTCP_ACKED);
 		own->fin_seen = other->fin_seen = 1;
 		own->closing = other->closing = BTCP_OVER;
 		end_express(from_client ? BTCP_RESET_BY_CLIENT : BTCP_RESET_BY_SERVER, &reversed,
@@ -141,11 +159,11 @@ static __always_inline void follow(const struct packet *packet, struct btcp_rout
 		own->closing = 1;
 	}
 	/* Nothing follows a FIN: who acknowledges more than the local TCP's, is not the client. */
-	if (!(flags & FLAG_ACK) || !other->fin_seen || own->fin_acked ||
+	if (!(flags & FLAG_ACK) || !other->fin_seen || own->fin_acked & BTCP_ACKED ||
 	    !(from_client ? ack == other->fin : at_or_after(ack, other->fin)))
 		return;
-	own->fin_acked = 1;
-	if (!other->fin_acked)
+	if (!set_acked(own, BTCP_ACKED) || !(other->fin_acked & BTCP_ACKED) ||
+	    !set_acked(server, BTCP_TOLD))
 		return;
 	if (rule->express) {
 		own->closing = other->closing = BTCP_OVER;

@@ -152,13 +152,8 @@ class EbpfDatapath:
 
     def _install(self, route: Route) -> None:
         kept = route.kept_elsewhere
-        if kept is not None and not self._changes.waits(route.key):
-            if route.punt == EVERYTHING:
-                kept.halt()
-                if route.kept_elsewhere is None:
-                    return
-            elif self._programs.amend(route.key, route.punt):
-                return
+        if isinstance(kept, _Kernel) and kept.show(route.punt):
+            return
         route.kept_elsewhere = None
         self._changes.install(route)
         self._follow(route, [0, 0])
@@ -186,6 +181,7 @@ class _Kernel:
         self._changes = changes
         self._route = route
         self._known = known
+        self._halted = False
 
     def read(self) -> None:
         route = self._route
@@ -196,10 +192,24 @@ class _Kernel:
             _merge(route, account, self._known)
 
     def halt(self) -> None:
-        route = self._route
-        if not self._changes.waits(route.key) and self._programs.amend(route.key, EVERYTHING):
+        self.show(EVERYTHING)
+
+    def show(self, punt: int) -> bool:
+        """
+        Have the kernel show the daemon packets with these flags from now on.
+
+        @return: whether that is enough.  From a route that was halted others have moved packets,
+            so it cannot simply go on.
+        """
+        key, halts = self._route.key, punt == EVERYTHING
+        if self._changes.waits(key) or (self._halted and not halts):
+            return False
+        if not self._programs.amend(key, punt):
+            return False
+        if halts:
+            self._halted = True
             self.read()
-            route.kept_elsewhere = None
+        return True
 
 
 def _merge(route: Route, account: Account, known: list[int]) -> None:
