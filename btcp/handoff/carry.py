@@ -238,7 +238,7 @@ class Carrying:
         periods, now = self.context.settings.periods, self.context.now
         self._settle(flow)
         if flow.teardown.over:
-            self.context.count("adopt.unreported")
+            self.context.count("adopt.unreported-end")
             self.step(flow, Progress.BOTH_CLOSED, None)
             return
         closing = flow.teardown.begun
