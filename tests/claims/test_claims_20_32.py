@@ -16,12 +16,11 @@ from tests.claims.channel import Channel
 from tests.claims.evidence import Evidence
 from tests.claims.packets import MODULUS, between
 from tests.claims.scene import counts, end
-from tests.claims.stage import End, dial, request
+from tests.claims.stage import PATIENCE, End, dial, request
 from tests.claims.tape import recording
 from tests.modes import in_all_modes
 
 _RESET = struct.pack("ii", 1, 0)
-_SOON = 1.0
 _SOME = 1 << 20
 _NOTHING = {"front": 0, "back": 0}
 
@@ -83,7 +82,7 @@ class EndTests(ClaimTestCase):
             connection.close()
             began = time.monotonic()
             while any(counts(lab, node) != _NOTHING for node in (front, back)):
-                self.assertLess(time.monotonic() - began, _SOON)
+                self.assertLess(time.monotonic() - began, PATIENCE)
             took = time.monotonic() - began
         at_front: End = (lab.address(front, family), LISTEN_PORT)
         reset = next(e for e in between(tape.at(front), client, at_front) if "R" in e.flags)

@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+from functools import cache
 
 SIZE = 10 << 20
 PART = 64 << 10
@@ -22,6 +23,7 @@ READY = b"listening\n"
 _LINGER = struct.pack("ii", 1, 0)
 
 
+@cache
 def body() -> bytes:
     """
     What C{/…/after-eof} is answered with.
@@ -70,6 +72,7 @@ def main(addresses: list[str], port: int) -> None:
     """
     Listen on all addresses, and say so.
     """
+    body()
     listening = [_listen(each, port) for each in addresses]
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()

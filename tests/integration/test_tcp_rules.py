@@ -15,12 +15,11 @@ from btcp.lab.topology import CLIENT, LISTEN_PORT, ORIGIN_PORT, ROUTER, SHARED, 
 from tests.claims.mirror import below_tcp
 from tests.claims.packets import HEADERS, MODULUS, Seen
 from tests.claims.scene import end, sockets
-from tests.claims.stage import End, answer, dial, request
+from tests.claims.stage import PATIENCE, End, answer, dial, request
 from tests.claims.tape import recording
 from tests.integration.rules import FAMILIES, RulesTestCase
 from tests.modes import in_every_mode
 
-_SOON = 1.0
 _PROMISED = 7
 """The window scale in every SYN/ACK, see C{window-scale} in docs/configuration.md."""
 
@@ -267,7 +266,7 @@ class PortTests(RulesTestCase):
         """
         @return: whether the connection is in TIME-WAIT at last, and not forgotten.
         """
-        self.await_that(lambda: self.state(port) in (["TIME-WAIT"], []), _SOON)
+        self.await_that(lambda: self.state(port) in (["TIME-WAIT"], []), PATIENCE)
         return bool(self.state(port))
 
     def state(self, port: int) -> list[str]:
