@@ -37,6 +37,7 @@ claims: $(BUILT)
 
 lint: $(READY)
 	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 

@@ -167,9 +167,7 @@ class MemoryDatapath:
         # One buffer for all, as a datapath of a host has: who keeps a packet copies it.
         self._buffer[: len(packet)] = packet
         try:
-            self._take(
-                Segment(self._buffer, 0, len(packet), partial=partial, gso_size=gso_size)
-            )
+            self._take(Segment(self._buffer, 0, len(packet), partial=partial, gso_size=gso_size))
         except Malformed as problem:
             self._odd(bytes(packet), problem)
 

@@ -92,9 +92,7 @@ class TraceDatapath:
     See L{btcp.datapath.interface.Datapath}.
     """
 
-    def __init__(
-        self, datapath: Datapath, own: frozenset[bytes], wall: Callable[[], int]
-    ) -> None:
+    def __init__(self, datapath: Datapath, own: frozenset[bytes], wall: Callable[[], int]) -> None:
         """
         @param own: this host's addresses, packed.
         @param wall: nanoseconds since 1970.
@@ -259,9 +257,7 @@ class TraceDatapath:
         parts = [port.to_bytes(2, "big") for port in selection.ports] or [b""]
         if selection.address is not None:
             parts = [selection.address]
-        return [
-            route for key, route in self._routes.items() if any(part in key for part in parts)
-        ]
+        return [route for key, route in self._routes.items() if any(part in key for part in parts)]
 
     def _divert(self, route: Route) -> None:
         """

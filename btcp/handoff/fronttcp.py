@@ -72,9 +72,7 @@ class FrontTcp:
         Send the SYN/ACK; the same each time.
         """
         options = flow.promised.pack()
-        self._context.transmit(
-            flow.back, flow.iss, add(flow.irs, 1), SYN | ACK, WINDOW, options
-        )
+        self._context.transmit(flow.back, flow.iss, add(flow.irs, 1), SYN | ACK, WINDOW, options)
 
     def acknowledge(self, flow: AcceptedFlow) -> None:
         """

@@ -87,9 +87,7 @@ class Replay:
         for start in range(0, len(order.request), size):
             piece = order.request[start : start + size]
             flags = ACK | PSH if start + size >= len(order.request) else ACK
-            self._context.deliver(
-                flow.inbound, add(seq, start), ack, flags, window, stamps, piece
-            )
+            self._context.deliver(flow.inbound, add(seq, start), ack, flags, window, stamps, piece)
 
     def probe(self, flow: AdoptedFlow, seq: int) -> None:
         """

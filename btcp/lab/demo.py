@@ -125,9 +125,7 @@ def _row(lab: Lab, answer: Answer, capture: Path) -> tuple[object, ...]:
     return answer.url, answer.front, answer.node or "-", how, seen or "-", body, crossed, verdict
 
 
-def complaints(
-    lab: Lab, answer: Answer, seen: str, crossed: int, identical: bool
-) -> Iterator[str]:
+def complaints(lab: Lab, answer: Answer, seen: str, crossed: int, identical: bool) -> Iterator[str]:
     """
     What is not as it should be.
 

@@ -110,9 +110,7 @@ def write_content(directory: Path, nodes: Iterable[str]) -> None:
             (directory / part / name).write_bytes(random.Random(f"{part}/{name}").randbytes(size))
 
 
-def start(
-    network: Network, node: str, home: Path, content: Path, template: str = CONFIG
-) -> None:
+def start(network: Network, node: str, home: Path, content: Path, template: str = CONFIG) -> None:
     """
     Start nginx in the node's namespace; it listens when this returns.
 

@@ -269,4 +269,3 @@ class Sessions(Factory):
         for session in sessions:
             session.close("this node stops")
         return [session.lost for session in sessions]
-

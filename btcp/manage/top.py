@@ -115,9 +115,8 @@ def _period(seconds: float) -> str:
     minutes, whole = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
-    return f"{days}d {hours:02}:{minutes:02}:{whole:02}" if days else (
-        f"{hours:02}:{minutes:02}:{whole:02}"
-    )
+    clock = f"{hours:02}:{minutes:02}:{whole:02}"
+    return f"{days}d {clock}" if days else clock
 
 
 def once(connection: Connection, interval: float, out: IO[str]) -> None:

@@ -53,8 +53,7 @@ def partition(config: Config) -> list[dict[str, object]]:
         return []
     rules = sorted(config.partition.rules, key=lambda rule: (rule.host or "~", rule.path))
     return [
-        {"host": rule.host or "*", "path": rule.path, "nodes": list(rule.nodes)}
-        for rule in rules
+        {"host": rule.host or "*", "path": rule.path, "nodes": list(rule.nodes)} for rule in rules
     ]
 
 

@@ -40,9 +40,7 @@ def compose(
     check = field(pseudo(source, destination, len(body)) + total(body))
     if half == 4:
         header = bytearray(
-            _IPV4.pack(
-                0x45, 0, IPV4_HEADER + len(body), 0, _DONT_FRAGMENT, _TTL, TCP, 0
-            )
+            _IPV4.pack(0x45, 0, IPV4_HEADER + len(body), 0, _DONT_FRAGMENT, _TTL, TCP, 0)
         )
         header += key[:8]
         header[10:12] = field(total(header)).to_bytes(2, "big")

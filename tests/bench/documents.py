@@ -18,9 +18,7 @@ DOCS = Path("docs")
 PAGE = DOCS / "performance.md"
 
 
-def write_all(
-    result: Result, works: Sequence[Work], ratios: Mapping[str, float | None]
-) -> None:
+def write_all(result: Result, works: Sequence[Work], ratios: Mapping[str, float | None]) -> None:
     """
     What a run of everything leaves in C{docs/}.
     """

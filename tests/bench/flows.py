@@ -99,9 +99,7 @@ def _synthetic(stage: Stage, system: System) -> Run:
     found = _compared(few, many, MANY)
     if kept != MANY:
         return evolve(found, complaints=[*found.complaints, f"{MANY - kept} flows vanished"])
-    return evolve(
-        found, values={**found.values, "octets_per_flow": table.octets / table.entries}
-    )
+    return evolve(found, values={**found.values, "octets_per_flow": table.octets / table.entries})
 
 
 def _real(stage: Stage, system: System) -> Run:

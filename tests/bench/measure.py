@@ -40,9 +40,7 @@ def loaded(
     Run wrk, and read the counters before and after.
     """
     before = read(stage, system)
-    done = stage.lab(system).popen(
-        CLIENT, command(load, wanted, further), stderr=subprocess.STDOUT
-    )
+    done = stage.lab(system).popen(CLIENT, command(load, wanted, further), stderr=subprocess.STDOUT)
     output = done.communicate(timeout=load.seconds + _GRACE)[0].decode(errors="replace")
     said = parsed(output, load)
     return with_costs(said, before, read(stage, system), fronted=not system.direct)

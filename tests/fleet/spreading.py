@@ -66,10 +66,7 @@ def balance(scale: Scale) -> Iterator[str]:
     yield ""
     yield from table(
         ("exponent, weights", "had", "moves", "to nodes", "busiest then"),
-        (
-            (what, share(d.own), share(d.moved), str(d.spread), times(d.most))
-            for what, d in deaths
-        ),
+        ((what, share(d.own), share(d.moved), str(d.spread), times(d.most)) for what, d in deaths),
     )
 
 

@@ -161,5 +161,3 @@ class ProgramsTestCase(SynchronousTestCase):
         )
         self.assertEqual(account, expected)
         self.assertEqual(account.used > STARTED, route.packets > 0)
-
-

@@ -68,9 +68,7 @@ class FirstTests(HandshakeTestCase):
         options = bytes(segment.buffer[segment.tcp + 20 : segment.data])
         flags, ack = other.get("flags", segment.flags), other.get("ack", 0)
         numbers = add(segment.seq, seq), add(segment.ack, ack)
-        return self.framed(
-            compose(segment.key, *numbers, flags, segment.window, options, payload)
-        )
+        return self.framed(compose(segment.key, *numbers, flags, segment.window, options, payload))
 
     def test_acknowledgment(self) -> None:
         """
@@ -230,9 +228,7 @@ class ForgedTests(HandshakeTestCase):
     def test_vouched_for_whatever_it_said(self) -> None:
         for flow in BOTH:
             told = self.assert_answered(self.syn(flow, mss()))
-            first = frame(
-                compose(flow.request, add(IRS, 1), add(told.iss, 1), ACK, 9, b"", b"G")
-            )
+            first = frame(compose(flow.request, add(IRS, 1), add(told.iss, 1), ACK, 9, b"", b"G"))
             self.assert_up(first[:6] + CONTINUING + first[12:], BEGINNING)
 
 

@@ -96,9 +96,7 @@ class FollowingTestCase(ProgramsTestCase):
         self.to_client = Route(
             flow.answer, Rewriter(rule), local=False, ack=client, end=server, **common, **how
         )
-        self.to_server = Route(
-            flow.forwarded, None, local=True, ack=server, end=client, **common
-        )
+        self.to_server = Route(flow.forwarded, None, local=True, ack=server, end=client, **common)
         self.loaded.install(self.to_client, self.to_server)
         return Ends(flow, client, server)
 

@@ -163,9 +163,7 @@ class ProcessTests(LabTestCase):
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
         def run(*argv: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [*btcp, *argv], capture_output=True, text=True, env=environment
-            )
+            return subprocess.run([*btcp, *argv], capture_output=True, text=True, env=environment)
 
         done = run("exec", *prefix, "b", "sh", "-c", "ip -br address show eth0; exit 5")
         self.assertIn("192.0.2.12/24", done.stdout)

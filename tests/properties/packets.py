@@ -15,9 +15,7 @@ from btcp.wire.checksum import pseudo
 from btcp.wire.options import SynOptions, pack_timestamps
 from btcp.wire.segment import Segment
 
-words = st.one_of(
-    st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(2**32 - 3, 2**32 - 1)
-)
+words = st.one_of(st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(2**32 - 3, 2**32 - 1))
 ports = st.integers(0, 0xFFFF)
 flags = st.integers(0, 0xFF)
 windows = st.integers(0, 0xFFFF)

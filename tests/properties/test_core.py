@@ -306,9 +306,7 @@ class Core(RuleBasedStateMachine):
             request=HEAD % b"a",
         )
         if full:
-            order = evolve(
-                order, client_scale=14, front_scale=7, sack=True, tsval=5, front_tsval=6
-            )
+            order = evolve(order, client_scale=14, front_scale=7, sack=True, tsval=5, front_tsval=6)
         self.script.hear(peer, order)
 
     def meant(self, peer: str, number: int) -> tuple[str, int]:

@@ -85,9 +85,7 @@ class RoundRobinProperties(SynchronousTestCase):
     Properties of L{RoundRobin}.
     """
 
-    @given(
-        replicas=replicas, before=st.lists(whole_weights, max_size=5), live=whole_weights
-    )
+    @given(replicas=replicas, before=st.lists(whole_weights, max_size=5), live=whole_weights)
     def test_shares_are_exact(
         self, replicas: ReplicaSet, before: list[dict[str, float]], live: dict[str, float]
     ) -> None:

@@ -261,9 +261,7 @@ class FollowingDatapath:
         See L{MemoryDatapath.receive}.
         """
         try:
-            segment = Segment(
-                bytearray(packet), 0, len(packet), partial=partial, gso_size=gso_size
-            )
+            segment = Segment(bytearray(packet), 0, len(packet), partial=partial, gso_size=gso_size)
         except Malformed:
             self._upward.receive(packet)
             return

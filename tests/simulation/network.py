@@ -38,11 +38,7 @@ def ends(packet: bytes) -> tuple[bytes, bytes]:
     """
     @return: packed source and destination address.
     """
-    return (
-        (packet[12:16], packet[16:20])
-        if packet[0] >> 4 == 4
-        else (packet[8:24], packet[24:40])
-    )
+    return (packet[12:16], packet[16:20]) if packet[0] >> 4 == 4 else (packet[8:24], packet[24:40])
 
 
 def too_big(packet: bytes, mtu: int) -> bytes:

@@ -187,9 +187,7 @@ class Outcome:
         self.clock.run(_LONG, lambda: not self.client.connections)
         self.rest()
 
-    def connect(
-        self, browser: Browser, front: str = "a", port: int = CLIENT_PORT
-    ) -> Connection:
+    def connect(self, browser: Browser, front: str = "a", port: int = CLIENT_PORT) -> Connection:
         """
         Have the client open a connection.
 
@@ -197,9 +195,7 @@ class Outcome:
         """
         version = self.scenario.version
         target = self.cluster.nodes[front].addresses[version == 6], PORT
-        return self.client.connect(
-            CLIENT[version], target, self.scenario.client, browser, port
-        )
+        return self.client.connect(CLIENT[version], target, self.scenario.client, browser, port)
 
     def wait(self, browser: Browser) -> None:
         """

@@ -39,9 +39,7 @@ from btcp.handoff.messages import Adopted, Capabilities, Reason, Refused
 from btcp.handoff.reconcile import Owned
 from tests.unit.test_control_commands import HANDOFF
 
-REPORT = Report(
-    fronts=1, backs=2, rate=3, cpu=0.5, health=Health.UP, why="", state=Admin.READY
-)
+REPORT = Report(fronts=1, backs=2, rate=3, cpu=0.5, health=Health.UP, why="", state=Admin.READY)
 CAPABILITIES = Capabilities(mtu=1500, sack=True, timestamps=True, window_scaling=True)
 
 

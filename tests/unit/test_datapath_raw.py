@@ -37,6 +37,7 @@ from tests.unit.test_datapath_raw_frame import VLAN
 TAP, DEVICE, ROUTER = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x03"
 """Hardware addresses."""
 
+
 class FakeTap:
     """
     As L{btcp.datapath.raw.device.Tap}, but the kernel is a socket.

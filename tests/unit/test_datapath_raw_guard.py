@@ -70,14 +70,14 @@ class RulesTests(SynchronousTestCase):
         A set without elements says nothing of elements: nft takes no empty list.
         """
         elements = self.elements(Guard("eth0", "tap9", [(FOUR, 80)], [(FOUR, 8080)]).rules())
-        self.assertEqual({name for name, held in elements.items() if held}, {
-            "listeners4", "origins4", "fronts4"
-        })
+        self.assertEqual(
+            {name for name, held in elements.items() if held}, {"listeners4", "origins4", "fronts4"}
+        )
         self.assertEqual(len(elements), 6)
         elements = self.elements(Guard("eth0", "tap9", [(SIX, 80)], [(SIX, 8080)]).rules())
-        self.assertEqual({name for name, held in elements.items() if held}, {
-            "listeners6", "origins6", "fronts6"
-        })
+        self.assertEqual(
+            {name for name, held in elements.items() if held}, {"listeners6", "origins6", "fronts6"}
+        )
 
     def test_nothing(self) -> None:
         elements = self.elements(Guard("eth0", "tap9", [], []).rules())
@@ -167,9 +167,7 @@ class NftTests(SynchronousTestCase):
         """
         self.install("echo 'Error: no such device' >&2; echo more >&2; exit 1")
         raised = self.assertRaises(DatapathError, nft, "")
-        self.assertEqual(
-            str(raised), "nft refused the table of btcp: Error: no such device"
-        )
+        self.assertEqual(str(raised), "nft refused the table of btcp: Error: no such device")
 
     def test_refusal_without_a_word(self) -> None:
         self.install("exit 1")

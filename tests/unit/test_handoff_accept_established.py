@@ -26,9 +26,7 @@ def first(iss: int = PLAIN, payload: bytes = REQUEST) -> Tcp:
     """
     @return: the first segment of a connection that has data.
     """
-    return Tcp(
-        key=IN, seq=IRS + 1, ack=iss + 1, flags=ACK | PSH, window=500, payload=payload
-    )
+    return Tcp(key=IN, seq=IRS + 1, ack=iss + 1, flags=ACK | PSH, window=500, payload=payload)
 
 
 class EstablishedCase(case.FrontCase):
@@ -326,5 +324,3 @@ class AnywhereTests(EstablishedCase):
         self.script.do(self.script.core.peer_lost("b", self.script.now))
         said = [message for node, message in self.script.said if node == "c"]
         self.assertEqual(said, [before])
-
-

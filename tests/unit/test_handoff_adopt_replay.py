@@ -81,9 +81,7 @@ class HandoffTests(case.BackCase):
         self.order()
         other = evolve(ORDER, id=9, front=Endpoint(ADDRESSES["c"][0], PORT))
         self.script.hear("c", other)
-        self.assertEqual(
-            self.script.said, [("c", Refused(id=9, reason=Reason.TUPLE_IN_USE))]
-        )
+        self.assertEqual(self.script.said, [("c", Refused(id=9, reason=Reason.TUPLE_IN_USE))])
         self.assertEqual(len(self.script.core.adopter.flows), 1)
 
     def test_tuple_in_use_by_a_client_of_our_own(self) -> None:
@@ -95,9 +93,7 @@ class HandoffTests(case.BackCase):
         key = flow_key(CLIENTS[0], 51515, own[0], PORT)
         self.script.take(SYN_OF_CLIENT.but(key=key))
         self.order()
-        self.assertEqual(
-            self.script.said, [("b", Refused(id=5, reason=Reason.TUPLE_IN_USE))]
-        )
+        self.assertEqual(self.script.said, [("b", Refused(id=5, reason=Reason.TUPLE_IN_USE))])
 
     def test_full_table(self) -> None:
         self.begin(max_flows=1)
@@ -278,9 +274,7 @@ class RequestDeliveredTests(case.BackCase):
         Claims 16, 17: now it is ours, and the front-end learns our ISN.
         """
         self.assertEqual(self.script.take(SERVER), [RESPONSE])
-        adopted = Adopted(
-            id=5, isn=ISN, ts_delta=0, address=ADDRESSES["a"][0], port=ORIGIN
-        )
+        adopted = Adopted(id=5, isn=ISN, ts_delta=0, address=ADDRESSES["a"][0], port=ORIGIN)
         self.assertEqual(self.script.said, [("b", adopted)])
         self.assertEqual(set(self.script.datapath.routes), {INBOUND, OUTBOUND})
         self.assertIs(self.state(), Adopt.SPLICED)
@@ -395,9 +389,7 @@ class AdmittingTests(case.BackCase):
         """
         segment = self.script.delivered[0]
         packet = bytearray(segment.pack())
-        actions = self.script.core.bounced(
-            Segment(packet, 0, len(packet)), self.script.now
-        )
+        actions = self.script.core.bounced(Segment(packet, 0, len(packet)), self.script.now)
         self.script.do(actions)
 
     def test_not_admitted(self) -> None:

@@ -238,9 +238,7 @@ class AdmittingTests(ReportedCase):
         self.script.do(self.script.core.peer_down("b", self.script.now))
         resets = [Tcp(key=INBOUND, seq=seq % 2**32, flags=RST) for seq in (IRS + 1, END)]
         self.assertEqual(self.script.delivered, resets)
-        self.assertEqual(
-            self.script.said, [("b", Refused(id=5, reason=Reason.LINK_LOST))]
-        )
+        self.assertEqual(self.script.said, [("b", Refused(id=5, reason=Reason.LINK_LOST))])
         self.assertTrue(self.script.empty)
 
     def test_front_end_lost(self) -> None:
@@ -275,7 +273,6 @@ class AdmittingTests(ReportedCase):
         sent = self.script.do(self.script.core.stop(self.script.now))
         self.assertEqual({each.flags for each in sent}, {RST})
         self.assertTrue(self.script.empty)
-
 
     def test_stop_while_it_passes(self) -> None:
         """
@@ -611,8 +608,6 @@ class OwnTests(case.BackCase):
         (route,) = self.script.datapath.routes.values()
         self.assertEqual((route.follows, route.awaits, route.punt), (False, None, EVERYTHING))
         for what in Report:
-            self.script.do(
-                self.script.core.reported([Reported(OUTBOUND, what)], self.script.now)
-            )
+            self.script.do(self.script.core.reported([Reported(OUTBOUND, what)], self.script.now))
         self.assertIs(self.state(), Adopt.ADMITTING)
         self.assertEqual(self.script.counted("adopt.late-report"), len(Report))

@@ -163,9 +163,7 @@ class SplicedTests(case.BackCase):
         self.assertEqual(self.script.counted("terminate.unknown"), 1)
 
     def test_given_up_by_who_does_not_have_it(self) -> None:
-        message = Terminate(
-            front="b", id=5, reason=Reason.ABANDONED, client_next=0, server_next=0
-        )
+        message = Terminate(front="b", id=5, reason=Reason.ABANDONED, client_next=0, server_next=0)
         self.script.hear("c", message)
         self.assertEqual(self.script.counted("terminate.unknown"), 1)
         self.assertIs(self.state(), Adopt.SPLICED)
@@ -265,9 +263,7 @@ class LinkDownTests(case.BackCase):
         response = SERVER.but(payload=b"HTTP/1.1 200 OK")
         self.assertEqual(self.script.take(response), [])
         self.assertEqual(self.up(), [])
-        self.assertEqual(
-            self.script.take(response), [RESPONSE.but(payload=b"HTTP/1.1 200 OK")]
-        )
+        self.assertEqual(self.script.take(response), [RESPONSE.but(payload=b"HTTP/1.1 200 OK")])
 
     def test_a_response_begun_goes_on(self) -> None:
         self.script.take(SERVER.but(payload=b"1"))

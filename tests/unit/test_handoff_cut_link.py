@@ -59,7 +59,6 @@ class Scissors:
         if self.back:
             clock.call_later(delay + self.back, lambda: cluster.mend_link(one, other))
 
-
     def _see_begun(self) -> None:
         self.begun = len(self.outcome.connection.received)
 

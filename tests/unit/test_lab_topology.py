@@ -13,9 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.config import load
 from btcp.lab.topology import CLIENT, NODES, ROUTER, addresses, node_yaml, url
 
-DOCUMENTATION = [
-    ip_network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32")
-]
+DOCUMENTATION = [ip_network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32")]
 
 
 class AddressesTests(SynchronousTestCase):

@@ -385,9 +385,7 @@ class VerbTests(ShellCase):
     def test_node_of_the_configuration(self) -> None:
         path = self.config(b="192.0.2.12:7312")
         cli.main(["--node", "b", "show", "stats", "--config", path])
-        self.assertEqual(
-            self.opened, [(("192.0.2.12", 7312), Path("~/.btcp").expanduser(), "b")]
-        )
+        self.assertEqual(self.opened, [(("192.0.2.12", 7312), Path("~/.btcp").expanduser(), "b")])
 
     def test_unknown_end(self) -> None:
         for argv, words in (
@@ -418,4 +416,3 @@ class VerbTests(ShellCase):
         names = {name for name, _, _, _ in verbs.VERBS}
         known = set(VERBS) - {"quit"}
         self.assertEqual(names, known | {"shell", "top"})
-

@@ -76,8 +76,7 @@ class RoundRobinTests(SynchronousTestCase):
 
     def test_no_weight_no_turn(self) -> None:
         orders = [
-            self.policy.order(self.three, ANY, Standing({"a": 0, "b": 1, "c": 1}))
-            for _ in range(2)
+            self.policy.order(self.three, ANY, Standing({"a": 0, "b": 1, "c": 1})) for _ in range(2)
         ]
         self.assertEqual(sorted(orders), [["b", "c"], ["c", "b"]])
 

@@ -34,9 +34,7 @@ class WalkTests(SynchronousTestCase):
 
     def test_kinds_places_and_lengths(self) -> None:
         found = list(walk(segment(b"\x02\x04\x05\xb4\x01\x03\x03\x07\x04\x02\x01\x01")))
-        self.assertEqual(
-            found, [(2, START + 2, 2), (3, START + 7, 1), (4, START + 10, 0)]
-        )
+        self.assertEqual(found, [(2, START + 2, 2), (3, START + 7, 1), (4, START + 10, 0)])
 
     def test_ends_where_the_end_is(self) -> None:
         self.assertEqual(list(walk(segment(b"\x01\x00\x08\x00"))), [])

@@ -215,9 +215,7 @@ def packets() -> Iterable[Packet]:
     yield Packet(name="response data", rule=RETURN, route="return", flags="PA", payload=DATA)
     yield Packet(name="pure ACK", rule=FORWARD)
     for count in (1, 2, 3, 4):
-        yield Packet(
-            name=f"SACK of {count}", rule=FORWARD, blocks=BLOCKS[:count], layout=SACK
-        )
+        yield Packet(name=f"SACK of {count}", rule=FORWARD, blocks=BLOCKS[:count], layout=SACK)
     yield Packet(
         name="D-SACK",
         rule=FORWARD,
@@ -297,9 +295,7 @@ def _flags() -> Iterable[Packet]:
     yield Packet(name="RST without ACK", rule=FORWARD, flags="R", ack=0)
     yield Packet(name="RST without ACK, field not zero", rule=FORWARD, flags="R", ack=77)
     yield Packet(name="RST with ACK", rule=RETURN, route="return", flags="RA")
-    yield Packet(
-        name="SYN without ACK", rule=FORWARD, flags="S", ack=0, stamps=(9, 0), layout=TS
-    )
+    yield Packet(name="SYN without ACK", rule=FORWARD, flags="S", ack=0, stamps=(9, 0), layout=TS)
     yield Packet(name="urgent", rule=FORWARD, flags="PAU", urgent=3, payload=DATA)
     yield Packet(name="ECN flags", rule=FORWARD, flags="PAEC", payload=DATA)
     yield Packet(name="no flags at all", rule=FORWARD, flags="", payload=DATA)
@@ -307,9 +303,7 @@ def _flags() -> Iterable[Packet]:
 
 def _layouts() -> Iterable[Packet]:
     yield Packet(name="timestamps at an odd place", rule=FORWARD, layout=("nop", "ts", "nop"))
-    yield Packet(
-        name="timestamps first", rule=RETURN, route="return", layout=("ts", "nop", "nop")
-    )
+    yield Packet(name="timestamps first", rule=RETURN, route="return", layout=("ts", "nop", "nop"))
     yield Packet(
         name="SACK at an odd place",
         rule=FORWARD,

@@ -193,9 +193,7 @@ class Map:
         """
         refused, left = [], list(entries)
         while left:
-            done = self._many(
-                "bpf_map_update_batch", left, b"".join(entries[key] for key in left)
-            )
+            done = self._many("bpf_map_update_batch", left, b"".join(entries[key] for key in left))
             refused += left[done : done + 1]
             left = left[done + 1 :]
         return refused

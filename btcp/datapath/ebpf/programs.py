@@ -58,9 +58,7 @@ def _try() -> None:
     tried.take_down()
 
 
-_PAST = Promise(
-    Capabilities(mtu=1280, sack=False, timestamps=False, window_scaling=False), 0, 1e-9
-)
+_PAST = Promise(Capabilities(mtu=1280, sack=False, timestamps=False, window_scaling=False), 0, 1e-9)
 
 _ROUTES = 3
 """For each flow: one as its front-end, two as its back-end.  So the table is never full: a
