@@ -14,7 +14,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -244,7 +244,7 @@ class Frames:
         return bytes([rng.choice((0x45, 0x4F, 0x60))]) + rng.randbytes(rng.randrange(1, 200))
 
 
-def send(device: str, frames: Iterator[bytes], rate: float) -> None:
+def send(device: str, frames: Iterable[bytes], rate: float) -> None:
     """
     @param rate: frames per second.
     """
@@ -267,8 +267,9 @@ def throw_frames(device: str, mac: str, seed: str, count: str, rate: str, *ends:
         4: [(address4, int(port)) for port in ports],
         6: [(address6, int(port)) for port in ports],
     }
-    frames = Frames(int(seed), live).forever(mac)
-    send(device, islice(frames, int(count)), float(rate))
+    frames = islice(Frames(int(seed), live).forever(mac), int(count))
+    # Made before the first is sent: what making them takes is not to be caught up with.
+    send(device, list(frames), float(rate))
 
 
 def throw_syns(device: str, mac: str, count: str) -> None:
