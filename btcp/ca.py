@@ -15,6 +15,7 @@ from twisted.python import usage
 
 from btcp.command import Command, Group
 from btcp.control import authority
+from btcp.control.authority import AuthorityError
 from btcp.manage.levels import LEVELS
 
 
@@ -39,6 +40,8 @@ class Making(Command):
     """
     A command that takes its options before and after its arguments.
     """
+
+    problems = (AuthorityError,)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         words = list(options or ())

@@ -5,6 +5,7 @@ What every command of C{btcp} is made of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from twisted.python import usage
@@ -17,7 +18,11 @@ MISUSED = 2
 class Command(usage.Options):
     """
     A command, or a group of them.
+
+    @cvar problems: what L{run} may raise; each line of the message says one reason.
     """
+
+    problems: ClassVar[tuple[type[Exception], ...]] = ()
 
     def run(self) -> int:
         """
@@ -39,10 +44,10 @@ class Group(Command):
     """
     Commands to choose from.
 
-    @cvar subCommands: name, shortcut, class and description of each.
+    @cvar subCommands: name, shortcut, what makes it and description of each.
     """
 
-    subCommands: ClassVar[list[tuple[str, None, type[Command], str]]]
+    subCommands: ClassVar[list[tuple[str, None, Callable[[], Command], str]]]
 
     def run(self) -> int:
         names = ", ".join(name for name, _, _, _ in self.subCommands)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from getopt import GetoptError, gnu_getopt
 from pathlib import Path
 from typing import Any, ClassVar
@@ -179,7 +179,7 @@ class Top(Speaking):
         return Status.DONE
 
 
-def _verb(name: str) -> tuple[str, None, type[Command], str]:
+def _verb(name: str) -> tuple[str, None, Callable[[], Command], str]:
     summaries = [form.summary for form in FORMS if form.words[0] == name]
     kind = type(name.capitalize(), (Verb,), {"verb": name, "__doc__": summaries[0]})
     return name, None, kind, _WHAT[name]
@@ -196,7 +196,7 @@ _WHAT = {
     "help": "Explain the orders.",
 }
 
-VERBS: list[tuple[str, None, type[Command], str]] = [
+VERBS: list[tuple[str, None, Callable[[], Command], str]] = [
     *(_verb(name) for name in _WHAT),
     ("shell", None, Talk, "Give one order after the other."),
     ("top", None, Top, "Show a node and its cluster, live."),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from btcp.lab.programs import LabError
-from tests.bench import counters, documents, programs
+from tests.bench import counters, documents, profile, programs
 from tests.bench.about import about
 from tests.bench.baseline import agreement, falls
 from tests.bench.flood import Flood
@@ -20,7 +20,7 @@ from tests.bench.flows import Flows
 from tests.bench.latency import Latency
 from tests.bench.locality import Locality
 from tests.bench.ratios import flat
-from tests.bench.result import Outcome, Result, Run, loaded
+from tests.bench.result import Daemon, Outcome, Result, Run, loaded
 from tests.bench.stage import Stage
 from tests.bench.systems import SYSTEMS, System, lacking
 from tests.bench.works import Work, plain
@@ -33,6 +33,10 @@ _LOOK = 2.0
 """Seconds, for what others do on this machine."""
 
 PROGRAMS = "programs"
+PROFILE = "profile"
+_OTHERS = (PROGRAMS, PROFILE)
+"""What compares no systems."""
+
 OUTPUT = Path("build/bench")
 
 
@@ -78,24 +82,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"btcp: baseline: {problem}", file=sys.stderr)
         return 2
     everything = not options.work
-    chosen = [known[name] for name in options.work or known if name != PROGRAMS]
+    chosen = [known[name] for name in options.work or known if name not in _OTHERS]
     measured: list[tuple[str, str, int]] = []
+    profiled: list[Daemon] = []
     try:
         if everything or PROGRAMS in options.work:
             _say("the kernel's programs")
             measured = programs.measured()
+        if everything or PROFILE in options.work:
+            _say("where the microseconds go")
+            profiled = profile.profiled(_daemons(systems))
         found = _measure(chosen, systems, options.rounds, options.output / "logs")
     except LabError as error:
         print(f"btcp: {error}", file=sys.stderr)
         return 1
-    result = Result(about(options.rounds, busy), found, measured)
+    result = Result(about(options.rounds, busy), found, measured, profiled)
     _report(result, chosen, everything, before, options.output)
     return 0
 
 
 def _options(known: Mapping[str, Work], arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    choices = [*known, PROGRAMS]
+    choices = [*known, *_OTHERS]
     parser.add_argument("work", nargs="*", help=f"one of {', '.join(choices)}; all if none is said")
     parser.add_argument("--baseline", type=Path, help="an earlier results.json to compare with")
     parser.add_argument("--rounds", type=int, default=ROUNDS)

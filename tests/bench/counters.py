@@ -83,8 +83,16 @@ def process_time(stat: str) -> float:
     @param stat: C{/proc/PID/stat}, whose second field may hold blanks and brackets.
     @return: microseconds.
     """
+    return sum(process_times(stat))
+
+
+def process_times(stat: str) -> tuple[float, float]:
+    """
+    @param stat: as L{process_time}.
+    @return: microseconds in user and in system mode.
+    """
     fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK
+    return int(fields[11]) * _TICK, int(fields[12]) * _TICK
 
 
 def traffic(devices: str, device: str) -> Traffic:

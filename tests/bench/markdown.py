@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.bench.metrics import METRICS
 from tests.bench.ratios import compared, peers_of, ratio
-from tests.bench.result import Outcome, Result
+from tests.bench.result import Daemon, Outcome, Result
 from tests.bench.works import Work
 
 _QUIET = 0.1
+_DEAREST = 12
+"""Modules of a profile that have a row of their own."""
 
 START, END = "<!-- bench -->", "<!-- end of bench -->"
 
@@ -44,6 +46,9 @@ def page(result: Result, works: Sequence[Work], plots: str) -> str:
         lines += [*_complaints(outcomes)]
         if plots:
             lines += [f"![{work.title}]({plots}/{work.name}.svg)", ""]
+    if result.profile:
+        title = "Where the microseconds go of a connection that Python decides"
+        lines += [f"### {title}", "", "`WORK=profile`", "", *_profile(result), ""]
     if result.programs:
         lines += ["### The kernel's programs", "", "`WORK=programs`", "", *_programs(result), ""]
     return "\n".join(lines).rstrip()
@@ -138,3 +143,23 @@ def _behind(result: Result, works: Sequence[Work]) -> Iterator[str]:
 def _programs(result: Result) -> Iterator[str]:
     body = [[program, packet, str(ns)] for program, packet, ns in result.programs]
     return _table(["program", "packet", "ns"], body)
+
+
+def _profile(result: Result) -> Iterator[str]:
+    for daemon in result.profile:
+        yield (
+            f"The {daemon.name}'s daemon: {daemon.user_us + daemon.system_us:,.0f} µs, of which "
+            f"{daemon.system_us:,.0f} in system calls, over {daemon.connections:,} connections."
+        )
+        yield ""
+        yield from _table(["module", "itself, µs", "in libraries, µs"], list(_parts(daemon)))
+        yield ""
+
+
+def _parts(daemon: Daemon) -> Iterator[Sequence[str]]:
+    dear, others = daemon.parts[:_DEAREST], daemon.parts[_DEAREST:]
+    for part in dear:
+        yield f"`{part.module}`", f"{part.own_us:,.0f}", f"{part.libraries_us:,.0f}"
+    own = sum(one.own_us for one in others)
+    libraries = sum(one.libraries_us for one in others)
+    yield f"{len(others)} others", f"{own:,.0f}", f"{libraries:,.0f}"

@@ -82,16 +82,53 @@ class Outcome:
 
 
 @frozen
+class Part:
+    """
+    What a daemon spends in one of its modules, and in what that calls, for a connection.
+
+    @ivar module: as in C{btcp/handoff/accept.py}.
+    @ivar own_us: microseconds in the module itself, its system calls included.
+    @ivar libraries_us: microseconds in libraries that it called.
+    """
+
+    module: str
+    own_us: float
+    libraries_us: float
+
+
+@frozen
+class Daemon:
+    """
+    What a daemon spends for a connection.
+
+    @ivar name: C{front-end} or C{back-end}.
+    @ivar connections: that were looked at.
+    @ivar user_us: microseconds in Python and its libraries.
+    @ivar system_us: microseconds in system calls: what its packets cause in the kernel's TCP and
+        in others' sockets is in there.
+    @ivar parts: the dearest first.
+    """
+
+    name: str
+    connections: int
+    user_us: float
+    system_us: float
+    parts: Sequence[Part]
+
+
+@frozen
 class Result:
     """
     @ivar about: date, tree, machine, kernel, versions.
     @ivar works: by work, then by system.
     @ivar programs: C{(program, packet, nanoseconds)} of the kernel's programs.
+    @ivar profile: of the daemons, where they decide each connection.
     """
 
     about: Mapping[str, Any]
     works: Mapping[str, Mapping[str, Outcome]]
     programs: Sequence[tuple[str, str, int]] = field(default=())
+    profile: Sequence[Daemon] = field(default=())
 
 
 def dumped(result: Result, ratios: Mapping[str, float | None]) -> str:
@@ -111,6 +148,7 @@ def dumped(result: Result, ratios: Mapping[str, float | None]) -> str:
             {"program": program, "packet": packet, "ns": ns}
             for program, packet, ns in result.programs
         ],
+        "profile": [_daemon(daemon) for daemon in result.profile],
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -133,6 +171,18 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _daemon(daemon: Daemon) -> dict[str, Any]:
+    parts = [
+        {
+            "module": part.module,
+            **_short({"own_us": part.own_us, "libraries_us": part.libraries_us}),
+        }
+        for part in daemon.parts
+    ]
+    spent = _short({"user_us": daemon.user_us, "system_us": daemon.system_us})
+    return {"daemon": daemon.name, "connections": daemon.connections, **spent, "parts": parts}
+
+
 def _short(values: Mapping[str, float]) -> dict[str, float]:
     """
     @return: the same to six digits, more than any of them is good for.
@@ -152,8 +202,18 @@ def loaded(path: Path) -> Result:
         for work, outcomes in document.pop("works").items()
     }
     programs = [(one["program"], one["packet"], one["ns"]) for one in document.pop("programs")]
+    profile = tuple(
+        Daemon(
+            one["daemon"],
+            one["connections"],
+            one["user_us"],
+            one["system_us"],
+            [Part(**part) for part in one["parts"]],
+        )
+        for one in document.pop("profile", [])
+    )
     about = {key: value for key, value in document.items() if key not in ("schema", "ratios")}
-    return Result(about, works, programs)
+    return Result(about, works, programs, profile)
 
 
 def _read(outcome: Mapping[str, Any]) -> Outcome:

@@ -6,16 +6,18 @@ Tests for what of L{tests.bench} needs no lab.
 from __future__ import annotations
 
 import json
+import sysconfig
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.bench import counters, fill, latency, spoof, wrk
+import btcp
+from tests.bench import counters, fill, latency, profile, spoof, wrk
 from tests.bench.baseline import agreement, falls
 from tests.bench.locality import MAP, ROUND_ROBIN, ways
-from tests.bench.markdown import END, START, rewritten
+from tests.bench.markdown import END, START, page, rewritten
 from tests.bench.ratios import flat
-from tests.bench.result import SCHEMA, Outcome, Result, Run, dumped, loaded
+from tests.bench.result import SCHEMA, Daemon, Outcome, Part, Result, Run, dumped, loaded
 from tests.bench.statistic import Spread, noise, percentile, spread
 from tests.bench.systems import MODES, PEERS, SYSTEMS
 from tests.bench.wrk import Load
@@ -189,6 +191,51 @@ class ResultTests(SynchronousTestCase):
         for text in ('{"schema": 0}', "[]", "no JSON"):
             self.path.write_text(text)
             self.assertRaises(ValueError, loaded, self.path)
+
+
+class ProfileTests(SynchronousTestCase):
+    def test_shared(self) -> None:
+        """
+        What a library does is for the last module of BTCP that called, if any did; what is
+        spent in waiting is nobody's.
+        """
+        ours = Path(btcp.__file__).parent
+        library = f"{sysconfig.get_path('purelib')}/h11/_readers.py"
+        run, head = f"run ({library}:1)", f"feed ({ours}/content/http.py:5)"
+        folded = [
+            f"{run};{head};read ({library}:7) 30",
+            f"{run};{head} 10",
+            f"{run};put ({ours}/control/link.py:9);{head} 20",
+            f"{run};parse ({library}:3) 40",
+            f"{run};EPollReactor.doPoll ({library}:4) 1000",
+            "no stack at all",
+            "",
+        ]
+        parts = list(profile.shared("\n".join(folded), 200))
+        self.assertEqual(
+            parts,
+            [Part("btcp/content/http.py", 60, 60), Part("h11/_readers.py", 0, 80)],
+        )
+
+    def test_nothing_seen(self) -> None:
+        self.assertEqual(list(profile.shared("", 200)), [])
+
+    def test_document(self) -> None:
+        """
+        There and back, and for people: what is not among the dearest is one row.
+        """
+        parts = [Part(f"btcp/{number}.py", 20.0 - number, 1.0) for number in range(15)]
+        about = {"date": "2026-01-01", "tree": "x", "rounds": 1, "versions": {"wrk": "4"}}
+        machine = {"kernel": "Linux", "processors": 2, "processor": "x", "memory_mb": 1}
+        about["machine"] = {**machine, "busy_before": 0.0}
+        daemon = Daemon("front-end", 1000, 300.0, 100.0, parts)
+        result = Result(about, {}, [], (daemon,))
+        path = Path(self.mktemp())
+        path.write_text(dumped(result, {}))
+        self.assertEqual(loaded(path), result)
+        text = page(result, [], "")
+        self.assertIn("front-end's daemon: 400 µs, of which 100 in system calls, over 1,000", text)
+        self.assertIn("| `btcp/11.py` | 9 | 1 |\n| 3 others | 21 | 3 |\n", text + "\n")
 
 
 class BaselineTests(SynchronousTestCase):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata
 from io import StringIO
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class MisuseTests(CommandTestCase):
             self.assertEqual(self.err.getvalue().count("\n"), lines, argv)
 
     def test_version(self) -> None:
-        self.patch(cli, "version", lambda package: f"1.2 of {package}")
+        self.patch(metadata, "version", lambda package: f"1.2 of {package}")
         self.assertRaises(SystemExit, cli.main, ["--version"])
         self.assertEqual(self.out.getvalue(), "btcp 1.2 of btcp\n")
 

@@ -15,6 +15,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp import cli, privileges
+from btcp.check import Check
 from btcp.lab.programs import ENVIRONMENT
 from btcp.manage import forms
 
@@ -48,7 +49,7 @@ class UnitTests(SynchronousTestCase):
         (check,), (reload,) = self.values("ExecStartPre"), self.values("ExecReload")
         options = cli.Btcp()
         options.parseOptions(self.arguments(check))
-        self.assertIsInstance(options.chosen(), cli.Check)
+        self.assertIsInstance(options.chosen(), Check)
         self.assertEqual(forms.read(" ".join(self.arguments(reload))).form.words, ("reload",))
 
     def arguments(self, command: str) -> list[str]:
