@@ -43,8 +43,10 @@ lint: $(READY)
 
 # BTCP beside nginx, HAProxy and a direct connection; docs/benchmark.md.  WORK=short is one of the
 # works, BASELINE=results.json an earlier result to compare with.  Without WORK, docs/ is rewritten.
+# RESULT=results.json measures nothing and reports that result anew.
 bench: $(BUILT) $(PLOTS)
-	$(PYTHON) -m tests.bench $(WORK) $(if $(BASELINE),--baseline $(BASELINE))
+	$(PYTHON) -m tests.bench $(WORK) $(if $(BASELINE),--baseline $(BASELINE)) \
+		$(if $(RESULT),--result $(RESULT))
 
 # Policies, the control channel and deaths at a scale that nobody has; writes docs/scale.md.
 # PART=costs, or another that python -m tests.fleet --help names, computes that alone.

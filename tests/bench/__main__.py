@@ -5,9 +5,9 @@ The command; see C{docs/benchmark.md}.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -67,7 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     @return: the exit status.
     """
-    busy = counters.busy(_LOOK)
     lacks = lacking()
     for name, why in lacks.items():
         _say(f"without {name}: {'; '.join(why)}")
@@ -78,34 +77,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(known, arguments)
     try:
         before = loaded(options.baseline) if options.baseline else None
+        again = loaded(options.result) if options.result else None
     except (OSError, ValueError) as problem:
-        print(f"btcp: baseline: {problem}", file=sys.stderr)
+        print(f"btcp: {problem}", file=sys.stderr)
         return 2
-    everything = not options.work
-    chosen = [known[name] for name in options.work or known if name not in _OTHERS]
-    measured: list[tuple[str, str, int]] = []
-    profiled: list[Daemon] = []
     try:
-        if everything or PROGRAMS in options.work:
-            _say("the kernel's programs")
-            measured = programs.measured()
-        if everything or PROFILE in options.work:
-            _say("where the microseconds go")
-            profiled = profile.profiled(_daemons(systems))
-        found = _measure(chosen, systems, options.rounds, options.output / "logs")
+        result = again or _measured(known, systems, options)
     except LabError as error:
         print(f"btcp: {error}", file=sys.stderr)
         return 1
-    result = Result(about(options.rounds, busy), found, measured, profiled)
+    chosen = [known[name] for name in known if name in result.works]
+    everything = not options.work and len(chosen) == len(known)
     _report(result, chosen, everything, before, options.output)
     return 0
 
 
-def _options(known: Mapping[str, Work], arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+def _measured(known: Mapping[str, Work], systems: Sequence[System], options: Namespace) -> Result:
+    """
+    @raise LabError: it cannot be done.
+    """
+    busy = counters.busy(_LOOK)
+    wanted = options.work or [*known, *_OTHERS]
+    measured: list[tuple[str, str, int]] = []
+    profiled: list[Daemon] = []
+    if PROGRAMS in wanted:
+        _say("the kernel's programs")
+        measured = programs.measured()
+    if PROFILE in wanted:
+        _say("where the microseconds go")
+        profiled = profile.profiled(_daemons(systems))
+    chosen = [known[name] for name in wanted if name in known]
+    found = _measure(chosen, systems, options.rounds, options.output / "logs")
+    return Result(about(options.rounds, busy), found, measured, profiled)
+
+
+def _options(known: Mapping[str, Work], arguments: Sequence[str] | None) -> Namespace:
+    parser = ArgumentParser(prog="python -m tests.bench", description=__doc__)
     choices = [*known, *_OTHERS]
     parser.add_argument("work", nargs="*", help=f"one of {', '.join(choices)}; all if none is said")
     parser.add_argument("--baseline", type=Path, help="an earlier results.json to compare with")
+    parser.add_argument("--result", type=Path, help="measure nothing; report this results.json")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="the results' directory")
     options = parser.parse_args(arguments)
@@ -174,17 +185,17 @@ def _report(
 ) -> None:
     primary = {work.name: work.primary for work in chosen}
     ratios = flat(result.works, primary)
-    print(documents.write_some(result, chosen, ratios, output))
+    beside = [] if before is None else list(_compared(before, result, primary))
+    print(documents.write_some(result, chosen, ratios, beside, output))
     if everything:
-        documents.write_all(result, chosen, ratios)
-    if before is not None:
-        print("\n".join(_compared(before, result, primary)))
+        documents.write_all(result, chosen, ratios, beside)
     print()
     print(documents.line(ratios))
 
 
 def _compared(before: Result, result: Result, primary: Mapping[str, str]) -> Iterator[str]:
-    yield f"\n### Beside the result of {before.about['date']}, tree {before.about['tree']}\n"
+    yield f"### Beside the result of {before.about['date']}, tree {before.about['tree']}"
+    yield ""
     fell = list(falls(before.works, result.works, primary))
     yield from (f"- fell: {one}" for one in fell)
     if not fell:
@@ -193,8 +204,9 @@ def _compared(before: Result, result: Result, primary: Mapping[str, str]) -> Ite
     if apart:
         key = max(apart, key=lambda key: abs(apart[key]))
         near = sum(abs(one) <= 0.1 for one in apart.values())
+        yield ""
         yield (
-            f"\n{near} of {len(apart)} ratios agree within 10 %; "
+            f"{near} of {len(apart)} ratios agree within 10 %; "
             f"furthest apart is {key}, by {apart[key]:+.1%}."
         )
 

@@ -18,19 +18,27 @@ DOCS = Path("docs")
 PAGE = DOCS / "performance.md"
 
 
-def write_all(result: Result, works: Sequence[Work], ratios: Mapping[str, float | None]) -> None:
+def write_all(
+    result: Result,
+    works: Sequence[Work],
+    ratios: Mapping[str, float | None],
+    beside: Sequence[str],
+) -> None:
     """
     What a run of everything leaves in C{docs/}.
+
+    @param beside: lines about an earlier result.
     """
     draw(result, works, DOCS / "performance")
     (DOCS / "performance" / "results.json").write_text(dumped(result, ratios))
-    PAGE.write_text(rewritten(PAGE.read_text(), page(result, works, "performance")))
+    PAGE.write_text(rewritten(PAGE.read_text(), page(result, works, "performance", beside)))
 
 
 def write_some(
     result: Result,
     works: Sequence[Work],
     ratios: Mapping[str, float | None],
+    beside: Sequence[str],
     directory: Path,
 ) -> str:
     """
@@ -41,7 +49,7 @@ def write_some(
     directory.mkdir(parents=True, exist_ok=True)
     draw(result, works, directory / "plots")
     (directory / "results.json").write_text(dumped(result, ratios))
-    text = page(result, works, "plots")
+    text = page(result, works, "plots", beside)
     (directory / "results.md").write_text(f"{text}\n")
     return text
 

@@ -31,14 +31,17 @@ def rewritten(text: str, inside: str) -> str:
     return f"{before}{START}\n\n{inside}\n\n{END}{after}"
 
 
-def page(result: Result, works: Sequence[Work], plots: str) -> str:
+def page(result: Result, works: Sequence[Work], plots: str, beside: Sequence[str] = ()) -> str:
     """
     @param works: those that are in the result.
     @param plots: where the plots are, from the page; empty if there are none.
+    @param beside: lines about an earlier result.
     """
     lines = [*_head(result), ""]
     lines += ["### Ratios of medians", "", *_ratios(result, works), ""]
     lines += ["### Where BTCP is behind", "", *_behind(result, works), ""]
+    if beside:
+        lines += [*beside, ""]
     for work in works:
         outcomes = result.works[work.name]
         lines += [f"### {work.title}", "", f"`WORK={work.name}`", ""]

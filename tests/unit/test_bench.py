@@ -280,6 +280,16 @@ class DocumentTests(SynchronousTestCase):
         self.assertEqual(new, f"before\n{START}\n\nnew\n\n{END}\nafter\n")
         self.assertEqual(rewritten(new, "new"), new)
 
+    def test_beside(self) -> None:
+        """
+        What is said of an earlier result stands after the ratios.
+        """
+        machine = {"kernel": "Linux", "processors": 2, "processor": "x", "memory_mb": 1}
+        about = {"date": "2026-01-01", "tree": "x", "rounds": 1, "versions": {"wrk": "4"}}
+        result = Result({**about, "machine": {**machine, "busy_before": 0.0}}, {})
+        self.assertTrue(page(result, [], "", ["### Beside", "", "nothing"]).endswith("\n\nnothing"))
+        self.assertNotIn("### Beside", page(result, [], ""))
+
     def test_no_marks(self) -> None:
         self.assertRaises(ValueError, rewritten, "a page", "new")
 
