@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from btcp.lab import origin
 from btcp.lab.topology import CLIENT, LISTEN_PORT, ORIGIN_PORT, ROUTER, addresses, url
 from tests.certificates import Certificates
-from tests.claims.packets import read
+from tests.claims.packets import HEADERS, MODULUS, Seen, read
 from tests.integration.standing import ClusterTestCase
 from tests.modes import in_every_mode
 
@@ -170,13 +170,41 @@ class TlsTests(ClusterTestCase):
     def test_loss(self) -> None:
         """
         Of 2 % of all packets, in both directions: a TLS record tells of any octet that is amiss.
+        On the wire, each octet of an answer comes from its back-end, in the front-end's name.
         """
         self.lab.loss(2)
         self.addCleanup(self.lab.loss, 0)
         for family in (4, 6):
             for node in _NODES:
-                body, said = self.get(_name(node), f"/{node}/10m", family=family)
+                with self.sent(_FRONT, family) as front, self.sent(node, family) as back:
+                    body, said = self.get(_name(node), f"/{node}/10m", family=family)
                 self.assertEqual((said, len(body)), (f"{node} 0", 10 << 20))
+                if node != _FRONT:
+                    self.check_sent(list(read(front)), list(read(back)), family)
+
+    def sent(self, node: str, family: int) -> AbstractContextManager[Path]:
+        """
+        What a node sends to the client in a server's name.
+        """
+        ports = f"(tcp src port {_PORT} or tcp src port {_ORIGIN})"
+        client = f"dst host {self.lab.address(CLIENT, family)}"
+        return self.lab.capture(node, f"{ports} and {client}", snaplen=HEADERS, outgoing=True)
+
+    def check_sent(self, front: list[Seen], back: list[Seen], family: int) -> None:
+        """
+        @param front: what the front-end sent.
+        @param back: what the back-end sent.
+        """
+        server = self.lab.address(_FRONT, family), _PORT
+        self.assertEqual({packet.source for packet in (*front, *back)}, {server})
+        self.assertEqual([packet for packet in front if packet.length], [])
+        (first,) = {(packet.seq + 1) % MODULUS for packet in front if "S" in packet.flags}
+        covered = 0
+        data = [packet for packet in back if packet.length]
+        for start, length in sorted(((each.seq - first) % MODULUS, each.length) for each in data):
+            self.assertLessEqual(start, covered)
+            covered = max(covered, start + length)
+        self.assertGreater(covered, 10 << 20)
 
     def test_versions(self) -> None:
         for version in ("1.2", "1.3"):
