@@ -417,14 +417,17 @@ class Express(MultiService):
 
     def stop(self) -> None:
         """
-        This node stops: end all its connections, so that nobody waits for it.  The kernel
-        moves nothing any more.
+        This node stops: end all its connections, so that nobody waits for it, and forget those
+        that are over.  The kernel moves nothing any more.
         """
         self._plan(adopts=False, decides=False)
         self._hear()
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
-                if entry.front:
+                if entry.over:
+                    keys = [entry.key, entry.opposite] if entry.to_client else [entry.key]
+                    self._tables.remove(keys)
+                elif entry.front:
                     self._abandon(entry, Reason.STOPPING)
                 elif entry.to_client and entry.holds and not entry.route.packets:
                     self._closing.finish(entry, self._fronts.get(entry.node), Subject.BACK)

@@ -112,6 +112,17 @@ class ResponseTests(Conversation):
             verdict = DROP if counter == "held" else PASS
             self.assertEqual((outcome.verdict, outcome.counted), (verdict, {counter: 1}))
 
+    def test_held_is_heard(self) -> None:
+        """
+        A reset of the local TCP has to have the number that it expects.
+        """
+        self.install(holds=True, used=time.monotonic())
+        self.assertEqual(self.server(ACK, heard=5).counted, {"held": 1})
+        packed = self.tables.route(self.made.outbound.key)
+        assert packed is not None
+        account = Entry(self.made.outbound.key, packed).route
+        self.assertEqual((account.ack, account.packets), (self.made.outbound.route.ack + 5, 0))
+
     def test_nothing_else_is_held(self) -> None:
         for flags, data in ((ACK | PSH, b"x"), (ACK | FIN, b""), (ACK | RST, b"")):
             self.install(holds=True, used=time.monotonic())

@@ -470,10 +470,12 @@ class StopTests(ExpressTestCase):
 
     def test_request_moves_on(self) -> None:
         """
-        A back-end that stops gives back what it has not begun to answer.
+        A back-end that stops gives back what it has not begun to answer.  Its own TCP has it no
+        more: what the origin says later would leave with the origin's own address.
         """
         running, asked = self._unanswered()
         self.lab.stop_daemon(asked)
+        self.assertEqual(self.established(asked), 0)
         self._assert_moves_on(running, asked)
 
     def test_killed(self) -> None:

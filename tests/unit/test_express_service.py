@@ -556,17 +556,20 @@ class StopTests(ServiceCase):
 
     def test_what_was_over(self) -> None:
         """
-        Its front-end hears of it once, as it was, though nobody has read it yet.
+        Its front-end hears of it once, as it was, though nobody has read it yet; and nobody is
+        reset.
         """
         self.up("b")
         known, unread = (Made(port=port, lease=LEASE, closing=abi.OVER) for port in (1, 2))
+        mine = Made(port=3, node=B, closing=abi.OVER)
         self.over(known)
-        self.tables.install(known.outbound, unread.outbound)
+        self.tables.install(known.inbound, known.outbound, unread.outbound, mine.front)
         self.tables.ring.events.append(unread.ending())
         self.express.stop()
         right = [("b", Word(Subject.ENDED, made.front.done)) for made in (known, unread)]
         self.assertEqual(self.said, right)
         self.assertEqual(self.tables.entries, {})
+        self.assertEqual(self.resets(), ([], []))
 
     def test_more_than_a_word(self) -> None:
         self.up("b")

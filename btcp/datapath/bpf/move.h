@@ -26,19 +26,26 @@
 #define ICMP_TOO_BIG_V4_CODE 4
 #define ICMP_TOO_BIG_V6 2
 
+static __always_inline void enter_ack(struct btcp_account *account, const struct packet *packet)
+{
+	__u32 ack = bpf_ntohl(packet->header.ack_seq);
+
+	if (flags_of(packet) & FLAG_ACK && ack != account->ack &&
+	    at_or_after(ack, account->ack)) {
+		account->ack = ack;
+		account->progress = 1;
+	}
+}
+
 /* See Route.take. */
 static __always_inline void enter(struct btcp_account *account, const struct packet *packet)
 {
 	__u32 size = packet->end - packet->data;
-	__u32 ack = bpf_ntohl(packet->header.ack_seq);
 	__u8 flags = flags_of(packet);
 
 	account->used = bpf_ktime_get_ns();
 	__sync_fetch_and_add(&account->packets, 1);
-	if (flags & FLAG_ACK && ack != account->ack && at_or_after(ack, account->ack)) {
-		account->ack = ack;
-		account->progress = 1;
-	}
+	enter_ack(account, packet);
 	if (size || flags & FLAG_ENDING) {
 		__u32 end = end_of_data(packet);
 
@@ -285,6 +292,7 @@ static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
 	if (!from_client && rule->admitting && !admitted(packet, rule, route))
 		return false;
 	if (!from_client && is_held(packet, rule, account)) {
+		enter_ack(account, packet); /* what a reset of the local TCP has to say */
 		count(BTCP_HELD);
 		*action = TC_ACT_SHOT;
 		return true;
