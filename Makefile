@@ -9,7 +9,7 @@ BPF := btcp/datapath/bpf
 OBJECTS := $(addprefix $(BPF)/,btcp.bpf.o adopt.bpf.o express.bpf.o)
 BUILT := $(READY) $(OBJECTS)
 
-.PHONY: demo build test unit integration load claims lint bench fleet clean
+.PHONY: demo build test unit integration field load claims lint bench fleet clean
 
 demo: $(BUILT)
 	$(PYTHON) -m btcp.cli lab demo
@@ -18,7 +18,7 @@ demo: $(BUILT)
 build: $(BUILT)
 
 test: lint $(OBJECTS)
-	$(PYTHON) -m tests --jobs 2 unit properties integration claims
+	$(PYTHON) -m tests --jobs 2 unit properties integration field claims
 
 unit: $(BUILT)
 	$(PYTHON) -m tests unit properties
@@ -26,6 +26,10 @@ unit: $(BUILT)
 # MODE=ebpf+cookie is one of the modes that tests/modes.py lists.
 integration: $(BUILT)
 	$(PYTHON) -m tests integration $(if $(MODE),--mode $(MODE))
+
+# Symptoms from the field, by name; tests/field/.
+field: $(BUILT)
+	$(PYTHON) -m tests field $(if $(MODE),--mode $(MODE))
 
 # The whole of tests/integration/test_load.py in each mode, of which the others run a part.
 load: $(BUILT)
