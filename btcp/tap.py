@@ -16,20 +16,21 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from btcp import logs, privileges
+from btcp import logs
+from btcp.admin.build import About, manage
 from btcp.config import Config, ConfigErrors, load
 from btcp.control.commands import Ways
-from btcp.control.trust import TrustError
-from btcp.daemon import Daemon, Surroundings, status
+from btcp.daemon import privileges
+from btcp.daemon.notify import Notify
+from btcp.daemon.process import Daemon, Surroundings, status
 from btcp.datapath.choice import decide, inherit, make, survives
 from btcp.datapath.interface import DatapathError, Identity
 from btcp.datapath.raw.datapath import TAP
 from btcp.datapath.raw.device import Tap, hardware_address, mtu, require_loose_source_check
 from btcp.datapath.raw.host import capabilities, device_of
 from btcp.datapath.trace import TraceDatapath
-from btcp.manage.listening import About, manage
-from btcp.node import Node
-from btcp.notify import Notify
+from btcp.node.service import Node
+from btcp.pki.trust import TrustError
 
 
 class Options(usage.Options):

@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import copy
 
 from btcp.config import Credentials
-from btcp.control.authority import create, issue
+from btcp.pki.authority import create, issue
 
 WRONG = ("wrong-authority", "expired", "not-yet-valid", "wrong-name")
 """Kinds of certificates that peers refuse, named as the counters of refusals."""

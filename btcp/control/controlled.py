@@ -10,8 +10,8 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from btcp.cluster.state import Decision, Report
 from btcp.control.express import Word
-from btcp.control.news import Decision, Report
 from btcp.control.ownership import Reconciled
 from btcp.handoff import messages
 from btcp.handoff.messages import Capabilities

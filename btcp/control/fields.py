@@ -4,7 +4,7 @@ What the values in a box look like: AMP argument types that take nothing odd.
 
 A handoff has seventeen numbers and strings.  As seventeen arguments of
 Twisted's types they cost 71 us of CPU a call and side, packed into four strings
-37 us (and 17 us as it is done here, see L{btcp.control.boxes} for the rest), so
+37 us (and 17 us as it is done here, see L{btcp.amp.boxes} for the rest), so
 what has a fixed layout travels in one string.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.protocols import amp
 
-from btcp.control.news import Admin, Decision, Health, Report
+from btcp.cluster.state import Admin, Decision, Health, Report
 from btcp.handoff.messages import Adopted, Endpoint, Handoff, Reason, Terminate
 
 Box = dict[bytes, bytes]
@@ -281,7 +281,7 @@ class TerminateFields(amp.Argument):
 
 class ReportFields(amp.Argument):
     """
-    A L{btcp.control.news.Report} as two keys: C{load} and C{why}.
+    A L{btcp.cluster.state.Report} as two keys: C{load} and C{why}.
     """
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
@@ -329,7 +329,7 @@ def cut(text: str) -> bytes:
 
 class DecisionFields(amp.Argument):
     """
-    A L{btcp.control.news.Decision}, a key for each attribute.
+    A L{btcp.cluster.state.Decision}, a key for each attribute.
     """
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:

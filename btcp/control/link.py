@@ -19,6 +19,8 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from btcp.amp.connection import BoundedAMP, Stage
+from btcp.cluster.state import Decision, Report
 from btcp.control.commands import (
     OLDEST,
     Decide,
@@ -32,10 +34,8 @@ from btcp.control.commands import (
     Terminate,
     read_identity,
 )
-from btcp.control.connection import BoundedAMP, Stage
 from btcp.control.express import Express, Word
 from btcp.control.fields import Malformed
-from btcp.control.news import Decision, Report
 from btcp.control.ownership import WhoOwns, read_owned
 from btcp.handoff import messages
 from btcp.handoff.messages import Reason

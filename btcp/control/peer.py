@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from btcp.amp.connection import Stage
 from btcp.control.commands import UNSAID, Ways
-from btcp.control.connection import Stage
 from btcp.control.dialing import Patience
 from btcp.control.link import Answer, ControlProtocol
 from btcp.control.terminations import Terminations

@@ -18,6 +18,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.logger import Logger
 
+from btcp.cluster.state import Decision, Report
 from btcp.control.commands import UNSAID, HelloRefused, Identity, Ways
 from btcp.control.controlled import IControlled, NodeAddresses, Settings
 from btcp.control.dialing import (
@@ -29,7 +30,6 @@ from btcp.control.dialing import (
 )
 from btcp.control.express import Word
 from btcp.control.link import Answer, ControlProtocol
-from btcp.control.news import Decision, Report
 from btcp.control.ownership import reconcile
 from btcp.control.peer import Peer
 from btcp.control.protection import Protection

@@ -28,7 +28,7 @@ from btcp.config import Control
 from btcp.control.dialing import ControlFactory
 from btcp.control.link import ControlProtocol, LinkOwner
 from btcp.control.secured import SecuredProtocol
-from btcp.control.trust import Trust, TrustError
+from btcp.pki.trust import Trust, TrustError
 
 LOOK_TIME = 60.0
 """Seconds from one look at the files to the next."""

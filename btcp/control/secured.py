@@ -15,8 +15,8 @@ from zope.interface import implementer
 
 from btcp.control.commands import HelloRefused
 from btcp.control.link import GREETING_TIME, ControlProtocol
-from btcp.control.names import misnamed
-from btcp.control.trust import reason_of
+from btcp.pki.names import misnamed
+from btcp.pki.trust import reason_of
 
 REFUSED = "control.refused-tls."
 

@@ -11,8 +11,8 @@ from socket import socket
 
 from OpenSSL import SSL
 
-from btcp.control.names import misnamed
-from btcp.control.trust import reason_of
+from btcp.pki.names import misnamed
+from btcp.pki.trust import reason_of
 
 
 def problem(connected: socket, context: SSL.Context, node: str, patience: float) -> str | None:

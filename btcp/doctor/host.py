@@ -19,13 +19,13 @@ from typing import Any
 
 from attrs import frozen
 
-from btcp import privileges
+from btcp.admin.client import query_now
 from btcp.config import Credentials
-from btcp.control.trust import Loaded, load
+from btcp.daemon import privileges
 from btcp.datapath.ebpf import adoption, express, programs
 from btcp.datapath.interface import DatapathError
 from btcp.doctor import handshake, icmp
-from btcp.manage.client import query_now
+from btcp.pki.trust import Loaded, load
 
 PATIENCE = 2.0
 """Seconds that somebody else on the network may take."""

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import btcp
-from btcp import privileges
+from btcp.admin.protocol import SOCKET
 from btcp.config import Config
+from btcp.daemon import privileges
 from btcp.datapath.raw.guard import TABLE
 from btcp.doctor.finding import Finding, fail, fine, warn
 from btcp.doctor.host import Host
-from btcp.manage.commands import SOCKET
 
 _EGRESS_PROBE = """
 table netdev btcp_probe {

@@ -12,11 +12,11 @@ from ipaddress import ip_address
 from btcp.config import Config, Node
 from btcp.control.dialing import choose_source
 from btcp.control.protection import ENDS_SOON
-from btcp.control.trust import Loaded, TrustError
 from btcp.doctor.finding import Finding, fail, fine, warn
 from btcp.doctor.host import Host
 from btcp.doctor.icmp import Echo
 from btcp.doctor.network import facing
+from btcp.pki.trust import Loaded, TrustError
 
 _SKEW, _TOO_MUCH_SKEW = 5.0, 60.0
 """Seconds.  A certificate is valid from a minute before it was made."""

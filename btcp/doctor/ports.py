@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+from btcp.admin.protocol import SOCKET
 from btcp.config import Config
 from btcp.doctor.finding import Finding, fail, fine, warn
 from btcp.doctor.host import Host
-from btcp.manage.commands import SOCKET
 
 
 def check_control(host: Host, config: Config) -> Iterator[Finding]:

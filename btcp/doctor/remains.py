@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from btcp.admin.protocol import SOCKET
 from btcp.config import Config
 from btcp.datapath.raw.datapath import TAP
 from btcp.datapath.raw.guard import TABLE
 from btcp.doctor.finding import Finding, fail, fine, warn
 from btcp.doctor.host import Host
 from btcp.doctor.network import facing
-from btcp.manage.commands import SOCKET
 
 
 def check_daemon(host: Host, config: Config) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from twisted.logger import Logger
 
+from btcp.cluster.placement import Placement
 from btcp.datapath.ebpf.abi import LEASES, LONGEST_HOST, LONGEST_PATH, MOST_TURNS
 from btcp.datapath.ebpf.express import (
     MOST_HOSTS,
@@ -18,7 +19,6 @@ from btcp.datapath.ebpf.express import (
 )
 from btcp.partition.compiled import DAEMON, Compiled, compiled
 from btcp.partition.contract import PartitionMap, ReplicaSet
-from btcp.placement import Placement
 
 _BASE = 1 << 16
 """Scopes of one map and those of the next are told apart by this."""

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from btcp.cluster.placement import Placement
 from btcp.config import Config
 from btcp.control.express import RECORD_SIZE, Subject, Word
 from btcp.datapath.ebpf.abi import KEY, is_express, pack_key, reversed_packed
@@ -35,7 +36,6 @@ from btcp.handoff.memo import digest
 from btcp.handoff.messages import Endpoint, Reason
 from btcp.handoff.route import Route
 from btcp.logs import Recorder
-from btcp.placement import Placement
 
 TICK = 0.25
 """Seconds between two looks at what has lingered long enough."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from btcp.cluster.ejection import Patience
 from btcp.config import Config, Listener
 from btcp.health.asking import ASKINGS, Asking, Origin
-from btcp.health.passive import Patience
 from btcp.health.watch import Watch
 
 

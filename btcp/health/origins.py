@@ -10,8 +10,8 @@ from collections.abc import Callable
 from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime
 
+from btcp.cluster.state import Health
 from btcp.config import Config
-from btcp.control.news import Health
 from btcp.health.asking import Asking
 from btcp.health.build import watches
 from btcp.health.watch import Checks

@@ -70,7 +70,7 @@ class Probe:
     ) -> None:
         """
         @param handoff: as a peer's words are taken, by
-            L{btcp.neighbours.Neighbours.handoff}.
+            L{btcp.node.peer_handler.Neighbours.handoff}.
         @param terminate: likewise.
         @param front: for a listener and a length of addresses, where clients connect to.
         @param secured: listeners whose origins speak TLS.

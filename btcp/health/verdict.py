@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from btcp.control.news import Health
+from btcp.cluster.state import Health
 
 
 @define

@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from btcp.cluster.state import Health
 from btcp.config import Check
-from btcp.control.news import Health
 from btcp.health.asking import Asking, Origin, cause
 from btcp.health.verdict import Verdict
 

@@ -21,13 +21,13 @@ from typing import IO, Any
 from attrs import define, field
 
 import btcp
-from btcp.control import authority
+from btcp.admin.client import query_now
+from btcp.admin.protocol import SOCKET
 from btcp.lab import origin, processes, topology
 from btcp.lab.capture import capture
 from btcp.lab.network import Network
 from btcp.lab.programs import ENVIRONMENT, NO_ROOT, LabError, missing
-from btcp.manage.client import query_now
-from btcp.manage.commands import SOCKET
+from btcp.pki import authority
 
 STATE = Path("/run/btcp-lab")
 # The daemons must run the very code that this process runs.

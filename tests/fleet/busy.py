@@ -2,7 +2,7 @@
 """
 How evenly policies spread connections that last, with what front-ends know of loads.
 
-Every decision is made by the policy itself, with the L{Loads<btcp.partition.load.Loads>} of
+Every decision is made by the policy itself, with the L{Loads<btcp.cluster.loads.Loads>} of
 its front-end: reports that are as old as the last heartbeat, and what it gave since.
 """
 
@@ -16,9 +16,9 @@ from random import Random
 import numpy as np
 from attrs import define, field, frozen
 
+from btcp.cluster.loads import Loads
 from btcp.content.contract import RequestKey
 from btcp.partition.contract import Policy, ReplicaSet, Standing
-from btcp.partition.load import Loads
 from tests.fleet.content import Catalogue, key_of, names
 
 HEARTBEAT = 1.0

@@ -8,9 +8,9 @@ from __future__ import annotations
 from itertools import islice
 from time import process_time
 
+from btcp.cluster.loads import Loads
 from btcp.handoff.bottom import BottomTcp
 from btcp.partition.contract import Choice, ReplicaSet, Standing
-from btcp.partition.load import Loads
 from btcp.partition.policy import POLICIES
 from tests.fleet.content import key_of, names
 from tests.simulation.cluster import CAPABILITIES

@@ -18,8 +18,8 @@ from attrs import frozen
 from OpenSSL import SSL
 
 from btcp.config.values import Credentials
-from btcp.control.authority import create, issue
-from btcp.control.trust import Trust
+from btcp.pki.authority import create, issue
+from btcp.pki.trust import Trust
 
 _DAYS = 1
 _CHUNK = 65536

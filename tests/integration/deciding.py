@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from btcp.control.news import Admin
+from btcp.cluster.state import Admin
 from btcp.lab.cluster import Lab
 from btcp.lab.topology import CLIENT, CONTROL_PORT, addresses, node_yaml
 from tests.integration.standing import python
@@ -24,7 +24,7 @@ from collections import Counter
 from twisted.internet import reactor, stdio
 from twisted.protocols.basic import LineReceiver
 from btcp.config import load
-from btcp.control.news import Admin, Decision, Health, Report
+from btcp.cluster.state import Admin, Decision, Health, Report
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
 from btcp.handoff.messages import Capabilities

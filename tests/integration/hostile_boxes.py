@@ -18,7 +18,7 @@ from typing import Any
 
 from twisted.protocols.amp import AmpBox
 
-from btcp.control.boxes import BoxReader, serialize
+from btcp.amp.boxes import BoxReader, serialize
 from btcp.control.commands import Handoff, Hello, Identity, Terminate
 from btcp.handoff import messages
 from btcp.handoff.messages import Capabilities, Endpoint, Reason

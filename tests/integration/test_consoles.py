@@ -9,8 +9,8 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.admin.syntax import FORMS
 from btcp.lab.programs import missing
-from btcp.manage.forms import FORMS
 from tests.integration.consoles import ROOT, Step, made_lab, masked, pages, replayed, stand
 
 _LOCAL = {"quit"}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from btcp.control.news import Admin
+from btcp.cluster.state import Admin
 from btcp.lab.processes import end, recorded
 from btcp.lab.topology import CLIENT, ROUTER, addresses, url
 from tests.integration import deciding

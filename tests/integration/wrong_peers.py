@@ -22,7 +22,7 @@ from threading import Thread
 
 from twisted.protocols.amp import AmpBox
 
-from btcp.control.boxes import serialize
+from btcp.amp.boxes import serialize
 from btcp.control.commands import Hello, Identity
 from btcp.handoff.messages import Capabilities
 from btcp.lab.topology import CONTROL_PORT

@@ -15,7 +15,6 @@ from attrs import define, field, frozen
 from btcp.content.contract import RequestKey
 from btcp.datapath.ebpf.abi import MEMO, pack_key, pack_route, unpack_route
 from btcp.datapath.interface import AWAKE, Promise
-from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.context import Periods, Settings
@@ -28,6 +27,7 @@ from tests.simulation.clock import Call, Clock
 from tests.simulation.following import FollowingDatapath
 from tests.simulation.host import Listening, Program, Stack
 from tests.simulation.kernel import Reporting
+from tests.simulation.memory_datapath import MemoryDatapath
 from tests.simulation.network import Network
 from tests.simulation.tcp import Abilities
 

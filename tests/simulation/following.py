@@ -11,12 +11,12 @@ from typing import Any
 
 from btcp.datapath.ebpf.datapath import EbpfDatapath
 from btcp.datapath.interface import Core, Movement, Promise, Shell
-from btcp.datapath.memory import Admission, MemoryDatapath, Output
 from btcp.handoff.memo import Relic
 from btcp.handoff.messages import Handoff
 from btcp.wire.segment import Malformed, Segment
 from tests.simulation.clock import Clock
 from tests.simulation.kernel import Fate, Kernel, Reporting
+from tests.simulation.memory_datapath import Admission, MemoryDatapath, Output
 
 
 class Upward(MemoryDatapath):

@@ -98,13 +98,13 @@ class Stack:
 
     def admit(self, key: bytes, order: Handoff) -> None:
         """
-        See L{btcp.datapath.memory.Admission}.
+        See L{tests.simulation.memory_datapath.Admission}.
         """
         self._admitted[key] = order
 
     def retract(self, key: bytes) -> None:
         """
-        See L{btcp.datapath.memory.Admission}.
+        See L{tests.simulation.memory_datapath.Admission}.
         """
         del self._admitted[key]
 

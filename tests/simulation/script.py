@@ -11,7 +11,6 @@ from typing import Any
 from attrs import evolve, frozen
 
 from btcp.content.contract import RequestKey
-from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.context import Settings
@@ -20,6 +19,7 @@ from btcp.handoff.reconcile import Owned
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
 from tests.simulation.cluster import CAPABILITIES, ORIGIN, PORT, of_kernel, packed
+from tests.simulation.memory_datapath import MemoryDatapath
 
 _NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST", PSH: "PSH"}
 

@@ -13,7 +13,7 @@ from hypothesis import given, strategies
 from twisted.protocols.amp import AmpBox
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.control.boxes import serialize
+from btcp.amp.boxes import serialize
 from btcp.control.commands import (
     NEWEST,
     OLDEST,

@@ -15,17 +15,17 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.protocols.amp import ANSWER, COMMAND, ERROR, AmpBox
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.amp.connection import BoundedAMP
+from btcp.cluster.membership import Membership
+from btcp.cluster.meter import Load
+from btcp.cluster.state import Admin, Decision
 from btcp.control.commands import HandoffRefused
-from btcp.control.connection import BoundedAMP
 from btcp.control.link import ControlProtocol
-from btcp.control.news import Admin, Decision
 from btcp.handoff import messages
 from btcp.handoff.messages import Adopted, Capabilities, Reason, Refused
-from btcp.load import Load
-from btcp.membership import Membership
+from tests.unit.test_cluster_membership import Config, Kept
 from tests.unit.test_control_commands import HANDOFF
 from tests.unit.test_control_peers import Network, Owner, adopted, termination
-from tests.unit.test_membership import Config, Kept
 
 STEP = 0.05
 BUSY = 1.5

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Tests for L{btcp.control.link} and L{btcp.control.connection}: peers that do not
+Tests for L{btcp.control.link} and L{btcp.amp.connection}: peers that do not
 behave, and what they cannot do to the others.
 """
 
@@ -25,8 +25,9 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from btcp.control import connection, link
-from btcp.control.boxes import MAX_BOX, serialize
+from btcp.amp import connection
+from btcp.amp.boxes import MAX_BOX, serialize
+from btcp.control import link
 from btcp.control.commands import Terminate
 from btcp.control.link import ControlProtocol
 from btcp.control.peers import MAX_GREETING, Peers

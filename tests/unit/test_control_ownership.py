@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.protocols.amp import AmpBox
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.control.boxes import serialize
+from btcp.amp.boxes import serialize
 from btcp.control.fields import Malformed
 from btcp.control.ownership import MAX_NUMBERS, WhoOwns, parts
 from btcp.handoff.reconcile import Owned

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.cluster.state import Admin, Decision, Health, Report
 from btcp.control import link, terminations
 from btcp.control.commands import HandoffRefused, Ways
 from btcp.control.dialing import (
@@ -30,7 +31,6 @@ from btcp.control.dialing import (
     pack_address,
 )
 from btcp.control.express import Word
-from btcp.control.news import Admin, Decision, Health, Report
 from btcp.control.peers import Peers
 from btcp.control.protection import Unprotected
 from btcp.control.terminations import MAX_KEPT

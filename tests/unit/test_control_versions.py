@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.cluster.state import Admin, Decision, Subject
 from btcp.control.commands import HandoffRefused
 from btcp.control.link import ControlProtocol
-from btcp.control.news import Admin, Decision, Subject
 from btcp.handoff.messages import Adopted, Reason, Refused
 from tests.unit.test_control_commands import HANDOFF
 from tests.unit.test_control_peers import Network, adopted, four, termination

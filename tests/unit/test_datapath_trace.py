@@ -17,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.datapath import pcapng, trace
 from btcp.datapath.interface import Core, Movement, Promise, Shell
-from btcp.datapath.memory import MemoryDatapath
 from btcp.datapath.trace import Selection, TraceDatapath
 from btcp.handoff.actions import Deliver, Install, Remove, Transmit
 from btcp.handoff.memo import Relic
@@ -25,6 +24,7 @@ from btcp.handoff.route import ENDING, EVERYTHING, Route
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, Segment, flow_key, reversed_key
 from tests.simulation.cluster import CAPABILITIES
+from tests.simulation.memory_datapath import MemoryDatapath
 from tests.simulation.script import ADDRESSES, CLIENTS, Tcp
 from tests.unit import datapath_contract as contract
 from tests.unit.datapath_contract import FROM_ORIGIN, IN, NOW, PACKET, TO_B, TO_CLIENT, FakeCore

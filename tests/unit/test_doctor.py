@@ -16,14 +16,14 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.config import Config, Credentials, Listener, loads
-from btcp.control.trust import Loaded, TrustError
+from btcp.daemon.privileges import BPF, NET_ADMIN, NET_RAW, PERFMON, PrivilegeError
 from btcp.doctor import network
 from btcp.doctor.examination import NAMES, Checked, examine, failed, text
 from btcp.doctor.finding import Finding, fail, fine, warn
 from btcp.doctor.host import Device, Host, Output
 from btcp.doctor.icmp import Echo
 from btcp.lab.topology import node_yaml
-from btcp.privileges import BPF, NET_ADMIN, NET_RAW, PERFMON, PrivilegeError
+from btcp.pki.trust import Loaded, TrustError
 
 _FILES = Credentials("/e/node.crt", "/e/node.key", "/e/ca.crt")
 _VIP = bytes([192, 0, 2, 100])

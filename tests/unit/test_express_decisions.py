@@ -10,6 +10,7 @@ from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.cluster.placement import Placement
 from btcp.content.contract import RequestKey
 from btcp.datapath.ebpf.express import Plan
 from btcp.express import decisions
@@ -17,7 +18,6 @@ from btcp.express.decisions import Decisions, numbered
 from btcp.partition.contract import Choice, ReplicaSet
 from btcp.partition.policy import Policies
 from btcp.partition.rules import Rule, RuleMap
-from btcp.placement import Placement
 from tests.unit.express_case import FakeTables
 
 NUMBERS = {"a": 1, "b": 2, "c": 3}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What L{btcp.node} and L{btcp.neighbours} tell the part that hands connections off in the kernel.
+Tests for what a node tells the part that hands connections off in the kernel.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.cluster.state import Admin
 from btcp.config import loads
 from btcp.control.express import Subject, Word
-from btcp.control.news import Admin
 from btcp.datapath.ebpf.express import Destination
-from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.memo import digest
 from btcp.lab.topology import node_yaml
-from btcp.node import Node
+from btcp.node.service import Node
 from tests.simulation.cluster import CAPABILITIES
+from tests.simulation.memory_datapath import MemoryDatapath
 from tests.unit.express_case import FakeTables, Made
 
 A, B = 1, 2

@@ -13,6 +13,7 @@ from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.cluster.placement import Placement
 from btcp.config import Config, loads
 from btcp.control.express import MAX_RECORDS, Subject, Word
 from btcp.datapath.ebpf import abi
@@ -25,7 +26,6 @@ from btcp.handoff.memo import digest
 from btcp.handoff.messages import Endpoint, Reason
 from btcp.lab.topology import node_yaml
 from btcp.partition.policy import Policies
-from btcp.placement import Placement
 from btcp.wire.segment import reversed_key
 from tests.unit.express_case import CLIENT, FakeRecorder, FakeTables, Made
 

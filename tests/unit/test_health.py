@@ -14,11 +14,11 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.cluster.ejection import Patience
+from btcp.cluster.state import Health
 from btcp.config import Check, loads
-from btcp.control.news import Health
 from btcp.health.asking import Origin
 from btcp.health.build import patience, watches
-from btcp.health.passive import Patience
 from btcp.health.verdict import Verdict
 from btcp.health.watch import Checks, Watch
 from tests.unit.test_config import changed

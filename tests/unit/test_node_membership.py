@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What L{btcp.node} does with what is known of the nodes.
+What L{btcp.node.service} does with what is known of the nodes.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.cluster.state import Admin, Decision, Health, Report, Subject
 from btcp.config import loads
 from btcp.content.contract import RequestKey
-from btcp.control.news import Admin, Decision, Health, Report, Subject
-from btcp.datapath.memory import MemoryDatapath
 from btcp.handoff.actions import Blame, Send, Witness
 from btcp.handoff.messages import PROBER, Reason, Terminate
 from btcp.lab.topology import node_yaml
-from btcp.node import Node
+from btcp.node.service import Node
 from tests.simulation.cluster import CAPABILITIES
+from tests.simulation.memory_datapath import MemoryDatapath
 
 HEALTH = {"kind": "handoff", "client": "192.0.2.1", "fall": 2}
 LISTENERS = {"web": {"port": 80, "origin": 8080, "health": HEALTH}}

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+"""
+The command C{btcp} and its subcommands.
+"""

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: MIT
+"""
+The process around a node: its log, its user, its signals, and who supervises it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+
+from btcp.config import Config
+from btcp.daemon import privileges
+from btcp.daemon.notify import Notify
+from btcp.logs import LogFile, LogWriter
+from btcp.node.service import Node
+
+STATUS_TIME = 10.0
+"""Seconds from one status text to the next."""
+
+log = Logger()
+
+
+class Reloading(Protocol):
+    """
+    What is used of the node.
+
+    @ivar reloaded: see L{btcp.node.service.Node}.
+    """
+
+    reloaded: Callable[[], None]
+
+    @property
+    def config(self) -> Config: ...
+
+    def reload(self) -> list[str]: ...
+
+    def leave(self) -> None: ...
+
+
+@frozen
+class Surroundings:
+    """
+    What is around the process.
+
+    @ivar writer: writes the log in place of C{twistd}; or L{None}.
+    @ivar notify: tells the supervisor.
+    @ivar status: the node's state in one line.
+    """
+
+    writer: LogWriter | None
+    notify: Notify
+    status: Callable[[], str]
+
+
+class Daemon(MultiService):
+    """
+    The service at the top.
+    """
+
+    def __init__(self, reactor: Any, node: Reloading, around: Surroundings) -> None:
+        """
+        @param reactor: provides C{IReactorTime} and C{IReactorFromThreads}.
+        """
+        super().__init__()
+        self._reactor = reactor
+        self._node = node
+        self._writer, self._notify, self._status = around.writer, around.notify, around.status
+        node.reloaded = self._reloaded
+        self._before: dict[int, Any] = {}
+        telling: Any = TimerService(self._beat(), self._tell)
+        telling.clock = reactor
+        telling.setServiceParent(self)
+
+    def _beat(self) -> float:
+        watchdog = self._notify.watchdog
+        return min(STATUS_TIME, watchdog / 2) if watchdog else STATUS_TIME
+
+    # -- starting -------------------------------------------------------------
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Have C{parent}, Twisted's application, log by our writer.
+        """
+        if self._writer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._writer)
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """
+        Give up root, once C{twistd} has gone to the background and has written its pid
+        file, and before anything else begins.
+
+        @raise PrivilegeError: if that cannot be.
+        """
+        config = self._node.config
+        user = config.user
+        Path(config.run).mkdir(mode=0o755, parents=True, exist_ok=True)
+        if os.geteuid() == 0 and user is not None:
+            self._give_to(config, *privileges.account(user))
+            privileges.become(user)
+            log.info("user {user}, with {names}", user=user, names=_names())
+        elif os.geteuid() != 0:
+            privileges.hand_on()
+            log.info("not root, with {names}", names=_names())
+        super().privilegedStartService()
+
+    def _give_to(self, config: Config, uid: int, gid: int) -> None:
+        """
+        Make somebody else the owner of what the daemon writes.
+        """
+        state = Path(config.state)
+        state.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for path in (Path(config.run), state, *state.glob("*.json")):
+            os.chown(path, uid, gid, follow_symlinks=False)
+        if self._writer is not None and isinstance(self._writer.file, LogFile):
+            self._writer.file.give_to(uid, gid)
+
+    def startService(self) -> None:
+        """
+        Start all, then say so.
+        """
+        super().startService()
+        self._catch(signal.SIGHUP, self.reload)
+        self._catch(signal.SIGUSR2, self.leave)
+        if self._writer is not None:
+            self._catch(signal.SIGUSR1, self.reopen)
+        self._notify(READY=1, STATUS=self._status())
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Say so, then stop all.
+        """
+        self._notify(STOPPING=1, STATUS="ending all connections")
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before.clear()
+        stopped: Deferred[Any] = super().stopService()
+        return stopped
+
+    def _catch(self, number: int, act: Callable[[], object]) -> None:
+        def caught(*_: object) -> None:
+            self._reactor.callFromThread(act)
+
+        self._before[number] = signal.signal(number, caught)
+
+    def _tell(self) -> None:
+        self._notify(STATUS=self._status())
+        if self._notify.watchdog:
+            self._notify(WATCHDOG=1)
+
+    # -- signals --------------------------------------------------------------
+
+    def leave(self) -> None:
+        """
+        Stop, and leave the connections to the next daemon.
+        """
+        self._node.leave()
+        self._reactor.stop()
+
+    def reload(self) -> None:
+        """
+        Read the configuration again, and go on in a new log file.  What is wrong is in
+        the log, and everything stays as it was.
+        """
+        self._notify.reloading()
+        self.reopen()
+        with suppress(Exception):  # the node has told the log
+            self._node.reload()
+        self._notify(READY=1, STATUS=self._status())
+
+    def _reloaded(self) -> None:
+        if self._writer is not None:
+            self._writer.settings = self._node.config.log
+
+    def reopen(self) -> None:
+        """
+        Somebody has renamed the log file.
+        """
+        if self._writer is None or not isinstance(self._writer.file, LogFile):
+            return
+        try:
+            self._writer.file.reopen()
+        except OSError as problem:
+            log.error("log goes on in the old file: {why}", why=str(problem))
+
+
+def status(node: Node) -> str:
+    """
+    @return: a node's state in one line.
+    """
+    links = [link["state"] for link in node.peers.states().values()]
+    fronts, backs = len(node.core.acceptor.flows), len(node.core.adopter.flows)
+    return (
+        f"node {node.config.node}: {links.count('up')} of {len(links)} links up, "
+        f"{fronts} flows as front-end, {backs} as back-end"
+    )
+
+
+def _names() -> str:
+    having = privileges.held()
+    return ", ".join(each.name for each in privileges.ALL if each.number in having)

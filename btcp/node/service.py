@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: MIT
+"""
+One host of the cluster: the core, its datapath, its links to the other nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from btcp.cluster.decision_log import Ledger, decisions_of
+from btcp.cluster.membership import Membership
+from btcp.cluster.meter import Both, Meter
+from btcp.cluster.placement import Placement
+from btcp.cluster.state import Admin, Decision, Health
+from btcp.config import Config, ConfigErrors
+from btcp.control.commands import UNSAID, Ways
+from btcp.control.peers import Peers
+from btcp.control.protection import protect
+from btcp.datapath.ebpf.express import ExpressTables
+from btcp.datapath.interface import Datapath
+from btcp.express.service import Express, Held
+from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
+from btcp.handoff.bottom import BottomTcp
+from btcp.handoff.messages import Capabilities, Endpoint
+from btcp.handoff.route import Route
+from btcp.health.build import patience
+from btcp.health.origins import Origins
+from btcp.health.probe import Probe
+from btcp.logs import Recorder
+from btcp.node.core_settings import first_number, front_of, secured, settings
+from btcp.node.dispatch import Pump
+from btcp.node.leases import Upkeep
+from btcp.node.outbound import Sending
+from btcp.node.peer_handler import Neighbours
+from btcp.node.reload import RestartNeeded, reloadable
+from btcp.node.stats import Inspection
+from btcp.partition.policy import Policies
+
+FAREWELL = 0.1
+"""Seconds after the end of all flows in which what clients still send is answered:
+with a reset they believe, for the first may have had a number that was no more right."""
+
+SECOND = 1.0
+"""Between two looks at what grows or ends with time alone: weights, blame."""
+
+log = Logger()
+
+
+class Node(MultiService):
+    """
+    The shell around the core: has its actions done, tells it the time, and who is
+    there.
+
+    @ivar core: the sans-IO core.
+    @ivar peers: the links to the other nodes.
+    @ivar neighbours: what is said on these links.
+    @ivar source: reads the configuration again.
+    @ivar reloaded: called when what it read is in service.
+    @ivar record: puts the core's notes in the log.
+    @ivar membership: how all nodes are.
+    @ivar protection: of the links.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        clock: Callable[[], float],
+        config: Config,
+        datapath: Datapath,
+        capabilities: Capabilities,
+        epoch: int,
+        secret: bytes,
+        *,
+        admits: bool = False,
+        reports: bool = False,
+        starts: int = 0,
+        ways: Ways = UNSAID,
+        express: ExpressTables | None = None,
+    ) -> None:
+        """
+        @param reactor: keeps the timer and the control channel.
+        @param clock: monotonic seconds.  A reactor's own clock is the wall's: set
+            forward, it would make every flow idle.
+        @param capabilities: what this host's TCP can keep.
+        @param epoch: greater than at every earlier start of this node; or that of the
+            daemon whose flows the datapath has.
+        @param secret: 16 to 64 random octets.
+        @param admits: the datapath knows C{Admit}.
+        @param reports: it follows FINs and reports them.
+        @param starts: how many daemons had this epoch before.
+        @param ways: what peers are told of how this node works.
+        @param express: by which the datapath hands connections off without the core.
+        @raise TrustError: if the node's certificates cannot be used.
+        """
+        super().__init__()
+        self._reactor = reactor
+        self._clock = clock
+        self._config = config
+        self._datapath = datapath
+        self._started = config
+        self._leaving = False
+        self.source: Callable[[], Config] = lambda: self._config
+        self.reloaded: Callable[[], None] = lambda: None
+        self.record = Recorder(config.log.connections)
+        policy = Policies(config.policy, config.node)
+        weights = {name: node.weight for name, node in config.nodes.items()}
+        self._placement = Placement(config.partition, policy, config.node, weights)
+        self._settings = partial(
+            settings,
+            placement=self._placement,
+            silence=self._silence,
+            secret=secret,
+            admits=admits,
+            reports=reports,
+            remembers=ways.resumes,
+            first_number=first_number(starts),
+            draining=lambda: self.draining,
+            elsewhere=self._elsewhere,
+        )
+        self.core = BottomTcp(self._settings(config), capabilities)
+        self._placement.loads.held = self.core.acceptor.flows.held
+        self.protection = protect(config.control, config.node, reactor, self.core.counters)
+        self.membership = self._make_membership(epoch)
+        self._upkeep = Upkeep(reactor, clock, self.core, datapath, self._silence)
+        self._express = self._make_express(express)
+        self.neighbours = self._make_neighbours()
+        self.peers = Peers(
+            config,
+            epoch=epoch,
+            capabilities=capabilities,
+            owner=self.neighbours,
+            reactor=reactor,
+            counters=self.core.counters,
+            protection=self.protection,
+            ways=ways,
+        )
+        self.peers.setServiceParent(self)
+        told = self.neighbours.handoff, self.neighbours.terminate
+        self._probe = Probe(*told, partial(front_of, config), secured(config))
+        self._origins = Origins(reactor, self._probe.ask, self._wants_checks, self._checked)
+        self._origins.setServiceParent(self)
+        self._origins.watch(config)
+        looking: Any = TimerService(SECOND, self.membership.tick)
+        looking.clock = reactor
+        looking.setServiceParent(self)
+        shown = self.core, datapath, self.peers, self.membership
+        self._inspection = Inspection(config.node, *shown, self._elsewhere_held)
+        self._pump = Pump(reactor, clock, self.core, datapath, self._make_table())
+
+    def _make_membership(self, epoch: int) -> Membership:
+        fronts = Both(self.core.acceptor.flows, lambda: self._elsewhere_held()[0])
+        backs = Both(self.core.adopter.flows, lambda: self._elsewhere_held()[1])
+        meter = Meter(self._clock, self.core.counters, fronts, backs)
+        return Membership(
+            self._config,
+            epoch=epoch,
+            clock=self._clock,
+            memory=Ledger(decisions_of(self._config)),
+            spread=self._spread,
+            weigh=self._placement.weigh,
+            loaded=self._placement.loads.report,
+            measure=meter.read,
+            counters=self.core.counters,
+            patience=patience(self._config),
+        )
+
+    def _make_neighbours(self) -> Neighbours:
+        return Neighbours(
+            self._reactor,
+            self._clock,
+            self.core,
+            self.perform,
+            membership=self.membership,
+            placement=self._placement,
+            upkeep=self._upkeep,
+            timeouts=lambda: self._config.timeouts,
+            returning=lambda node: self.peers.returning(node),
+            running=lambda: bool(self.running),
+            express=self._express,
+        )
+
+    def _make_express(self, tables: ExpressTables | None) -> Express | None:
+        if tables is None:
+            return None
+        made = Express(
+            self._reactor,
+            self._clock,
+            lambda: self._config,
+            tables,
+            self._placement,
+            say=lambda *word: self.peers.say_express(*word),
+            perform=self.perform,
+            draining=lambda: self.draining,
+            is_known=lambda key: key in self.core.acceptor.flows.by_key,
+            recorder=self.record,
+            listener=self._listener,
+            counters=self.core.counters,
+        )
+        made.setServiceParent(self)
+        return made
+
+    def _make_table(self) -> dict[type[Action], Callable[[Any], None]]:
+        return {
+            Send: Sending(self.core, self._clock, self.perform, self.peers, self._probe),
+            Reply: self.neighbours.reply,
+            Note: self.record,
+            Blame: lambda seen: self.membership.refused(seen.node, seen.listener, seen.reason),
+            Witness: lambda seen: self._probe.witness(seen.number, seen.payload),
+        }
+
+    # -- service --------------------------------------------------------------
+
+    def startService(self) -> None:
+        """
+        @raise DatapathError: if the host lacks something.
+        """
+        self._datapath.start(self.core, self._pump)
+        try:
+            self._resume()
+            super().startService()
+        except BaseException:
+            self._datapath.stop()
+            raise
+        periods = self._config.control.heartbeat / 2, self._config.timeouts.handoff / 8
+        self._upkeep.start(min(periods))
+
+    def _resume(self) -> None:
+        """
+        Go on with what an earlier daemon left.
+        """
+        relics = self._datapath.relics()
+        if not relics:
+            return
+        self.perform(self.core.resume(relics, self._config.nodes, self._clock()))
+        counts = len(self.core.acceptor.flows), len(self.core.adopter.flows)
+        log.info("goes on with {fronts} + {backs} flows", fronts=counts[0], backs=counts[1])
+        for node in self._config.nodes:
+            if node != self._config.node:
+                self.neighbours.wait_for(node, self._config.timeouts.restart_grace)
+
+    def leave(self) -> None:
+        """
+        Have L{stopService} leave flows and datapath to the next daemon, if they can be.
+        """
+        self._leaving = self.peers.identity.ways.resumes
+
+    def stopService(self) -> Any:
+        """
+        End all flows and undo everything that was done to the host.
+
+        @return: fires when all is done.
+        """
+        self._upkeep.stop()
+        if self._leaving:
+            log.info("leaves its flows to the next daemon")
+            return maybeDeferred(super().stopService).addCallback(lambda _: self._undo())
+        self._upkeep.revoke()
+        self._datapath.halt()  # else it outruns the numbers of the resets
+        if self._express is not None:
+            self._express.stop()
+        self.perform(self.core.stop(self._clock()))
+        undone = deferLater(self._reactor, FAREWELL, self._undo)
+        return gatherResults([undone, maybeDeferred(super().stopService)])
+
+    def _undo(self) -> None:
+        if self._leaving:
+            self._datapath.leave()
+        else:
+            self._datapath.stop()
+        self._pump.stop()
+        self.neighbours.stop()
+
+    def perform(self, actions: list[Action]) -> None:
+        """
+        Do what the core wants done, in this order.
+        """
+        self._pump.perform(actions)
+
+    # -- what one part has to say to another -----------------------------------
+
+    @property
+    def draining(self) -> bool:
+        """
+        Whether this node's origin shall get nothing new.
+        """
+        return self.membership.state is not Admin.READY
+
+    def _elsewhere_held(self) -> tuple[int, int]:
+        """
+        @return: connections of which the core does not know, as front-end and as back-end.
+        """
+        if self._express is None or not self._express.running:
+            return 0, 0
+        self._datapath.refresh()  # its counters tell how many begin
+        return self._express.fronts, self._express.backs
+
+    def _elsewhere(self, key: bytes) -> Route | None:
+        return None if self._express is None else self._express.elsewhere(key)
+
+    def _listener(self, end: Endpoint) -> str | None:
+        name = end.address + end.port.to_bytes(2, "big")
+        return self.core.context.settings.listeners.get(name)
+
+    def _spread(self, decision: Decision, to: str | None) -> None:
+        self.peers.decide(decision, to)
+        if decision.node == self._config.node and to is None:
+            self.peers.tell_load()  # so that others know that we know
+
+    def _checked(self, health: Health, why: str) -> None:
+        self.membership.checked(health, why)
+        self.peers.tell_load()
+
+    def _wants_checks(self) -> bool:
+        return self.membership.state is not Admin.MAINT
+
+    def _silence(self, node: str) -> float:
+        return self.peers.silence(node)
+
+    # -- another configuration ------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """
+        What is in service.
+        """
+        return self._config
+
+    def reload(self) -> list[str]:
+        """
+        Read the configuration again and put it into service, wholly or not at all.
+        Connections that are there go on.  The log tells what came of it.
+
+        @return: the keys that changed.
+        @raise ConfigErrors: it has errors.
+        @raise RestartNeeded: something changed that a running node cannot change.
+        """
+        try:
+            changed = self._reload()
+        except (ConfigErrors, RestartNeeded) as problem:
+            log.error("configuration not reloaded: {problem}", problem=str(problem))
+            raise
+        except Exception:
+            log.failure("configuration not reloaded")
+            raise
+        self.reloaded()
+        text = ", ".join(changed) or "nothing"
+        log.info("configuration reloaded; changed: {text}", text=text, changed=changed)
+        return changed
+
+    def _reload(self) -> list[str]:
+        new = self.source()
+        changed = reloadable(self._started, self._config, new)
+        if not {"partition", "policy"}.isdisjoint(changed):
+            self._placement.replace(new.partition, Policies(new.policy, new.node))
+        self.membership.configure(new, patience(new))
+        if any(key.startswith("listeners.") for key in changed):
+            self._origins.watch(new)
+        for name, node in new.nodes.items():
+            if name not in self._config.nodes:
+                self.peers.add(name, node)
+        self.core.context.settings = self._settings(new)
+        self.record.wanted = new.log.connections
+        self._config = new
+        if self._express is not None:
+            self._express.renew()
+        return changed
+
+    # -- what the management may see, and do ----------------------------------
+
+    def show(self, what: str) -> Any:
+        """
+        See L{Inspection.show}.
+        """
+        return self._inspection.show(what)
+
+    def clear_counters(self) -> int:
+        """
+        See L{Inspection.clear_counters}.
+        """
+        return self._inspection.clear_counters()
+
+    def shutdown_flow(self, client: Endpoint) -> int:
+        """
+        Reset a client's connection.
+
+        @return: how many there were; one to each address that it connected to.
+        """
+        count, actions = self.core.shut_down(client, self._clock())
+        self.perform(actions)
+        return count if self._express is None else count + self._express.shut_down(client)
+
+    def held_elsewhere(self) -> Iterator[Held]:
+        """
+        @return: connections of which the core does not know.
+        """
+        return iter(()) if self._express is None else self._express.held()
