@@ -27,6 +27,11 @@ PASS = 0xFFFFFFFF
 """To whoever is next: other filters of the device, then the kernel's own way."""
 
 DROP = 2
+"""On egress, the sender takes this for local congestion."""
+
+SWALLOWED = 4
+"""C{TC_ACT_STOLEN}: discarded as well, but the sender believes that it was sent."""
+
 REDIRECT = 7
 
 # struct __sk_buff, up to gso_size
@@ -67,7 +72,7 @@ class Outcome:
     """
     What became of a frame.
 
-    @ivar verdict: L{PASS}, L{DROP} or L{REDIRECT}.
+    @ivar verdict: L{PASS}, L{DROP}, L{SWALLOWED} or L{REDIRECT}.
     @ivar frame: as it is then.
     @ivar counted: the programs' counters that moved.
     """

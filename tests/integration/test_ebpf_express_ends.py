@@ -20,7 +20,7 @@ from tests.integration.express_case import (
     ExpressCase,
     framed,
 )
-from tests.integration.loaded import DROP, PASS, Outcome, parsed
+from tests.integration.loaded import DROP, PASS, SWALLOWED, Outcome, parsed
 from tests.integration.program_case import V4
 from tests.unit.express_case import FIRST, ISS, Made
 
@@ -104,12 +104,13 @@ class ResponseTests(Conversation):
 
     def test_held(self) -> None:
         """
-        What only acknowledges a request that may still go elsewhere; for a second.
+        An acknowledgment of a request that may still go elsewhere is discarded for a second, and
+        the local TCP must not take that for congestion.
         """
         for holds, age, counter in ((True, 0.0, "held"), (True, 1.1, "sent"), (False, 0.0, "sent")):
             self.install(holds=holds, used=time.monotonic() - age)
             outcome = self.server(ACK)
-            verdict = DROP if counter == "held" else PASS
+            verdict = SWALLOWED if counter == "held" else PASS
             self.assertEqual((outcome.verdict, outcome.counted), (verdict, {counter: 1}))
 
     def test_held_is_heard(self) -> None:

@@ -29,12 +29,12 @@ from btcp.handoff.route import Route
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, Malformed, flow_key
 from tests.integration.loaded import (
-    DROP,
     ETHERNET,
     IPV4,
     IPV6,
     PASS,
     REDIRECT,
+    SWALLOWED,
     Outcome,
     frame,
     parsed,
@@ -252,7 +252,7 @@ class FuzzTests(ProgramsTestCase):
         taken = next((route for route in routes if self.loaded.account(route).packets), None)
         if taken is None:
             self.assertEqual(outcome.frame, octets)
-            verdicts = {(): PASS, ("punted",): REDIRECT, ("guarded",): DROP}
+            verdicts = {(): PASS, ("punted",): REDIRECT, ("guarded",): SWALLOWED}
             self.assertEqual(outcome.verdict, verdicts[tuple(outcome.counted)])
         else:
             self._check_taken(outcome, octets, taken)

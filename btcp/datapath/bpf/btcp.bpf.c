@@ -183,7 +183,7 @@ int btcp_egress(struct __sk_buff *skb)
 		if (!is_listener(packet.key.source, packet.key.source_port))
 			return PASS;
 		count(BTCP_GUARDED);
-		return TC_ACT_SHOT;
+		return SWALLOW;
 	}
 	if (!copy_rule(&rule, route, &packet, false) ||
 	    !take(skb, &packet, &rule, route, false, &action))

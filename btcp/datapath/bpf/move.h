@@ -17,6 +17,14 @@
 /* What we let pass, other filters of the device may look at, and in the end the kernel. */
 #define PASS TC_ACT_UNSPEC
 
+/*
+ * Discard a packet of the local TCP that is to believe it sent.  TC_ACT_SHOT on egress returns
+ * NET_XMIT_DROP to the sender: TCP takes that for congestion of the device (tcp_enter_cwr), and
+ * leaves slow start for the rest of the connection.  TC_ACT_STOLEN returns NET_XMIT_SUCCESS.
+ * Under clsact only: tcx reads it as TCX_NEXT.
+ */
+#define SWALLOW TC_ACT_STOLEN
+
 #define HOLDING 1000000000ULL /* ns, from the adoption on */
 
 /* Octets that a client may send before it hears from the back-end; see btcp/handoff/reassembly.py. */
@@ -294,13 +302,17 @@ static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
 	if (!from_client && is_held(packet, rule, account)) {
 		enter_ack(account, packet); /* what a reset of the local TCP has to say */
 		count(BTCP_HELD);
-		*action = TC_ACT_SHOT;
+		*action = SWALLOW;
 		return true;
 	}
 	if (!from_client && too_late(packet, rule, account)) {
 		if (!(rule->express & BTCP_EXPRESS))
 			return false;
-		count(BTCP_LATE); /* it will be sent again; until then the daemon may be back */
+		/*
+		 * The local TCP must know that this was not sent: it tries again after at most
+		 * half a second, without backoff, and by then the daemon may be back.
+		 */
+		count(BTCP_LATE);
 		*action = TC_ACT_SHOT;
 		return true;
 	}

@@ -18,6 +18,8 @@ TABLE = "btcp"
 MARK = 0xB7C9
 """Of packets that we send ourselves: they are not to come back to us."""
 
+# The "drop" on egress is congestion to the TCP that sends.  It concerns no flow: packets of its
+# origin match the rules before it, even where the origin's port is the listener's.
 _RULES = """\
 add table netdev {table}
 delete table netdev {table}
