@@ -21,6 +21,7 @@ from btcp.admin.build import About, manage
 from btcp.config import Config, ConfigErrors, load
 from btcp.control.commands import Ways
 from btcp.daemon import privileges
+from btcp.daemon.monotonic import use_monotonic_clock
 from btcp.daemon.notify import Notify
 from btcp.daemon.process import Daemon, Surroundings, status
 from btcp.datapath.choice import decide, inherit, make, survives
@@ -91,6 +92,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    use_monotonic_clock(reactor)
     _collect_garbage_seldom()
     try:
         node, management = make_node(reactor, options.configuration)
@@ -149,7 +151,9 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
     if inheritance is not None:
         identity = inheritance.identity
     else:
-        identity = Identity(time.time_ns() // 1000, 0, os.urandom(32))
+        # Not the time: a host without a clock starts at the same time again and again.
+        epoch = int.from_bytes(os.urandom(8), "big")
+        identity = Identity(epoch, 0, os.urandom(32))
     own_addresses = frozenset(address for address, _ in (*listeners, *origins))
     origin_ports = {
         (address, listener.port): listener.origin

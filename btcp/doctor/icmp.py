@@ -71,10 +71,10 @@ def skew(address: str, source: str | None, patience: float) -> float | None:
         return None
     try:
         with _socket(False, source) as asking:
-            began = time.time()
+            began, started = time.time(), time.monotonic()
             body = struct.pack("!III", _now(began), 0, 0)
             answer = _ask(asking, address, _TIMESTAMP, _TIMESTAMP_REPLY, body, patience)
-            taken = time.time() - began
+            taken = time.monotonic() - started
     except OSError:
         return None
     if answer is None or len(answer) < 12:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,10 @@ def _valid(_lab: object, _attribute: object, prefix: str) -> None:
         raise LabError(f"{prefix!r} is no prefix: small letters and digits only")
 
 
+def _no_environment(_node: str) -> Mapping[str, str]:
+    return {}
+
+
 def _names(nodes: Iterable[str]) -> tuple[str, ...]:
     return tuple(nodes)
 
@@ -58,6 +62,7 @@ class Lab:
     @ivar config: top-level keys for every C{node.yaml}, see L{topology.node_yaml}.
     @ivar tls: protect the control channel, with an authority of the lab's own.
     @ivar origin_config: of every origin, see L{origin.CONFIG}.
+    @ivar environment: variables that a node's daemon gets beside those of this process.
     """
 
     prefix: str = field(default="btcp", validator=_valid)
@@ -65,6 +70,7 @@ class Lab:
     config: Mapping[str, object] = field(factory=dict)
     tls: bool = False
     origin_config: str = origin.CONFIG
+    environment: Callable[[str], Mapping[str, str]] = _no_environment
     _captures: Iterator[int] = field(factory=itertools.count, init=False)
 
     @classmethod
@@ -345,7 +351,9 @@ class Lab:
         twistd = [str(Path(sys.executable).with_name("twistd")), "--rundir", str(home)]
         files = ["--pidfile", str(home / "twistd.pid"), "--logfile", str(home / "twistd.log")]
         command = [*twistd, *files, "btcp", "-c", str(config), "--node", node]
-        return self.popen(node, ["env", f"PYTHONPATH={_CODE}", *command])
+        variables = {"PYTHONPATH": _CODE, **self.environment(node)}
+        settings = [f"{name}={value}" for name, value in variables.items()]
+        return self.popen(node, ["env", *settings, *command])
 
     def _protection(self, node: str) -> dict[str, object]:
         if not self.tls:

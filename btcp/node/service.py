@@ -87,12 +87,12 @@ class Node(MultiService):
         express: ExpressTables | None = None,
     ) -> None:
         """
-        @param reactor: keeps the timer and the control channel.
-        @param clock: monotonic seconds.  A reactor's own clock is the wall's: set
-            forward, it would make every flow idle.
+        @param reactor: keeps the timer and the control channel; its time is monotonic, see
+            L{btcp.daemon.monotonic}.
+        @param clock: monotonic seconds.
         @param capabilities: what this host's TCP can keep.
-        @param epoch: greater than at every earlier start of this node; or that of the
-            daemon whose flows the datapath has.
+        @param epoch: different at every start of this node; or that of the daemon whose flows
+            the datapath has.
         @param secret: 16 to 64 random octets.
         @param admits: the datapath knows C{Admit}.
         @param reports: it follows FINs and reports them.

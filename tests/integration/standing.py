@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 from unittest import SkipTest
@@ -90,10 +91,9 @@ What such a client can do next: read nothing, and print how each connection ende
 _standing: dict[str, tuple[Lab, Mapping[str, object], Mode]] = {}
 
 
-def _stand(
-    prefix: str, config: Mapping[str, object], mode: Mode, tls: bool, origin_config: str
-) -> Lab:
+def _stand(prefix: str, config: Mapping[str, object], mode: Mode, make: Callable[..., Lab]) -> Lab:
     """
+    @param make: makes the lab, given its prefix and the nodes' configuration.
     @return: a lab with this configuration.  The first case that wants another one takes it
         down; the end of the process takes the last one down.
     """
@@ -103,7 +103,7 @@ def _stand(
             return lab
     _take_down()
     take_turn(prefix)
-    lab = Lab(prefix, config={**mode.config, **config}, tls=tls, origin_config=origin_config)
+    lab = make(prefix, config={**mode.config, **config})
     lab.up()
     _standing[prefix] = lab, config, mode
     return lab
@@ -160,12 +160,24 @@ class ClusterTestCase(SynchronousTestCase):
         lacks = self.mode.lacks()
         if lacks:
             raise SkipTest("; ".join(lacks))
-        self.lab = _stand(self.prefix, self.config, self.mode, self.tls, self.origin_config)
+        make = partial(
+            Lab,
+            tls=self.tls,
+            origin_config=self.origin_config,
+            environment=self.environment,
+        )
+        self.lab = _stand(self.prefix, self.config, self.mode, make)
         down = [node for node in self.lab.nodes if self.lab.daemon_pid(node) is None]
         if down:
             self.lab.start_daemon(*down)
         self._before = {node: self.counters(node) for node in self.lab.nodes}
         self._logged = {node: self._log(node).stat().st_size for node in self.lab.nodes}
+
+    def environment(self, node: str) -> Mapping[str, str]:
+        """
+        See L{Lab.environment}; asked when the lab is made.
+        """
+        return {}
 
     def _log(self, node: str) -> Path:
         return self.lab.home(node) / "twistd.log"
