@@ -23,7 +23,7 @@ from attrs import define, field
 import btcp
 from btcp.admin.client import query_now
 from btcp.admin.protocol import SOCKET
-from btcp.lab import origin, processes, topology
+from btcp.lab import distance, network, origin, processes, topology
 from btcp.lab.capture import capture
 from btcp.lab.network import Network
 from btcp.lab.programs import ENVIRONMENT, NO_ROOT, LabError, missing
@@ -33,6 +33,8 @@ STATE = Path("/run/btcp-lab")
 # The daemons must run the very code that this process runs.
 _CODE = str(Path(btcp.__file__).resolve().parent.parent)
 _DAEMON_PATIENCE = 20.0
+_LEAST_QUEUE = 256 << 10
+"""Octets."""
 
 
 def _valid(_lab: object, _attribute: object, prefix: str) -> None:
@@ -63,6 +65,7 @@ class Lab:
     @ivar tls: protect the control channel, with an authority of the lab's own.
     @ivar origin_config: of every origin, see L{origin.CONFIG}.
     @ivar environment: variables that a node's daemon gets beside those of this process.
+    @ivar delay: see L{distance}.
     """
 
     prefix: str = field(default="btcp", validator=_valid)
@@ -71,6 +74,7 @@ class Lab:
     tls: bool = False
     origin_config: str = origin.CONFIG
     environment: Callable[[str], Mapping[str, str]] = _no_environment
+    delay: float = 0.0
     _captures: Iterator[int] = field(factory=itertools.count, init=False)
 
     @classmethod
@@ -139,6 +143,8 @@ class Lab:
         self.down()
         try:
             self._build()
+            if self.delay:
+                self.distance(self.delay)
             if daemons:
                 self.start_daemon(*self.nodes)
         except BaseException:
@@ -283,6 +289,39 @@ class Lab:
         """
         self.network.lose(percent)
 
+    def distance(self, delay: float, *, rate: float = 0.0, loss: float = 0.0) -> None:
+        """
+        Move the client away from the nodes, which stay close to each other.
+
+        @param delay: seconds that it adds to the round-trip time, half of them in each direction;
+            0, with no rate, ends it.
+        @param rate: octets per second in each direction; 0 for no limit.  What waits for its
+            transmission is bounded by what fits into the delay, but 256 kB at least.
+        @param loss: as of L{Network.lose}, of packets that are no larger than the MTU.
+        @raise LabError: a value is out of range.
+        """
+        if delay < 0 or rate < 0:
+            raise LabError("a delay or a rate cannot be negative")
+        processes.end(self._recorded((self.state / "distance").glob("*.pid")))
+        if delay or rate:
+            for device in (network.OUTWARD, network.INWARD):
+                self._delay(device, delay / 2, rate, whole=not rate and not loss)
+            self.network.detour()
+        self.loss(loss)
+
+    def _delay(self, device: str, delay: float, rate: float, whole: bool) -> None:
+        most = max(int(rate * delay * 2), _LEAST_QUEUE) if rate else distance.MOST_HELD
+        options = ["--delay", str(delay), "--rate", str(rate), "--most", str(most)]
+        program = [sys.executable, "-m", distance.__name__, device, *options]
+        process = self.popen(
+            topology.ROUTER,
+            ["env", f"PYTHONPATH={_CODE}", *program, *["--whole"] * whole],
+        )
+        (self.state / "distance" / f"{device}.pid").write_text(str(process.pid))
+        assert process.stdout is not None and process.stderr is not None
+        if process.stdout.readline() != b"ready\n":
+            raise LabError(f"cannot delay packets: {process.stderr.read().decode().strip()}")
+
     def offload(self, segmentation: bool, checksums: bool = True) -> None:
         """
         Let or forbid all devices to segment and to checksum; see L{Network.offload}.
@@ -314,7 +353,7 @@ class Lab:
         return capture(popen, chosen, filter, device, snaplen, outgoing)
 
     def _build(self) -> None:
-        for name in (*self.nodes, "commands", "captures"):
+        for name in (*self.nodes, "commands", "captures", "distance"):
             (self.state / name).mkdir(parents=True)
         self.network.build()
         if self.tls:

@@ -32,6 +32,16 @@ of a download before it has read any."""
 
 _LOSS_TABLE = "inet btcp_loss"
 
+OUTWARD, INWARD = "far-client", "far-nodes"
+"""The router's devices that delay packets to the client, and to the nodes; see
+L{btcp.lab.distance}."""
+
+_DELAYED = {INWARD: (CLIENT, 101), OUTWARD: ("br0", 102)}
+"""Where the packets of each come from, and the number of a routing table."""
+
+_QUEUE = 20_000
+"""Packets that such a device keeps for a program that waits for a processor."""
+
 
 @frozen
 class Network:
@@ -126,12 +136,26 @@ class Network:
             table {_LOSS_TABLE} {{
                 chain forward {{
                     type filter hook forward priority 0;
-                    meta l4proto tcp numgen random mod 10000 0-{share - 1} drop
+                    meta l4proto tcp oifname != "far-*" numgen random mod 10000 0-{share - 1} drop
                 }}
             }}"""
         # An empty table first, so that there is one to delete; all in one transaction.
         script = f"table {_LOSS_TABLE} {{ }}\ndelete table {_LOSS_TABLE}\n{rule if share else ''}\n"
         run(self.inside(ROUTER, ["nft", "-f", "-"]), script.encode())
+
+    def detour(self) -> None:
+        """
+        Route what passes between client and nodes through the devices that delay it, which are
+        there; as soon as they are not, packets take the direct way again.
+        """
+        for device, (source, number) in _DELAYED.items():
+            lines = [f"link set dev {device} mtu 65535 txqueuelen {_QUEUE} up"]
+            self._ip(ROUTER, lines)
+            for family in ("-4", "-6"):
+                rules = self.inside(ROUTER, ["ip", family, "rule", "show", "iif", source])
+                if b"lookup" not in run(rules):
+                    self._ip(ROUTER, [f"rule add iif {source} lookup {number}"], family)
+                self._ip(ROUTER, [f"route replace default dev {device} table {number}"], family)
 
     def offload(self, segmentation: bool, checksums: bool = True) -> None:
         """
@@ -170,8 +194,8 @@ class Network:
             lines.append(f"address add {v6}1/64 dev {device} nodad")
         return lines
 
-    def _ip(self, host: str, lines: Sequence[str]) -> None:
-        _ip(lines, "-n", f"{self.prefix}-{host}")
+    def _ip(self, host: str, lines: Sequence[str], *options: str) -> None:
+        _ip(lines, *options, "-n", f"{self.prefix}-{host}")
 
     def _sysctl(self, host: str, *settings: str) -> None:
         run(self.inside(host, ["sysctl", "-q", *settings]))
