@@ -40,6 +40,11 @@ can be upgraded one after another.  Version 1 knows L{Hello}, L{Handoff}, L{Term
 L{Ping}."""
 
 
+EXPRESS_FORMAT = "2"
+"""How handoff records are laid out.  A node that names another format, as did those before it with
+"1", is handed nothing by the kernel."""
+
+
 class HelloRefused(Exception):
     """
     This connection does not become a link; the text says why.
@@ -119,7 +124,7 @@ class Hello(ControlCommand):
         (b"datapath", Word("ebpf", "raw")),
         (b"adoption", Word("cookie", "replay")),
         (b"resumes", Word("0", "1")),
-        (b"express", Word("0", "1")),
+        (b"express", Word("0", EXPRESS_FORMAT)),
     ]
     errors: ClassVar[Errors] = {HelloRefused: b"REFUSED"}
 
@@ -221,7 +226,7 @@ class Identity:
             "datapath": self.ways.datapath,
             "adoption": self.ways.adoption,
             "resumes": "1" if self.ways.resumes else "0",
-            "express": "1" if self.ways.express else "0",
+            "express": EXPRESS_FORMAT if self.ways.express else "0",
         }
 
 
@@ -248,7 +253,7 @@ def read_identity(box: amp.AmpBox) -> Identity:
             datapath=values["datapath"] or "",
             adoption=values["adoption"] or "",
             resumes=values["resumes"] == "1",
-            express=values["express"] == "1",
+            express=values["express"] == EXPRESS_FORMAT,
         ),
     )
 

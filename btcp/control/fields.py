@@ -16,7 +16,7 @@ from typing import Any
 from twisted.protocols import amp
 
 from btcp.cluster.state import Admin, Decision, Health, Report
-from btcp.handoff.messages import Adopted, Endpoint, Handoff, Reason, Terminate
+from btcp.handoff.messages import UNMEASURED, Adopted, Endpoint, Handoff, Reason, Terminate
 
 Box = dict[bytes, bytes]
 Values = dict[str, Any]
@@ -31,6 +31,7 @@ MAX_SCALE = 14
 """RFC 7323, 2.3."""
 
 _STATE = Struct("!QIIHHbbBqqH")
+_RTT = Struct("!H")
 _ADOPTED = Struct("!QIIH")
 _RECORD = Struct("!QBII")
 _LOAD = Struct("!IIIHBB")
@@ -152,7 +153,7 @@ class HandoffFields(amp.Argument):
     """
     A L{btcp.handoff.messages.Handoff} as four keys: C{listener}, C{ends} (port
     and address of the client, port and address of the front), C{state} and
-    C{request}.
+    C{request}; and C{rtt}, which is absent if it was not measured.
     """
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
@@ -179,6 +180,8 @@ class HandoffFields(amp.Argument):
             message.acked,
         )
         strings[b"request"] = message.request
+        if message.rtt != UNMEASURED:
+            strings[b"rtt"] = _RTT.pack(message.rtt)
 
     def fromBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
@@ -187,6 +190,7 @@ class HandoffFields(amp.Argument):
         """
         listener = _NAME.fromString(strings[b"listener"])
         ends, request = strings[b"ends"], strings[b"request"]
+        (rtt,) = _RTT.unpack(strings[b"rtt"]) if b"rtt" in strings else (UNMEASURED,)
         layout = _BY_LENGTH.get(len(ends))
         if layout is None:
             raise Malformed("the addresses are neither both IPv4 nor both IPv6")
@@ -216,6 +220,7 @@ class HandoffFields(amp.Argument):
             front_tsval=front_tsval,
             acked=acked,
             request=request,
+            rtt=rtt,
         )
 
 

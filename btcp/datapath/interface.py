@@ -23,7 +23,7 @@ from btcp.handoff.actions import (
     Transmit,
 )
 from btcp.handoff.memo import Relic
-from btcp.handoff.messages import Capabilities
+from btcp.handoff.messages import UNMEASURED, Capabilities
 from btcp.handoff.route import Reported
 from btcp.wire.icmp import PacketTooBig
 from btcp.wire.segment import Segment
@@ -89,11 +89,14 @@ class Core(Protocol):
         A packet that was delivered, and not admitted.
         """
 
-    def established(self, segment: Segment, beginning: bool, now: float) -> list[Action]:
+    def established(
+        self, segment: Segment, beginning: bool, now: float, rtt: int = UNMEASURED
+    ) -> list[Action]:
         """
         A packet of a connection that the datapath established, by a L{Promise}.
 
         @param beginning: it has the very first octets.
+        @param rtt: milliseconds that the handshake took, if C{beginning}.
         """
 
     def reported(self, reports: Iterable[Reported], now: float) -> list[Action]:

@@ -21,6 +21,7 @@ from btcp.datapath.interface import Core, Datapath, Movement, Promise, Shell
 from btcp.datapath.pcapng import INBOUND, OUTBOUND
 from btcp.handoff.actions import Action, Deliver, Install, Remove, Transmit
 from btcp.handoff.memo import Relic
+from btcp.handoff.messages import UNMEASURED
 from btcp.handoff.route import EVERYTHING, Reported, Route
 from btcp.wire.gso import split
 from btcp.wire.icmp import PacketTooBig
@@ -337,9 +338,11 @@ class _TracedCore:
         self._trace.seen(segment)
         return self._core.bounced(segment, now)
 
-    def established(self, segment: Segment, beginning: bool, now: float) -> list[Action]:
+    def established(
+        self, segment: Segment, beginning: bool, now: float, rtt: int = UNMEASURED
+    ) -> list[Action]:
         self._trace.seen(segment)
-        return self._core.established(segment, beginning, now)
+        return self._core.established(segment, beginning, now, rtt)
 
     def reported(self, reports: Iterable[Reported], now: float) -> list[Action]:
         return self._core.reported(reports, now)

@@ -12,7 +12,7 @@ from btcp.handoff.context import Context
 from btcp.handoff.cookie import Established
 from btcp.handoff.flows import AcceptedFlow
 from btcp.handoff.forward import Forwarding, Local
-from btcp.handoff.messages import Adopted, Reason, Terminate
+from btcp.handoff.messages import DOUBTFUL_RTT, LONGEST_RTT, Adopted, Reason, Terminate
 from btcp.handoff.reassembly import WINDOW
 from btcp.handoff.states import Accept, Arrival
 from btcp.handoff.timers import Timers
@@ -63,11 +63,12 @@ class Acceptor(Forwarding):
             locate(segment)  # what cannot be rewritten is not kept for later either
             self.step(flow, _arrival(flow, segment), segment)
 
-    def established(self, segment: Segment, beginning: bool) -> None:
+    def established(self, segment: Segment, beginning: bool, rtt: int) -> None:
         """
         A packet of a connection that the datapath established.
 
         @param beginning: it has the very first octets.
+        @param rtt: milliseconds that the handshake took, if C{beginning}.
         """
         flow = self.flows.by_key.get(segment.key)
         # To a half-open flow nobody has proven that he is its client; this one has.
@@ -81,7 +82,7 @@ class Acceptor(Forwarding):
         else:
             if flow is not None:
                 self._free(flow)
-            self._resume(segment)
+            self._resume(segment, rtt)
 
     def adopted(self, node: str, message: Adopted) -> None:
         """
@@ -243,7 +244,7 @@ class Acceptor(Forwarding):
         if len(waiting) > _MOST_WAITING:
             del waiting[next(iter(waiting))]
 
-    def _resume(self, segment: Segment) -> None:
+    def _resume(self, segment: Segment, rtt: int) -> None:
         context, cookie = self.context, Established.read(segment)
         if self._stopping or len(self.flows) >= context.settings.max_flows:
             context.count("dropped.flow-table-full")
@@ -263,6 +264,7 @@ class Acceptor(Forwarding):
             reader=context.settings.reader(listener),
             started=context.now,
             state=Accept.ESTABLISHED,
+            rtt=rtt,
         )
         self._waiting.pop(flow.key, None)
         self._tcp.resume(flow, cookie.front_tsval)
@@ -270,10 +272,21 @@ class Acceptor(Forwarding):
         self._establish(flow, segment)
 
     def _repeat_syn_ack(self, flow: AcceptedFlow, _: Segment) -> None:
+        flow.syn_acks += 1
         self._tcp.syn_ack(flow)
+
+    def _measure(self, flow: AcceptedFlow) -> None:
+        """
+        Take the time of the handshake.  If there was more than one SYN/ACK, nobody knows which one
+        the client acknowledges (RFC 6298, 3): it took no longer than since the first.
+        """
+        passed = min(int((self.context.now - flow.started) * 1000), LONGEST_RTT)
+        flow.rtt = passed if flow.syn_acks == 1 else min(passed, DOUBTFUL_RTT)
 
     def _establish(self, flow: AcceptedFlow, segment: Segment) -> None:
         now = self.context.now
+        if flow.syn_acks:
+            self._measure(flow)
         self.context.count("accept.established")
         flow.open = True
         self.timers.set(flow, now + self.context.settings.periods.request, now)

@@ -253,6 +253,9 @@ class Adopter(Carrying):
                 return Progress.SYN_ACK
             return Progress.STALE
         if flow.state in (Adopt.ADMITTING, Adopt.REQUEST_DELIVERED):
+            if flags & SYN and flow.spare_syn_acks:
+                flow.spare_syn_acks -= 1
+                return Progress.PARTIAL
             if flags & SYN:
                 return Progress.SYN_ACK
             # It was given no more than the request, so no more is an older connection's.

@@ -21,6 +21,7 @@ from btcp.handoff.context import Context, Settings
 from btcp.handoff.flows import AcceptedFlow, AdoptedFlow
 from btcp.handoff.memo import Relic
 from btcp.handoff.messages import (
+    UNMEASURED,
     Adopted,
     Capabilities,
     Endpoint,
@@ -86,16 +87,19 @@ class BottomTcp:
         self._settle()
         return actions
 
-    def established(self, segment: Segment, beginning: bool, now: float) -> list[Action]:
+    def established(
+        self, segment: Segment, beginning: bool, now: float, rtt: int = UNMEASURED
+    ) -> list[Action]:
         """
         A packet of a connection that the datapath established; see
         L{btcp.handoff.cookie}.
 
         @param beginning: it has the very first octets.
+        @param rtt: milliseconds that the handshake took, if C{beginning}.
         """
         actions = self.context.begin(now)
         try:
-            self.acceptor.established(segment, beginning)
+            self.acceptor.established(segment, beginning, rtt)
         except Malformed as problem:
             self.context.count(f"dropped.{problem.counter}")
         self._settle()

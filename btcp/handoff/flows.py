@@ -12,7 +12,7 @@ from typing import Any
 from attrs import Factory, define
 
 from btcp.content.contract import ContentReader, RequestKey
-from btcp.handoff.messages import Endpoint, Handoff
+from btcp.handoff.messages import UNMEASURED, Endpoint, Handoff
 from btcp.handoff.reassembly import RequestBuffer
 from btcp.handoff.route import BREAKING, ENDING, Route
 from btcp.handoff.states import Accept, Adopt
@@ -61,6 +61,8 @@ class AcceptedFlow:
     @ivar front_tsval: the largest we sent, C{-1} without timestamps.
     @ivar clock: what our TSvals are ahead of L{Context.ticks
         <btcp.handoff.context.Context.ticks>}.
+    @ivar rtt: milliseconds, see L{Handoff}.
+    @ivar syn_acks: how many we sent.
     @ivar acked: how many octets of the request we acknowledged.
     @ivar edge: the right edge of the window we promised.
     @ivar cookie: it was adopted with our own numbers, else by replay.
@@ -91,6 +93,8 @@ class AcceptedFlow:
     tsval: int = -1
     front_tsval: int = -1
     clock: int = 0
+    rtt: int = UNMEASURED
+    syn_acks: int = 0
     acked: int = 0
     edge: int = 0
     request: RequestBuffer = Factory(RequestBuffer)
@@ -191,6 +195,7 @@ class AcceptedFlow:
             front_tsval=self.front_tsval,
             acked=self.acked,
             request=bytes(self.request.octets),
+            rtt=self.rtt,
         )
 
 
@@ -214,6 +219,7 @@ class AdoptedFlow:
     @ivar held: the link to the front-end is down and no response was begun.
     @ivar doubted: when the client sent a RST that the local TCP may not have
         believed; -1 for never.
+    @ivar spare_syn_acks: SYN/ACKs of the local TCP that are to come after the first.
     @ivar taken: the local TCP has the connection.
     @ivar follows: the datapath follows its FINs and reports them.
     @ivar admitted: the datapath has been told to L{btcp.handoff.actions.Admit} it.
@@ -238,6 +244,7 @@ class AdoptedFlow:
     held: bool = False
     doubted: float = -1.0
     admitted: bool = False
+    spare_syn_acks: int = 0
     taken: bool = False
     follows: bool = False
     memo: bytes = b""

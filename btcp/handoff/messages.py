@@ -42,6 +42,18 @@ PROBER = "(health)"
 """The front-end, which is no node, of connections that only ask whether an origin is well."""
 
 
+UNMEASURED = -1
+"""A round-trip time that is not known."""
+
+LONGEST_RTT = 0xFFFE
+"""Milliseconds: a longer round-trip time is said to be this."""
+
+DOUBTFUL_RTT = 300
+"""Milliseconds: the most that is believed of a round-trip time that may include time for which the
+client did nothing.  TCP makes a retransmission timeout of 0.9 s of it, about the initial one of
+RFC 6298."""
+
+
 @frozen(slots=True)
 class Endpoint:
     """
@@ -77,6 +89,8 @@ class Handoff:
     @ivar front_tsval: the largest TSval sent to the client so far, or C{-1}.
     @ivar acked: how many octets of C{request} the client saw acknowledged.
     @ivar request: the octets from C{irs + 1} on, in order, untouched.
+    @ivar rtt: milliseconds between the front-end's SYN/ACK and the client's ACK, or
+        L{UNMEASURED}: the local TCP's handshake, if there is one, says nothing of it.
     """
 
     id: int
@@ -94,6 +108,7 @@ class Handoff:
     front_tsval: int
     acked: int
     request: bytes
+    rtt: int = UNMEASURED
 
 
 @frozen(slots=True, kw_only=True)

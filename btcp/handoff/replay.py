@@ -18,9 +18,19 @@ _SMALLEST_MSS = 88
 """Octets; Linux's TCP_MIN_MSS: a SYN/ACK that says less says nonsense."""
 
 
+_NEAR = 1
+"""Milliseconds: a client no further away has about the round-trip time of the replay itself."""
+
+
 class Replay:
     """
     Plays the client towards the local TCP.
+
+    The local TCP takes the time of the replayed handshake for the round-trip time to the client.
+    To a client that is further away, it would send everything again before that can have answered,
+    and BBR would believe for ten seconds that the path is that short.  So it is given the SYN of
+    such a client twice: of a handshake in which it has sent the SYN/ACK again it takes no sample
+    (RFC 6298, 3), and begins with the timeout for paths of which it knows nothing.
     """
 
     def __init__(self, context: Context) -> None:
@@ -33,6 +43,9 @@ class Replay:
         order = flow.order
         options = SynOptions(order.mss, order.client_scale, order.sack, order.tsval).pack()
         self._context.deliver(flow.inbound, order.irs, 0, SYN, order.window, options)
+        if not 0 <= order.rtt <= _NEAR:
+            self._context.deliver(flow.inbound, order.irs, 0, SYN, order.window, options)
+            flow.spare_syn_acks = 1
 
     def learn(self, flow: AdoptedFlow, syn_ack: Segment) -> bool:
         """
@@ -69,7 +82,10 @@ class Replay:
         flow.isn, flow.scale = order.iss, order.front_scale
         # the client's MSS is what the local TCP sends; it takes what was promised
         flow.mss = self._context.promise.mtu - (40 if len(flow.inbound) == 12 else 60)
-        flow.tsecr = max(order.front_tsval, 0)
+        # What TSecr is behind the local TCP's timestamp clock, which is going to begin with the
+        # front-end's TSval, the kernel takes for its first sample of the round-trip time.
+        if order.front_tsval >= 0:
+            flow.tsecr = add(order.front_tsval, -max(order.rtt, 0))
 
     def request(self, flow: AdoptedFlow, handshake: bool = True) -> None:
         """
@@ -82,7 +98,9 @@ class Replay:
         window = max(order.window >> max(order.client_scale, 0), 1)
         stamps = pack_timestamps(order.tsval, flow.tsecr) if order.front_tsval >= 0 else b""
         if handshake:
-            self._context.deliver(flow.inbound, seq, ack, ACK, window, stamps)
+            # An echo would be a sample of the replay's time as well; zero is none.
+            first = stamps if 0 <= order.rtt <= _NEAR else stamps[:-4] + bytes(len(stamps[-4:]))
+            self._context.deliver(flow.inbound, seq, ack, ACK, window, first)
         size = max(flow.mss, _SMALLEST_MSS) - len(stamps)
         for start in range(0, len(order.request), size):
             piece = order.request[start : start + size]

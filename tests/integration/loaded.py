@@ -59,6 +59,14 @@ def frame(segment: Segment, padding: bytes = b"") -> bytes:
     return header + bytes(segment.buffer[segment.ip : segment.end]) + padding
 
 
+def without_rtt(octets: bytes) -> bytes:
+    """
+    @param octets: a frame with the first octets of a connection, on its way to the daemon.
+    @return: the same, without the round-trip time in its destination.
+    """
+    return octets[:4] + bytes(2) + octets[6:]
+
+
 def parsed(octets: bytes) -> Segment:
     """
     @return: the segment in a frame.

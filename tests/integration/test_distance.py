@@ -7,7 +7,9 @@ would on a direct connection.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
+from itertools import product
 from typing import ClassVar
 
 from btcp.lab.topology import CLIENT, ORIGIN_PORT, ROUTER, url
@@ -30,6 +32,10 @@ class OriginSocketTestCase(ClusterTestCase):
         super().setUp()
         for family in FAMILIES:
             self._use_cubic(family)
+            # The first packets of a new lab wait for neighbours to be discovered, those of the
+            # client at the front-end as well, which are forwarded: hence two requests.
+            target = url("a", family, "/b/1k")
+            self.assertEqual(self.lab.exec(CLIENT, ["curl", "-s", target, target]).returncode, 0)
         self.lab.exec("b", ["ip", "tcp_metrics", "flush"])
         if self.mode.express:
             self.await_that(self._expressed, 10, self.flows)
@@ -58,9 +64,14 @@ class OriginSocketTestCase(ClusterTestCase):
     def origin_socket(self, port: int, node: str = "b") -> dict[str, float]:
         """
         @param port: the client's.
-        @return: what C{ss -ti} says of the origin's socket, by name.  C{ssthresh} and C{retrans}
-            are there only if TCP has left its first slow start, or has sent anything again.
+        @return: what C{ss -ti} says of the origin's socket when all that it has sent is
+            acknowledged, by name.  C{ssthresh} and C{bytes_retrans}
+            are there only if TCP has left its first slow start, or has sent data again.
         """
+        self.await_that(lambda: "unacked" not in self._facts(node, port), 5, str)
+        return self._facts(node, port)
+
+    def _facts(self, node: str, port: int) -> dict[str, float]:
         wanted = f"( sport = :{ORIGIN_PORT} and dport = :{port} )"
         shown = self.lab.exec(node, ["ss", "-Htin", wanted]).stdout.decode()
         self.assertIn("cwnd:", shown)
@@ -84,5 +95,49 @@ class CongestionTests(OriginSocketTestCase):
                 self.assertEqual(answer(connection)[0].status, 200)
                 facts = self.origin_socket(end(connection)[1])
                 self.assertNotIn("ssthresh", facts)
-                self.assertNotIn("retrans", facts)
+                self.assertNotIn("bytes_retrans", facts)
                 self.assertGreaterEqual(facts["cwnd"], _INITIAL_WINDOW)
+
+
+_DELAY = 0.06
+"""Seconds, of the round-trip time."""
+
+
+@in_every_mode
+class RoundTripTests(OriginSocketTestCase):
+    """
+    The back-end's TCP begins with the client's round-trip time, not with that of a handshake which
+    it never had, or had with the daemon.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(self.lab.distance, 0)
+        self.lab.distance(_DELAY)
+
+    def test_sample(self) -> None:
+        """
+        Whether the client asks at once, or has been connected for a while.
+        """
+        for family, pause in product(FAMILIES, (0.0, 1.0)):
+            with dial(self.lab, family, "a") as connection:
+                time.sleep(pause)
+                connection.sendall(request("/b/1k"))
+                self.assertEqual(answer(connection)[0].status, 200)
+                facts = self.origin_socket(end(connection)[1])
+                self.assertGreater(facts["minrtt"], 0.9 * _DELAY * 1000)
+                self.assertLess(facts["rtt"], 2 * _DELAY * 1000)
+                self.assertNotIn("bytes_retrans", facts)
+
+    def test_sent_once(self) -> None:
+        """
+        Further away than the least timeout of TCP, nothing is sent again that is not lost.
+        """
+        self.lab.distance(0.25)
+        for family in FAMILIES:
+            with dial(self.lab, family, "a") as connection:
+                connection.sendall(request("/b/100k"))
+                self.assertEqual(answer(connection)[0].status, 200)
+                facts = self.origin_socket(end(connection)[1])
+                self.assertNotIn("bytes_retrans", facts)
+                self.assertNotIn("dsack_dups", facts)

@@ -10,8 +10,9 @@ from itertools import product
 
 from attrs import evolve
 
-from btcp.datapath.raw.frame import BEGINNING, CONTINUING
+from btcp.datapath.raw.frame import BEGINNING, CONTINUING, VNET_HEADER, rtt
 from btcp.handoff.cookie import Established
+from btcp.handoff.messages import UNMEASURED
 from btcp.handoff.route import BREAKING
 from btcp.wire.build import compose
 from btcp.wire.options import SynOptions
@@ -35,6 +36,7 @@ from tests.integration.loaded import (
     Loaded,
     frame,
     parsed,
+    without_rtt,
 )
 from tests.integration.program_case import (
     BOTH,
@@ -77,6 +79,18 @@ class FirstTests(HandshakeTestCase):
         for flow, ecn in product(BOTH, (0, ECN)):
             octets = self.but(self.established(flow), flags=ACK | ecn)
             self.assert_untouched(self.loaded.ingress(octets), octets, DROP, "established")
+
+    def test_round_trip_time(self) -> None:
+        """
+        The daemon is told how old the echo was in the ACK of the handshake.
+        """
+        for flow, (options, expected) in product(
+            BOTH, ((LAYOUTS["Linux"], range(90)), (LAYOUTS["Windows"], (UNMEASURED,)))
+        ):
+            acknowledgment = self.established(flow, options)
+            self.loaded.ingress(self.but(acknowledgment))
+            octets = self.but(acknowledgment, b"GET / HTTP/1.1\r\n", flags=ACK | PSH)
+            self.assertIn(rtt(bytearray(VNET_HEADER) + self.loaded.ingress(octets).frame), expected)
 
     def test_beginning(self) -> None:
         """
@@ -178,7 +192,7 @@ class FirstTests(HandshakeTestCase):
         for flow in BOTH:
             octets = self.but(self.established(flow), b"x" * 3000)
             outcome = self.loaded.ingress(octets, gso_size=1000)
-            self.assertEqual(outcome.frame, octets[:6] + BEGINNING + octets[12:])
+            self.assertEqual(without_rtt(outcome.frame), octets[:6] + BEGINNING + octets[12:])
 
 
 class ForgedTests(HandshakeTestCase):
@@ -288,8 +302,8 @@ class OnTheWireTests(test_ebpf_wire.WireTestCase):
             sent = Frame(test_ebpf_wire.ethernet(frame(made)), partial=unsummed)
             self.wire.send("far", sent)
             (up,) = self.wire.receive("daemon")
-            right = sent.octets[:6] + BEGINNING + sent.octets[12:]
-            self.assertEqual(up, evolve(sent, octets=right))
+            right = without_rtt(sent.octets[:6] + BEGINNING + sent.octets[12:])
+            self.assertEqual(evolve(up, octets=without_rtt(up.octets)), evolve(sent, octets=right))
 
     def test_counted_once(self) -> None:
         """

@@ -57,7 +57,7 @@ class FrontTests(ExpressCase):
         self.assertEqual(segment.ack, parsed(client.says(data)).ack)
         options = outcome.frame[segment.tcp + 20 : segment.data]
         self.assertEqual(options, stamped(client.timestamps))
-        magic, found, to, port, address, front, _, scale, _, _ = abi.RECORD.unpack(record)
+        magic, found, to, port, address, front, _, scale, *_ = abi.RECORD.unpack(record)
         self.assertEqual((magic, found, to, scale), (MAGIC, kind, node, SCALE))
         self.assertEqual(port, (80).to_bytes(2, "big"))
         self.assertEqual(address, abi.pack_address(client.flow.front))
@@ -112,6 +112,42 @@ class FrontTests(ExpressCase):
             client = self.known(evolve(V4, port=2000 + number))
             record = self.split(self.handed(client, asked("/a", method)))[2]
             self.assertEqual(record[HOLDS_AT], holds, method)
+
+    def test_round_trip_time(self) -> None:
+        """
+        The record has the age of the echo in the ACK of the handshake, however long the client
+        waits with its request; without such an ACK that of the request's echo, up to a bound; and
+        nothing without timestamps.
+        """
+        for flow, (acked, waited, bounds) in product(
+            BOTH,
+            (
+                (40, 5000, (40, 90)),
+                (700, 5000, (700, 750)),
+                (None, 40, (40, 90)),
+                (None, 5000, (300, 300)),
+            ),
+        ):
+            self.forget()
+            client = self.known(flow, timestamps=True)
+            if acked is not None:
+                echo = evolve(client, echo=client.tsval - acked)
+                self.assertEqual(
+                    self.loaded.ingress(echo.says(b"", flags=ACK)).counted, {"established": 1}
+                )
+            outcome = self.handed(evolve(client, echo=client.tsval - waited))
+            self.assertIn(self.rtt(outcome), range(bounds[0], bounds[1] + 1))
+            # Of the next connection from this port it says nothing.
+            self.forget()
+            outcome = self.handed(self.known(flow, timestamps=False))
+            self.assertEqual(self.rtt(outcome), 0)
+
+    def rtt(self, outcome: Outcome) -> int:
+        """
+        @return: what the record says, milliseconds.
+        """
+        *_, rtt, _, _ = abi.RECORD.unpack(self.split(outcome)[2])
+        return int(rtt)
 
     def test_node_by_path(self) -> None:
         for number, (path, node) in enumerate(NODES.items()):

@@ -440,7 +440,8 @@ class Connection:
         if stamps is None:
             self.host.complain("a segment without timestamps")
             return True
-        if segment.flags & ACK:
+        # The ACK of a replayed handshake may echo nothing, see Replay.
+        if segment.flags & ACK and (stamps[1] or self.state is not State.SYN_RECEIVED):
             self._check_echo(stamps[1])
         if before(stamps[0], self.ts_recent):
             return False

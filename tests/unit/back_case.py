@@ -44,8 +44,9 @@ ORDER = Handoff(
     front_tsval=-1,
     acked=0,
     request=REQUEST,
+    rtt=0,
 )
-"""The template of a handoff: no options but an MSS."""
+"""The template of a handoff: no options but an MSS, of a client that is near."""
 
 FULL = evolve(
     ORDER, client_scale=2, front_scale=7, sack=True, tsval=2**32 - 5, front_tsval=2**32 - 50

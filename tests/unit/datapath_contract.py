@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.datapath.interface import Datapath
 from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
+from btcp.handoff.messages import UNMEASURED
 from btcp.handoff.route import ENDING, EVERYTHING, Reported, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.wire.build import compose
@@ -61,7 +62,9 @@ class FakeCore:
         self.seen.append(("bounced", segment.key, now))
         return []
 
-    def established(self, segment: Segment, beginning: bool, now: float) -> list[Action]:
+    def established(
+        self, segment: Segment, beginning: bool, now: float, rtt: int = UNMEASURED
+    ) -> list[Action]:
         """
         See L{btcp.datapath.interface.Core}.
         """

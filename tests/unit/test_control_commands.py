@@ -87,6 +87,7 @@ def handoffs(draw: Callable[..., Any]) -> messages.Handoff:
         front_tsval=draw(STAMP),
         acked=draw(strategies.integers(0, len(request))),
         request=request,
+        rtt=draw(strategies.integers(messages.UNMEASURED, 0xFFFF)),
     )
 
 
@@ -277,7 +278,7 @@ class StrictnessTests(SynchronousTestCase):
         said = evolve(IDENTITY, ways=ways)
         box = Hello.makeArguments(said.arguments(), None)
         self.assertEqual(read_identity(box), said)
-        odd = AmpBox({**box, b"datapath": b"xdp\xff", b"resumes": b"", b"express": b"2"})
+        odd = AmpBox({**box, b"datapath": b"xdp\xff", b"resumes": b"", b"express": b"1"})
         self.assertEqual(read_identity(odd).ways, Ways(adoption="cookie"))
         for key in (b"datapath", b"adoption", b"resumes", b"express"):
             del box[key]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.protocols.amp import MAX_VALUE_LENGTH, AmpBox, parseString
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.control.commands import Ways
+from btcp.control.commands import EXPRESS_FORMAT, Ways
 from btcp.control.express import KEY_SIZE, MAX_RECORDS, RECORD_SIZE, Express, Subject, Word
 from btcp.control.fields import Malformed
 from btcp.datapath.ebpf import abi
@@ -104,7 +104,7 @@ class LinkTests(SynchronousTestCase):
         """
         @param ways: what C{a} says of itself.
         """
-        said = {name.encode(): b"1" for name, value in ways.items() if value}
+        said = {name.encode(): EXPRESS_FORMAT.encode() for name, value in ways.items() if value}
         self.peer.say(ask(b"Hello", {**HELLO, **said}))
 
     def say(self, word: Word) -> tuple[bool, list[AmpBox]]:

@@ -66,7 +66,7 @@ STRUCTURES = {
     "front": (abi.EXPRESS_FRONT, "key lease zero"),
     "plan": (abi.PLAN, "own scope hosts adopts decides head records"),
     "handed": (abi.HANDED, "client set node kind at"),
-    "record": (abi.RECORD, "magic kind node port address front tag scale holds balance"),
+    "record": (abi.RECORD, "magic kind node port address front tag scale holds rtt zero balance"),
     "memo": (abi.MEMO, "octets"),
     "identity": (abi.IDENTITY, "epoch abi starts secret"),
     "settings": (abi.SETTINGS, "tap"),

@@ -6,7 +6,7 @@ The front-end's half, of connections that the datapath established.
 from __future__ import annotations
 
 from btcp.handoff.context import Periods
-from btcp.handoff.messages import Handoff
+from btcp.handoff.messages import UNMEASURED, Handoff
 from btcp.handoff.states import Accept
 from btcp.wire.options import pack_timestamps
 from btcp.wire.segment import ACK, FIN, PSH, RST, Segment
@@ -30,13 +30,13 @@ def first(iss: int = PLAIN, payload: bytes = REQUEST) -> Tcp:
 
 
 class EstablishedCase(case.FrontCase):
-    def comes(self, packet: Tcp, beginning: bool = True) -> list[Tcp]:
+    def comes(self, packet: Tcp, beginning: bool = True, rtt: int = UNMEASURED) -> list[Tcp]:
         """
         A packet comes for which the datapath vouches.
         """
         octets = bytearray(packet.pack())
         segment, core = Segment(octets, 0, len(octets)), self.script.core
-        return self.script.do(core.established(segment, beginning, self.script.now))
+        return self.script.do(core.established(segment, beginning, self.script.now, rtt))
 
     def handoff(self) -> Handoff:
         """
@@ -66,6 +66,14 @@ class BeginningTests(EstablishedCase):
         self.assertEqual((message.client_scale, message.front_scale), (-1, -1))
         self.assertEqual((message.sack, message.tsval, message.front_tsval), (False, -1, -1))
         self.assertEqual(message.request, REQUEST)
+
+    def test_round_trip_time(self) -> None:
+        self.comes(first(), rtt=70)
+        self.assertEqual(self.handoff().rtt, 70)
+
+    def test_round_trip_time_is_not_known(self) -> None:
+        self.comes(first())
+        self.assertEqual(self.handoff().rtt, UNMEASURED)
 
     def test_all_options(self) -> None:
         self.comes(first(FULL).but(options=pack_timestamps(7, 2**32 - 3)))
@@ -310,7 +318,7 @@ class AnywhereTests(EstablishedCase):
         """
         This node is the back-end: the local TCP gets the client's SYN after all.
         """
-        self.comes(first(payload=REQUEST.replace(b"/b/", b"/a/")))
+        self.comes(first(payload=REQUEST.replace(b"/b/", b"/a/")), rtt=0)
         (syn,) = self.script.delivered
         self.assertEqual(syn.seq, IRS)
         self.assertEqual(syn.options, b"\2\4\5\xb4")

@@ -75,6 +75,7 @@ class EstablishedTests(case.FrontCase):
                 front_tsval=-1,
                 acked=0,
                 request=REQUEST,
+                rtt=0,
             ),
         )
 
@@ -224,6 +225,29 @@ class EstablishedTests(case.FrontCase):
         self.part(10, 99, options=pack_timestamps(2050, first))
         message = self.handed_off()
         self.assertEqual((message.tsval, message.front_tsval), (2100, first + 2000))
+
+    def test_round_trip_time(self) -> None:
+        """
+        That of the handshake, however long the client waits with its request.
+        """
+        self.begin()
+        self.open()
+        self.script.now += 0.07
+        self.script.take(self.client)
+        self.script.now += 2
+        self.part(0, 99)
+        self.assertEqual(self.handed_off().rtt, 70)
+
+    def test_round_trip_time_is_ambiguous(self) -> None:
+        """
+        Nobody knows which SYN/ACK is acknowledged.
+        """
+        self.begin()
+        self.open()
+        self.script.now += 2
+        self.script.take(SYN_OF_CLIENT)
+        self.part(0, 99)
+        self.assertEqual(self.handed_off().rtt, 300)
 
     def test_fin_before_the_request_is_complete(self) -> None:
         (answer,) = self.part(0, 10, flags=ACK | FIN)

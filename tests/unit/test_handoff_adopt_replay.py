@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from btcp.handoff.context import Periods
-from btcp.handoff.messages import Adopted, Endpoint, Reason, Refused
+from btcp.handoff.messages import UNMEASURED, Adopted, Endpoint, Reason, Refused
 from btcp.handoff.states import Adopt
 from btcp.wire.options import SynOptions, pack_timestamps
 from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment, flow_key, reversed_key
@@ -52,6 +52,27 @@ class HandoffTests(case.BackCase):
         self.order(FULL)
         options = SynOptions(mss=1460, scale=2, sack=True, tsval=2**32 - 5).pack()
         self.assertEqual(self.script.delivered, [SYN_OF_CLIENT.but(options=options)])
+
+    def test_client_that_is_far_away(self) -> None:
+        """
+        The local TCP gets its SYN twice and no echo in the ACK, so that it takes no sample of the
+        replay's time; its second SYN/ACK has no effect.
+        """
+        for rtt in (2, 300, UNMEASURED):
+            self.begin()
+            self.order(evolve(FULL, rtt=rtt))
+            syn, again = self.script.delivered
+            self.assertEqual(syn, again)
+            options = SynOptions(mss=1460, scale=7, sack=True, tsval=70, tsecr=2**32 - 5).pack()
+            syn_ack = SYN_ACK.but(options=options)
+            self.script.take(syn_ack)
+            ack, request = self.script.delivered
+            self.assertEqual(ack.options, pack_timestamps(2**32 - 5, 0))
+            self.assertEqual(request.options, pack_timestamps(2**32 - 5, 70))
+            self.script.take(syn_ack)
+            self.assertEqual(self.script.delivered, [])
+            self.script.take(syn_ack)
+            self.assertEqual(len(self.script.delivered), 2)
 
     def test_no_such_listener(self) -> None:
         self.order(evolve(ORDER, listener="other"))
@@ -382,6 +403,16 @@ class AdmittingTests(case.BackCase):
         ((_, adopted),) = self.script.said
         assert isinstance(adopted, Adopted)
         self.assertEqual((adopted.isn, adopted.ts_delta), (ISS, 0))
+
+    def test_round_trip_time(self) -> None:
+        """
+        The kernel takes what the request's echo is behind the front-end's TSval for the first
+        sample.
+        """
+        self.begin(admits=True)
+        self.order(evolve(FULL, front_tsval=20, rtt=70))
+        (request,) = self.script.delivered
+        self.assertEqual(request.options, pack_timestamps(2**32 - 5, 2**32 - 50))
 
     def bounce(self) -> None:
         """

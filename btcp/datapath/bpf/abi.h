@@ -240,6 +240,15 @@ struct btcp_handed {
 	__u64 at;		/* CLOCK_MONOTONIC, ns */
 };
 
+/*
+ * The round-trip time to a client that the front-end measured at the ACK of its SYN/ACK: without
+ * a handshake of its own, the back-end's TCP has no other sample to begin with.
+ */
+struct btcp_measured {
+	__u32 iss;	/* the front-end's, of the connection */
+	__u32 rtt;	/* ms */
+};
+
 enum btcp_record_kind {
 	BTCP_OF_BEGINNING = 1,	/* the packet has the first octets of the request */
 	BTCP_OF_REST,		/* it has not */
@@ -261,6 +270,8 @@ struct btcp_record {
 	__u64 tag;		/* SipHash of it all, and of the packet's numbers */
 	__u8 scale;		/* of the window that was promised */
 	__u8 holds;		/* BTCP_HOLDS, or 0 */
+	__u16 rtt;		/* ms, of the client's handshake; 0 if it is less or not known */
+	__u16 zero;
 	__u16 balance;
 } __attribute__((packed, aligned(4)));
 
@@ -271,7 +282,12 @@ struct btcp_record {
  * of its frame.  A frame that comes with such an address gets another one.
  */
 #define BTCP_SAYS 5		/* octets that all of them begin with */
-#define BTCP_FIRST 1		/* the first octets of a connection that it established */
+/*
+ * The first octets of a connection that it established; the last two octets of the frame's
+ * destination are the round-trip time in ms, in network order, BTCP_UNMEASURED if it is not known.
+ */
+#define BTCP_FIRST 1
+#define BTCP_UNMEASURED 0xffff
 #define BTCP_LATER 2		/* of such a connection; its beginning it does not know */
 
 /* What the daemon wants the next one to know of a flow; see btcp/handoff/memo.py. */

@@ -63,8 +63,9 @@ int btcp_meet(struct __sk_buff *skb)
 	if (stands == FIRST) {
 		if (!empty || flags & FLAG_FIN) {
 			bpf_tail_call(skb, &strangers, BTCP_DECIDE);
-			return up(skb, BTCP_FIRST);
+			return up_first(skb, &packet, promise->secret);
 		}
+		measure(skb, &packet, promise->secret, now);
 		count(BTCP_ESTABLISHED);
 		return TC_ACT_SHOT;
 	}

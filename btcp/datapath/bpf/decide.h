@@ -81,11 +81,12 @@ static __always_inline struct btcp_turns *look_up(struct __sk_buff *skb,
 /* To the daemon, and what follows of this connection as well. */
 static __always_inline int decline(struct __sk_buff *skb, const struct packet *packet)
 {
+	const struct btcp_promise *promise = bpf_map_lookup_elem(&promises, ONLY);
 	const __u32 iss = bpf_ntohl(packet->header.ack_seq) - 1;
 
 	count(BTCP_DECLINED);
 	bpf_map_update_elem(&declined, &packet->key, &iss, BPF_ANY);
-	return up(skb, BTCP_FIRST);
+	return promise ? up_first(skb, packet, promise->secret) : TC_ACT_SHOT;
 }
 
 static __always_inline bool is_declined(const struct packet *packet)
@@ -137,8 +138,8 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *packet,
 	struct btcp_record record = { .magic = bpf_htonl(BTCP_MAGIC) };
 	const struct btcp_destination *to;
 	struct btcp_rule *rule;
+	__u32 node, rtt = 0;
 	bool unknown;
-	__u32 node;
 
 	if (!scratch || !current)
 		return TC_ACT_SHOT;
@@ -149,6 +150,8 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *packet,
 	if (!to)
 		return TC_ACT_SHOT;
 	unknown = bpf_ntohl(packet->header.ack_seq) == rule->iss + 1;
+	if (unknown) /* before the rewriting: it goes by the client's own numbers */
+		rtt = measured_rtt(skb, packet, promise->secret);
 	enter(&route->account, packet);
 	if (rule->follows)
 		follow(packet, route, rule, true);
@@ -169,6 +172,7 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *packet,
 		record.front = current->own;
 		record.scale = promise->scale;
 		record.holds = rule->express & BTCP_HOLDS;
+		record.rtt = rtt == BTCP_UNMEASURED ? 0 : rtt;
 		seal(&record, to->key, &rule->to, packet);
 		if (!append(skb, packet, &record))
 			return TC_ACT_SHOT;

@@ -11,6 +11,7 @@
 #include "follow.h"
 #include "handshake.h"
 #include "maps.h"
+#include "measure.h"
 #include "parse.h"
 #include "rewrite.h"
 
@@ -170,6 +171,17 @@ static __always_inline int up(struct __sk_buff *skb, __u8 say)
 	if (bpf_skb_store_bytes(skb, 6, source, sizeof(source), 0))
 		return TC_ACT_SHOT;
 	return to_daemon();
+}
+
+/* The first octets of a connection; see BTCP_FIRST. */
+static __always_inline int up_first(struct __sk_buff *skb, const struct packet *packet,
+				    const __u64 *secret)
+{
+	__be16 rtt = bpf_htons(measured_rtt(skb, packet, secret));
+
+	if (bpf_skb_store_bytes(skb, 4, &rtt, sizeof(rtt), 0))
+		return TC_ACT_SHOT;
+	return up(skb, BTCP_FIRST);
 }
 
 static __always_inline bool is_listener(const __be32 *address, __be16 port)

@@ -137,7 +137,11 @@ static __always_inline bool adopt_arrival(struct __sk_buff *skb, struct bpf_sock
 	const bool scaling = arrival->scale != NO_SCALE;
 	struct bpf_tcp_req_attrs attrs = {
 		.rcv_tsval = bpf_ntohl(arrival->tsval),
-		.rcv_tsecr = bpf_ntohl(arrival->tsecr),
+		/*
+		 * The kernel sets its timestamp clock to this, and takes what the packet's own
+		 * TSecr is behind for its first sample of the round-trip time.
+		 */
+		.rcv_tsecr = bpf_ntohl(arrival->tsecr) + arrival->record.rtt,
 		.mss = arrival->mss,
 		.rcv_wscale = scaling ? arrival->record.scale : 0,
 		.snd_wscale = scaling ? arrival->scale : 0,

@@ -34,7 +34,8 @@ static __always_inline __u64 tag_of(const __u64 *secret, const struct btcp_key *
 		pair(record->address[0], record->address[1]),
 		pair(record->address[2], record->address[3]),
 		record->front,
-		record->scale | record->holds << 8,
+		record->scale | record->holds << 8 | (__u64)record->rtt << 16 |
+			(__u64)record->zero << 32,
 	};
 
 	return siphash(secret, words, 10);

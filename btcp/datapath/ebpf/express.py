@@ -38,6 +38,7 @@ _SHARED = (
     "events",
     "endings",
     "strangers",
+    "measured",
 )
 _DECIDE, _RECEIVE = 2, 3
 """C{enum btcp_program}."""

@@ -20,6 +20,7 @@ from btcp.datapath.raw.device import QUEUE, Tap, hardware_address, require_loose
 from btcp.datapath.raw.sockets import PacketSender, frame_socket
 from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
 from btcp.handoff.memo import Relic
+from btcp.handoff.messages import UNMEASURED
 from btcp.handoff.route import Route
 from btcp.wire.gso import split
 from btcp.wire.icmp import PacketTooBig
@@ -223,7 +224,9 @@ class RawDatapath:
         if source == frame.OURS:
             return self._core.bounced(segment, now)
         if source in self._said:
-            return self._core.established(segment, source == frame.BEGINNING, now)
+            beginning = source == frame.BEGINNING
+            rtt = frame.rtt(self._buffer) if beginning else UNMEASURED
+            return self._core.established(segment, beginning, now, rtt)
         return self._core.receive(segment, now)
 
     def _odd(self, size: int, problem: Malformed, now: float) -> None:

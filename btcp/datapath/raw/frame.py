@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from struct import Struct
 
+from btcp.handoff.messages import UNMEASURED
 from btcp.wire.segment import Malformed, Segment
 
 _VNET = Struct("=BBHHHH")
@@ -81,6 +82,19 @@ OURS = b"\x02btcp\0"
 BEGINNING = b"\x02btcp\1"
 """What a capture that vouches for connections makes the source of a frame that has the first
 octets of one; see C{BTCP_FIRST} in C{datapath/bpf/abi.h}."""
+
+_UNMEASURED = 0xFFFF
+
+
+def rtt(buffer: bytearray) -> int:
+    """
+    @param buffer: has a frame from L{BEGINNING}.
+    @return: the round-trip time that the capture measured, milliseconds, or
+        L{UNMEASURED<btcp.handoff.messages.UNMEASURED>}.
+    """
+    found = buffer[VNET_HEADER + 4] << 8 | buffer[VNET_HEADER + 5]
+    return UNMEASURED if found == _UNMEASURED else found
+
 
 CONTINUING = b"\x02btcp\2"
 """The same, of a frame that has others."""
