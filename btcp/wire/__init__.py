@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-Octets and headers: sequence arithmetic, checksums, views of IP and TCP headers.
+TCP/IP wire format: header views, options, checksums, sequence number arithmetic, segmentation.
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Whole packets, made from nothing: for what no kernel sent us.
+Composition of complete TCP/IP packets from their header fields.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ def compose(
     payload: bytes = b"",
 ) -> Segment:
     """
-    @param key: see L{Segment.key}; says the IP version as well.
-    @param window: the field as it goes out, 0-65535.
-    @param options: a multiple of 4 octets, at most 40.
-    @return: a segment with complete checksums in a buffer of its own.
+    Compose a TCP segment in an IP packet.
+
+    @param key: addresses and ports in the layout of L{Segment.key}; its length selects the IP
+        version.
+    @param window: the unscaled window field, 0-65535.
+    @param options: padded TCP options: a multiple of 4 octets, at most 40.
+    @return: a segment with complete checksums, in a buffer of its own.
     """
     half = (len(key) - 4) // 2
     source, destination, ports = key[:half], key[half:-4], key[-4:]
@@ -55,7 +58,10 @@ def compose(
 
 def header_size(version: int, options: int) -> int:
     """
+    Compute the size of the headers that L{compose} writes.
+
+    @param version: IP version, 4 or 6.
     @param options: octets of TCP options.
-    @return: octets of IP and TCP header.
+    @return: octets of IP and TCP header together.
     """
     return (IPV4_HEADER if version == 4 else IPV6_HEADER) + TCP_HEADER + options

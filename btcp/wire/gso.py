@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-A super-packet cut into the segments it stands for, where the kernel cannot do it.
+Segmentation of GSO super-packets in user space, for devices that cannot do it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from btcp.wire.segment import FIN, IPV6_HEADER, PSH, Segment
 
 def split(segment: Segment) -> Iterator[bytearray | memoryview]:
     """
-    @param segment: a plain packet or a super-packet; its checksum may be partial.
-    @return: IP packets with complete checksums, each with at most C{gso_size}
-        octets of data; a plain packet is one, completed in place.
+    Split a super-packet into the segments that it stands for.
+
+    @param segment: an ordinary packet or a super-packet; its checksum may be partial.
+    @return: IP packets with complete checksums and at most C{gso_size} octets of
+        payload each.  An ordinary packet is yielded as it is, after its checksum has been
+        completed in place.
     """
     size = segment.gso_size
     if not size or segment.size <= size:
@@ -37,7 +40,7 @@ def _piece(
     tcp = segment.tcp - segment.ip
     seq = (segment.seq + start - segment.data) & 0xFFFFFFFF
     packet[tcp + 4 : tcp + 8] = seq.to_bytes(4, "big")
-    if not last:  # FIN and PSH belong to the end of the data
+    if not last:  # FIN and PSH apply to the last octet only
         packet[tcp + 13] &= ~(FIN | PSH)
     packet[tcp + 16 : tcp + 18] = b"\0\0"
     length = len(packet) - tcp

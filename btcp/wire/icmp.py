@@ -11,14 +11,16 @@ from btcp.wire.segment import IPV4_HEADER, IPV6_HEADER, Malformed, reversed_key
 _ICMP = 1
 _ICMP_HEADER = 8
 _QUOTED = 8
-"""Octets of the TCP header that every router quotes: ports and sequence number."""
+"""Octets of the TCP header that every router quotes (RFC 792): ports and sequence number."""
 
 
 def _header(first: int) -> int:
     """
-    @param first: octet of an IPv4 header.
-    @return: the octets of the header.
-    @raise Malformed: if there are no such headers.
+    Decode the IPv4 header length.
+
+    @param first: the first octet of an IPv4 header.
+    @return: the length of the header in octets.
+    @raise Malformed: if the length is less than the minimum of 20.
     """
     size = (first & 15) * 4
     if size < IPV4_HEADER:
@@ -28,18 +30,22 @@ def _header(first: int) -> int:
 
 class PacketTooBig:
     """
-    A router's word about one of our packets.
+    An ICMP error that reports a TCP segment as larger than the path MTU.
 
-    @ivar packet: the IP packet.
-    @ivar client_key: the L{key<btcp.wire.segment.Segment.key>} of packets from
-        the client, the destination of the packet that was too big.
+    @ivar packet: the IP packet that carries the error.
+    @ivar client_key: the L{key<btcp.wire.segment.Segment.key>} of packets from the client,
+        which is the destination of the quoted segment.
     """
 
     __slots__ = ("_icmp", "_inner", "_tcp", "client_key", "packet")
 
     def __init__(self, packet: bytes) -> None:
         """
-        @raise Malformed: if it is anything else.
+        Parse an ICMP or ICMPv6 error.
+
+        @param packet: an IP packet.
+        @raise Malformed: if the packet is anything but a "packet too big" error that quotes a
+            TCP header of the same IP version.
         """
         self.packet = packet
         version = packet[0] >> 4 if packet else 0
@@ -67,11 +73,12 @@ class PacketTooBig:
 
     def translated(self, key: bytes, difference: int) -> bytes:
         """
-        Tell the back-end that sent the packet, in the numbers it sent it with.
+        Translate the error for the back-end that sent the segment.
 
-        @param key: of packets from the client to the back-end.
-        @param difference: added to the quoted sequence number.
-        @return: an IP packet to the back-end.
+        @param key: the flow key of packets from the client to the back-end.
+        @param difference: added to the quoted sequence number, modulo 2**32.
+        @return: an IP packet to the back-end that quotes the segment with the addresses,
+            ports and sequence number that the back-end used; checksums are complete.
         """
         packet, inner, tcp = bytearray(self.packet), self._inner, self._tcp
         old, new = reversed_key(self.client_key), reversed_key(key)
@@ -88,10 +95,10 @@ class PacketTooBig:
             check = int.from_bytes(packet[inner + 10 : inner + 12], "big")
             moved = (0xFFFF - check) + total(new[:4]) - total(old[:4])
             packet[inner + 10 : inner + 12] = field(moved).to_bytes(2, "big")
-        self._seal(packet, half)
+        self._complete_checksum(packet, half)
         return bytes(packet)
 
-    def _seal(self, packet: bytearray, half: int) -> None:
+    def _complete_checksum(self, packet: bytearray, half: int) -> None:
         at = self._icmp + 2
         packet[at : at + 2] = b"\0\0"
         summed = total(packet[self._icmp :])

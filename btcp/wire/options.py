@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-TCP options: one walker for every segment (RFC 9293 3.2, RFC 7323, RFC 2018).
+TCP options: iterator, parser and serialiser (RFC 9293 3.2, RFC 7323, RFC 2018).
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ SACK = 5
 TIMESTAMPS = 8
 
 MAX_WINDOW_SCALE = 14
-"""RFC 7323, 2.3: a larger shift is to be used as 14."""
+"""A larger shift count is treated as 14 (RFC 7323, 2.3)."""
 
 _TIMESTAMPS = Struct("!II")
 _TIMESTAMPS_ALONE = b"\1\1\x08\n"
-"""How every stack we know lays out a segment whose only option is timestamps
-(RFC 7323, appendix A)."""
+"""First word of the options of a segment whose only option is timestamps, in the layout
+that stacks use (RFC 7323, appendix A)."""
 
 
 def walk(segment: Segment) -> Iterator[tuple[int, int, int]]:
     """
-    @return: for each option its kind, where its value starts in the segment's
-        buffer, and the octets of its value.
-    @raise Malformed: if a length runs out of the header or is impossible.
+    Iterate over a segment's options.
+
+    @return: for each option but no-operations: its kind, the offset of its value in the
+        segment's buffer, and the length of the value in octets.
+    @raise Malformed: if an option's length is less than 2 or exceeds the header.
     """
     buffer, at, end = segment.buffer, segment.tcp + TCP_HEADER, segment.data
     while at < end:
@@ -52,10 +54,10 @@ def walk(segment: Segment) -> Iterator[tuple[int, int, int]]:
 
 def locate(segment: Segment) -> tuple[int, int, int]:
     """
-    Find what a splice has to rewrite.
+    Find the options that a splice rewrites.
 
-    @return: where TSval starts (0 if there are no timestamps), where the first
-        SACK edge starts and how many edges there are.
+    @return: the offset of TSval in the segment's buffer (0 without timestamps), the offset of
+        the first SACK edge, and the number of SACK edges.
     @raise Malformed: see L{walk}.
     """
     tcp = segment.tcp
@@ -72,7 +74,9 @@ def locate(segment: Segment) -> tuple[int, int, int]:
 
 def timestamps(segment: Segment) -> tuple[int, int] | None:
     """
-    @return: TSval and TSecr, or C{None}.
+    Read the timestamps option.
+
+    @return: TSval and TSecr, or C{None} if the segment has none.
     @raise Malformed: see L{walk}.
     """
     at = locate(segment)[0]
@@ -85,13 +89,13 @@ def timestamps(segment: Segment) -> tuple[int, int] | None:
 @frozen(slots=True)
 class SynOptions:
     """
-    What a SYN or SYN/ACK offers.
+    The options of a SYN or SYN/ACK.
 
-    @ivar mss: 0 if absent.
-    @ivar scale: the window scale, 0-14, C{-1} if absent.
-    @ivar sack: SACK-permitted.
-    @ivar tsval: C{-1} without timestamps.
-    @ivar tsecr: 0 without timestamps.
+    @ivar mss: maximum segment size in octets, 0 if absent.
+    @ivar scale: the window scale's shift count, 0-14, C{-1} if absent.
+    @ivar sack: whether SACK-permitted is present.
+    @ivar tsval: the timestamp value, C{-1} without timestamps.
+    @ivar tsecr: the timestamp echo reply, 0 without timestamps.
     """
 
     mss: int = 0
@@ -103,7 +107,9 @@ class SynOptions:
     @classmethod
     def read(cls, segment: Segment) -> SynOptions:
         """
-        @param segment: a SYN or SYN/ACK; options unknown to us are passed over.
+        Parse a segment's options.  Unknown kinds and wrong lengths are ignored.
+
+        @param segment: a SYN or SYN/ACK.
         @raise Malformed: see L{walk}.
         """
         mss, scale, sack, tsval, tsecr = 0, -1, False, -1, 0
@@ -121,7 +127,9 @@ class SynOptions:
 
     def pack(self) -> bytes:
         """
-        @return: the options for a SYN or SYN/ACK, a multiple of 4 octets.
+        Serialise the options, padded with no-operations.
+
+        @return: a multiple of 4 octets.
         """
         parts = []
         if self.mss:
@@ -138,6 +146,8 @@ class SynOptions:
 
 def pack_timestamps(tsval: int, tsecr: int) -> bytes:
     """
-    @return: the options of a segment that carries timestamps and nothing else.
+    Serialise the options of a segment that carries timestamps only.
+
+    @return: 12 octets.
     """
     return _TIMESTAMPS_ALONE + _TIMESTAMPS.pack(tsval, tsecr)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-A TCP segment in its IP packet, viewed in place over one mutable buffer.
+View of a TCP segment and its IP header over one mutable buffer.
 
-Nothing is copied and nothing is re-encoded: the fields that every packet needs
-are read once, everything else is read and written where it lies.
+The constructor reads the fields that every packet needs; all others are read and written in
+place.  Neither headers nor payload are copied.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _IPV4 = Struct("!BBHHHBB")
 _IPV6 = Struct("!IHBB")
 _TCP = Struct("!HHIIBBHH")
 _FRAGMENT = 0x3FFF
-"""More-fragments flag and fragment offset; don't-fragment left out."""
+"""Mask of the more-fragments flag and the fragment offset."""
 
 
 class Malformed(Exception):
     """
-    The octets are no TCP segment that we could handle.
+    A packet that is not a well-formed TCP segment of a supported kind.
 
-    @ivar counter: the name of the counter that moves.
+    @ivar counter: the reason, which is the name of the counter that counts it.
     """
 
     def __init__(self, counter: str) -> None:
@@ -44,22 +44,24 @@ class Malformed(Exception):
 
 class Segment:
     """
-    One TCP segment, or one super-packet of segments that share a header.
+    A TCP segment, or a super-packet (GSO/GRO) of several segments with one header.
 
-    @ivar buffer: what holds the packet.
-    @ivar frame: where the link-layer frame of the packet starts in C{buffer},
-        or C{-1} if the packet has none.
-    @ivar ip: where the IP header starts.
-    @ivar tcp: where the TCP header starts.
-    @ivar data: where the payload starts.
-    @ivar end: where the packet ends (link-layer padding left out).
-    @ivar version: 4 or 6.
-    @ivar key: source and destination address and port as they stand in the
-        packet, 12 octets (IPv4) or 36 (IPv6): the flow table's key.
-    @ivar partial: the checksum field holds the pseudo-header's sum only; whoever
-        transmits has to complete it (checksum offload).
+    C{seq}, C{ack}, C{flags}, C{window} and C{check} are the header fields as the packet had
+    them when it was parsed; the window is unscaled.
+
+    @ivar buffer: the buffer that holds the packet.
+    @ivar frame: offset of the packet's link-layer frame in C{buffer}, or C{-1} if it has none.
+    @ivar ip: offset of the IP header.
+    @ivar tcp: offset of the TCP header.
+    @ivar data: offset of the payload.
+    @ivar end: offset after the payload; link-layer padding is excluded.
+    @ivar version: IP version, 4 or 6.
+    @ivar key: the flow table's key: source address, destination address, source port and
+        destination port, 12 octets (IPv4) or 36 (IPv6).
+    @ivar partial: the checksum field holds only the sum of the pseudo-header (checksum
+        offload) and has to be completed before transmission.
     @ivar trusted: the checksum needs no verification.
-    @ivar gso_size: payload octets per segment of a super-packet, 0 for a plain one.
+    @ivar gso_size: payload octets per segment of a super-packet; 0 for an ordinary packet.
     """
 
     __slots__ = (
@@ -101,8 +103,13 @@ class Segment:
         gso_size: int = 0,
     ) -> None:
         """
-        @param end: where the octets that were received end.
-        @raise Malformed: if this is no complete, unfragmented TCP segment.
+        Parse the headers of a packet.
+
+        @param ip: offset of the IP header in C{buffer}.
+        @param end: offset after the last octet received.
+        @param frame: see the class.
+        @raise Malformed: if the packet is not a complete, unfragmented TCP segment, or is IPv6
+            with extension headers.
         """
         self.buffer = buffer
         self.ip = ip
@@ -149,56 +156,58 @@ class Segment:
     @property
     def source(self) -> bytes:
         """
-        The packed source address.
+        The packed source address, 4 or 16 octets.
         """
         return self.key[:4] if self.version == 4 else self.key[:16]
 
     @property
     def destination(self) -> bytes:
         """
-        The packed destination address.
+        The packed destination address, 4 or 16 octets.
         """
         return self.key[4:8] if self.version == 4 else self.key[16:32]
 
     @property
     def source_port(self) -> int:
         """
-        0-65535.
+        The source port, 0-65535.
         """
         return self.key[-4] << 8 | self.key[-3]
 
     @property
     def destination_port(self) -> int:
         """
-        0-65535.
+        The destination port, 0-65535.
         """
         return self.key[-2] << 8 | self.key[-1]
 
     @property
     def payload(self) -> memoryview:
         """
-        The data of the segment, in place.
+        A view of the segment's payload in the buffer.
         """
         return memoryview(self.buffer)[self.data : self.end]
 
     @property
     def size(self) -> int:
         """
-        How many octets of data the segment carries.
+        The length of the payload in octets.
         """
         return self.end - self.data
 
     @property
     def next(self) -> int:
         """
-        The sequence number after this segment: data, and one each for SYN and FIN.
+        The sequence number that follows this segment; SYN and FIN count as one octet each.
         """
         flags = self.flags
         return (self.seq + self.end - self.data + (flags & 1) + (flags >> 1 & 1)) & 0xFFFFFFFF
 
     def intact(self) -> bool:
         """
-        @return: whether the TCP checksum is right, or need not be checked.
+        Verify the TCP checksum.
+
+        @return: C{True} if it is correct or the segment is L{trusted}.
         """
         if self.trusted:
             return True
@@ -208,7 +217,7 @@ class Segment:
 
     def complete_checksum(self) -> None:
         """
-        Fill in a checksum that was left partial.
+        Compute the whole TCP checksum and write it to the header.
         """
         buffer, tcp = self.buffer, self.tcp
         buffer[tcp + 16 : tcp + 18] = b"\0\0"
@@ -219,7 +228,9 @@ class Segment:
 
     def copy(self) -> Segment:
         """
-        @return: the same packet in a buffer of its own, without its frame.
+        Copy the packet without its link-layer frame.
+
+        @return: the same packet in a buffer of its own.
         """
         return Segment(
             bytearray(self.buffer[self.ip : self.end]),
@@ -233,6 +244,8 @@ class Segment:
 
 def flow_key(source: bytes, source_port: int, destination: bytes, destination_port: int) -> bytes:
     """
+    Build a flow key from packed addresses of the same family and ports.
+
     @return: the L{Segment.key} of packets from C{source} to C{destination}.
     """
     ports = (source_port << 16 | destination_port).to_bytes(4, "big")
@@ -241,7 +254,9 @@ def flow_key(source: bytes, source_port: int, destination: bytes, destination_po
 
 def reversed_key(key: bytes) -> bytes:
     """
-    @return: the key of the packets that travel the other way.
+    Swap the source and the destination of a flow key.
+
+    @return: the key of packets in the opposite direction.
     """
     half = (len(key) - 4) // 2
     return key[half:-4] + key[:half] + key[-2:] + key[-4:-2]

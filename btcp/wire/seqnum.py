@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-Arithmetic on TCP sequence numbers (RFC 9293, section 3.4): modulo 2**32.
+Modular arithmetic on TCP sequence numbers (RFC 9293, section 3.4) and timestamps (RFC 7323).
 
-The numbers are plain C{int} in C{range(2**32)}; the same arithmetic serves
-timestamps (RFC 7323).
+Numbers are of type C{int}, in C{range(2**32)}.
 """
 
 from __future__ import annotations
@@ -15,42 +14,50 @@ _HALF = 1 << 31
 
 def add(number: int, count: int) -> int:
     """
-    @return: C{number} moved on by C{count} (which may be negative).
+    Add to a sequence number.
+
+    @param count: may be negative.
+    @return: C{number + count}, modulo 2**32.
     """
     return (number + count) & MASK
 
 
 def distance(start: int, end: int) -> int:
     """
-    @return: how far C{end} lies beyond C{start}, in C{range(-2**31, 2**31)};
-        negative when C{end} comes before C{start}.
+    Subtract sequence numbers.
+
+    @return: C{end - start}, in C{range(-2**31, 2**31)}; negative if C{end} precedes
+        C{start}.
     """
     return ((end - start + _HALF) & MASK) - _HALF
 
 
 def before(left: int, right: int) -> bool:
     """
-    @return: whether C{left} comes strictly before C{right}.
+    Compare sequence numbers: C{left < right}.
     """
     return ((left - right) & MASK) >= _HALF
 
 
 def at_or_before(left: int, right: int) -> bool:
     """
-    @return: whether C{left} comes before C{right} or equals it.
+    Compare sequence numbers: C{left <= right}.
     """
     return left == right or ((left - right) & MASK) >= _HALF
 
 
 def latest(left: int, right: int) -> int:
     """
-    @return: whichever of the two comes later.
+    Select the later of two sequence numbers.
     """
     return right if before(left, right) else left
 
 
 def in_window(number: int, start: int, size: int) -> bool:
     """
-    @return: whether C{number} is one of the C{size} numbers from C{start} on.
+    Check whether a sequence number lies in a window.
+
+    @param start: first number of the window.
+    @param size: length of the window, 0 for one that contains nothing.
     """
     return ((number - start) & MASK) < size
