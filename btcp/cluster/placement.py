@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 
 from btcp.cluster.loads import Loads
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import Cyclic, PartitionMap, ReplicaSet, Standing
+from btcp.partition.contract import Cyclic, PartitionMap, ReplicaSet, Snapshot
 
 
 class Placement:
     """
     @ivar loads: of all nodes.
-    @ivar standing: the present one.
+    @ivar snapshot: the present one.
     @ivar changed: called when it is another, and when the rules are others.
     """
 
@@ -31,23 +31,23 @@ class Placement:
         self._weights = dict(weights)
         self.loads = Loads()
         self.changed: Callable[[], None] = lambda: None
-        self.standing = Standing({node: self._weights[node]}, self.loads)
+        self.snapshot = Snapshot({node: self._weights[node]}, self.loads)
 
     def join(self, node: str) -> None:
         """
         A handoff can reach C{node}.
         """
-        live = {**self.standing.live, node: self._weights[node]}
-        self.standing = Standing(live, self.loads)
+        live = {**self.snapshot.live, node: self._weights[node]}
+        self.snapshot = Snapshot(live, self.loads)
         self.changed()
 
     def leave(self, node: str) -> None:
         """
         No handoff can reach C{node}.
         """
-        live = {name: weight for name, weight in self.standing.live.items() if name != node}
+        live = {name: weight for name, weight in self.snapshot.live.items() if name != node}
         self.loads.forget(node)
-        self.standing = Standing(live, self.loads)
+        self.snapshot = Snapshot(live, self.loads)
         self.changed()
 
     def weigh(self, node: str, weight: float) -> None:
@@ -55,7 +55,7 @@ class Placement:
         A node's weight is another now; 0: it gets nothing new.
         """
         self._weights[node] = weight
-        if node in self.standing.live:
+        if node in self.snapshot.live:
             self.join(node)
 
     def place(self, key: RequestKey) -> list[str] | None:
@@ -64,7 +64,7 @@ class Placement:
             what is asked for.
         """
         replicas = self._partition.lookup(key)
-        return None if replicas is None else self._policy.order(replicas, key, self.standing)
+        return None if replicas is None else self._policy.rank(replicas, key, self.snapshot)
 
     def replace(self, partition: PartitionMap, policy: Cyclic) -> None:
         """
@@ -85,7 +85,7 @@ class Placement:
         """
         See L{btcp.partition.contract.Cyclic.cycle}.
         """
-        return self._policy.cycle(replicas, self.standing, most)
+        return self._policy.cycle(replicas, self.snapshot, most)
 
     def rule(self, key: RequestKey) -> str | None:
         """

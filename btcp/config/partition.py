@@ -12,7 +12,7 @@ from types import MappingProxyType
 from btcp.config.document import AnyNode
 from btcp.config.document import Mapping as MappingNode
 from btcp.config.keys import KEYS
-from btcp.config.policy import read_choice
+from btcp.config.policy import read_policy_choice
 from btcp.config.reading import Reading, suggestion
 from btcp.content.contract import ContentError
 from btcp.content.host import canonical_host
@@ -66,7 +66,7 @@ def _read_rule(node: AnyNode, what: str, reading: Reading, names: Collection[str
     nodes: tuple[str, ...] = ()
     if "nodes" in found:
         nodes = _read_replicas(found["nodes"], f"{what}.nodes", reading, names)
-    policy = read_choice(found, f"{what}.", reading)
+    policy = read_policy_choice(found, f"{what}.", reading)
     if path is None or len(reading.problems) > before:
         return None
     return Rule(host, path, nodes, policy)

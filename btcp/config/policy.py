@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from btcp.config.document import AnyNode
 from btcp.config.reading import Reading, suggestion
-from btcp.partition.contract import Choice
+from btcp.partition.contract import PolicyChoice
 from btcp.partition.policy import POLICIES
 
 BOUNDED = "consistent"
@@ -18,7 +18,9 @@ BOUNDED = "consistent"
 LEAST_FACTOR, MAX_FACTOR = 101, 10_000
 
 
-def read_choice(found: Mapping[str, AnyNode], prefix: str, reading: Reading) -> Choice | None:
+def read_policy_choice(
+    found: Mapping[str, AnyNode], prefix: str, reading: Reading
+) -> PolicyChoice | None:
     """
     Read both keys.
 
@@ -30,12 +32,12 @@ def read_choice(found: Mapping[str, AnyNode], prefix: str, reading: Reading) -> 
     if "policy" in found:
         name = _read_name(found["policy"], f"{prefix}policy", reading)
     if "balance-factor" not in found:
-        return None if name is None else Choice(name)
+        return None if name is None else PolicyChoice(name)
     node, what = found["balance-factor"], f"{prefix}balance-factor"
     factor = reading.integer(node, what, LEAST_FACTOR, MAX_FACTOR)
     if "policy" not in found or name not in (BOUNDED, None):
         reading.complain(node, f"{what}: goes with 'policy: {BOUNDED}' beside it, and no other")
-    return None if name is None or factor is None else Choice(name, factor)
+    return None if name is None or factor is None else PolicyChoice(name, factor)
 
 
 def _read_name(node: AnyNode, what: str, reading: Reading) -> str | None:

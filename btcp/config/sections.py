@@ -19,7 +19,7 @@ from btcp.config.health import read_health
 from btcp.config.keys import KEYS, key_of
 from btcp.config.log import read_log
 from btcp.config.partition import read_partition
-from btcp.config.policy import read_choice
+from btcp.config.policy import read_policy_choice
 from btcp.config.reading import Reading, suggestion
 from btcp.config.values import (
     ADOPTIONS,
@@ -196,7 +196,7 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
             values[key] = _one_of(key, known, top[key], reading)
     if "express" in top:
         values["express"] = reading.boolean(top["express"], "express")
-    choice = read_choice(top, "", reading)
+    choice = read_policy_choice(top, "", reading)
     if choice is not None:
         values["policy"] = choice
     if "timeouts" in top:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from btcp.partition.contract import Choice, PartitionMap
+from btcp.partition.contract import PartitionMap, PolicyChoice
 
 MAX_SECONDS = 604800
 """No duration is longer than a week: more is a slip, such as milliseconds."""
@@ -256,7 +256,7 @@ class Config:
     datapath: str = "auto"
     adoption: str = "auto"
     express: bool = False
-    policy: Choice = Choice()
+    policy: PolicyChoice = PolicyChoice()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     log: Log = Log()

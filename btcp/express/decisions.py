@@ -17,7 +17,7 @@ from btcp.datapath.ebpf.express import (
     MOST_SETS,
     ExpressTables,
 )
-from btcp.partition.compiled import DAEMON, Compiled, compiled
+from btcp.partition.compiled import DAEMON, CompiledMap, compile_map
 from btcp.partition.contract import PartitionMap, ReplicaSet
 
 _BASE = 1 << 16
@@ -64,7 +64,7 @@ class Decisions:
         """
         if self._partition is not self._placement.partition:
             self._partition = self._placement.partition
-            self._replace(_fitting(compiled(self._partition)))
+            self._replace(_fitting(compile_map(self._partition)))
         for replicas, number in self._sets.items():
             self._take_turns(number, replicas)
 
@@ -83,7 +83,7 @@ class Decisions:
             self._turns[number] = turns
             self._tables.turns(number, turns)
 
-    def _replace(self, table: Compiled) -> None:
+    def _replace(self, table: CompiledMap) -> None:
         """
         First what is new, then the way there, then away with what is old.
         """
@@ -101,12 +101,12 @@ class Decisions:
         }
         for host, scope in hosts.items():
             self._tables.scope(host, base + scope)
-        self.scope = base + table.elsewhere if table.elsewhere != DAEMON else DAEMON
+        self.scope = base + table.default_scope if table.default_scope != DAEMON else DAEMON
         self.hosts = bool(table.hosts)
         self._hosts = set(hosts)
         self._outdated = before, old_hosts - self._hosts
 
-    def _packed(self, table: Compiled) -> dict[tuple[int, bytes], int]:
+    def _packed(self, table: CompiledMap) -> dict[tuple[int, bytes], int]:
         """
         @return: scope and prefix, in octets, to the number of a replica set.
         """
@@ -132,7 +132,7 @@ class Decisions:
 
     _outdated: tuple[dict[tuple[int, bytes], int], set[bytes]] = {}, set()
 
-    def _number_sets(self, table: Compiled) -> None:
+    def _number_sets(self, table: CompiledMap) -> None:
         first = self._half * _SETS
         self._sets = {}
         for replicas in table.prefixes.values():
@@ -143,10 +143,10 @@ class Decisions:
             self._take_turns(number, replicas)
 
 
-_NOTHING = Compiled({}, DAEMON, {})
+_NOTHING = CompiledMap({}, DAEMON, {})
 
 
-def _fitting(table: Compiled | None) -> Compiled:
+def _fitting(table: CompiledMap | None) -> CompiledMap:
     """
     @return: the table, or one by which the daemon decides everything.
     """

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-Which nodes hold what, and which of them is asked: from key to replica set to node.
+Content placement: the partition map (request to replica set) and the policies that rank a
+replica set's nodes.
 
-Everything here is a pure value or a counter; a reload replaces all of it at once.
+Maps are immutable; the only mutable state is that of the policies (credits, random numbers).
+A reload of the configuration replaces all of it.
 """

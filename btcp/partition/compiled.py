@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-A map of rules as one table of longest prefixes: what a datapath can look up by itself.
+Compilation of a rule map to one longest-prefix table that a kernel program can look up.
 """
 
 from __future__ import annotations
@@ -13,31 +13,36 @@ from btcp.partition.contract import PartitionMap, ReplicaSet
 from btcp.partition.rules import RuleMap, spellings
 
 DAEMON = 0
-"""The scope of hosts of which this table knows nothing."""
+"""The scope that stands for hosts that the table does not cover: the daemon decides."""
 
 ANY = "*"
 
 
 @frozen(slots=True)
-class Compiled:
+class CompiledMap:
     """
-    What L{RuleMap.lookup} says, for a host and a path: the entry with the longest prefix
-    of the path among those of the host's scope.
+    A rule map as a longest-prefix table.
 
-    @ivar hosts: the scope of each host that is named, exactly, in a rule.
-    @ivar elsewhere: the scope of all other hosts; L{DAEMON} if it depends on more than
-        whether they are in C{hosts}.
-    @ivar prefixes: scope and prefix to the nodes that hold it.
+    A look-up takes the host's scope from C{hosts}, or C{default_scope}, and then the entry of
+    C{prefixes} with that scope and the longest prefix of the path.  The result is that of
+    L{RuleMap.lookup}.
+
+    @ivar hosts: host names that rules name without a wildcard, to scope numbers.
+    @ivar default_scope: the scope of all other hosts; L{DAEMON} if rules have wildcards, so
+        that other hosts do not all have the same scope.
+    @ivar prefixes: scope number and path prefix to the replica set.
     """
 
     hosts: Mapping[str, int]
-    elsewhere: int
+    default_scope: int
     prefixes: Mapping[tuple[int, str], ReplicaSet]
 
 
-def compiled(partition: PartitionMap) -> Compiled | None:
+def compile_map(partition: PartitionMap) -> CompiledMap | None:
     """
-    @return: the same map as a table; C{None} if it is not one of rules.
+    Compile a partition map.
+
+    @return: the equivalent table; C{None} if C{partition} is not a L{RuleMap}.
     """
     if not isinstance(partition, RuleMap):
         return None
@@ -50,15 +55,20 @@ def compiled(partition: PartitionMap) -> Compiled | None:
         chain = [ANY] if name == ANY else list(spellings(name))
         for path, replicas in _flattened([scopes[each] for each in chain if each in scopes]):
             prefixes[number, path] = replicas
-    return Compiled(hosts, DAEMON if wildcards else 1, prefixes)
+    return CompiledMap(hosts, DAEMON if wildcards else 1, prefixes)
 
 
 def _flattened(
     chain: Iterable[Mapping[str, ReplicaSet]],
 ) -> Iterable[tuple[str, ReplicaSet]]:
     """
-    @param chain: the rules of each scope, the most specific first.
-    @return: those that can ever answer: the first scope that has any prefix of a path does.
+    Merge the scopes that apply to one host.
+
+    The first scope that has any prefix of a path decides, even if a later one has a longer
+    prefix.  A rule whose path begins with one of an earlier scope can therefore never match.
+
+    @param chain: path prefix to replica set for each scope, the most specific scope first.
+    @return: path prefix and replica set of each rule that can match.
     """
     before: list[str] = []
     for scope in chain:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The same content to the same node.
+The C{consistent} policy: weighted rendezvous hashing, optionally with bounded loads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from math import ceil, log
 from attrs import define
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import ReplicaSet, Standing
+from btcp.partition.contract import ReplicaSet, Snapshot
 from btcp.partition.eligible import PerSet
 from btcp.partition.scatter import BITS, digest, scatter
 
@@ -21,7 +21,12 @@ _PER_CENT = 100
 @define(slots=True)
 class _Seeds:
     """
-    @ivar weights: L{None} if all are equal.
+    Precomputed values of one replica set.  Lists are in the same order.
+
+    @ivar nodes: node names.
+    @ivar seeds: the hash of each node's name.
+    @ivar shares: each node's weight divided by the sum of weights.
+    @ivar weights: each node's weight, or L{None} if all weights are equal.
     """
 
     nodes: list[str]
@@ -43,42 +48,42 @@ def _seeds(weights: dict[str, float], before: _Seeds | None) -> _Seeds:
 
 class Consistent:
     """
-    Weighted rendezvous hashing: host, path and node make a number, and who has the
-    largest goes first.
+    Policy that sends the same content to the same node: weighted rendezvous hashing.
 
-    It is the same on every front-end, without a word between them.  When a node goes,
-    what it had moves to the next of each ranking and nothing else moves; when it comes
-    or grows, it takes only what becomes its own.
+    Nodes are ranked by a hash of host, path and node name, scaled by the node's weight.
+    All front-ends compute the same ranking without communication.  If a node leaves, only
+    its content moves, each item to the next node of its ranking; if a node joins or its
+    weight grows, only the content that it takes over moves.
 
-    With a bound, nodes that have their fill go behind the others (Mirrokni, Thorup,
-    Zadimoghaddam, "Consistent hashing with bounded loads"): what is in great demand
-    spills over to the next of its ranking, and only as long as it is.
+    With a balance factor, nodes whose load has reached the bound are ranked after the others
+    (Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads"): requests for
+    popular content overflow to the next node of the ranking while the first one is full.
     """
 
     def __init__(self, balance_factor: int = 0) -> None:
         """
-        @param balance_factor: as in L{btcp.partition.contract.Choice}.
+        @param balance_factor: see L{btcp.partition.contract.PolicyChoice}.
         """
         self._factor = balance_factor
         self._sets = PerSet(_seeds)
 
-    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
+    def rank(self, replicas: ReplicaSet, key: RequestKey, snapshot: Snapshot) -> list[str]:
         """
-        See L{btcp.partition.contract.Policy.order}.
+        See L{btcp.partition.contract.Policy.rank}.
         """
-        seeds = self._sets.of(replicas, standing)
+        seeds = self._sets.of(replicas, snapshot)
         if len(seeds.nodes) < 2:
             return list(seeds.nodes)
         ranking = _ranking(seeds, digest(key.host + key.path))
         if not self._factor:
             return ranking
-        return self._bounded(ranking, seeds.shares, standing.load)
+        return self._bounded(ranking, seeds.shares, snapshot.load)
 
     def _bounded(
         self, ranking: list[str], shares: Mapping[str, float], load: Mapping[str, float]
     ) -> list[str]:
         loads = [load.get(node, 0.0) for node in ranking]
-        # With the connection that is to be placed.
+        # + 1 for the connection that is being placed.
         room = (sum(loads) + 1) * self._factor / _PER_CENT
         free: list[str] = []
         full: list[str] = []
@@ -93,8 +98,9 @@ def _ranking(seeds: _Seeds, content: int) -> list[str]:
     if seeds.weights is None:
         scores = dict(zip(seeds.nodes, numbers, strict=True))
     else:
-        # An exponential variable over its weight is the least of all with a probability
-        # of its share, and the logarithm of a uniform one is such, but for the sign.
+        # For exponential variables E(i), E(i) / weight(i) is the minimum with a probability
+        # proportional to weight(i); -log of a uniform variable is exponential.  The scores
+        # are the negatives, so the maximum wins.
         scores = {
             node: log((number + 1) / (1 << BITS)) / weight
             for node, number, weight in zip(seeds.nodes, numbers, seeds.weights, strict=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What every partition map and every policy promises.
+Interfaces of partition maps and policies, and the values that they exchange.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from btcp.content.contract import RequestKey
 
 
 @frozen(slots=True)
-class Choice:
+class PolicyChoice:
     """
-    Which policy, and what it is told.
+    A configured policy and its parameters.
 
     @ivar name: a key of L{btcp.partition.policy.POLICIES}.
-    @ivar balance_factor: for C{consistent}: per cent of the mean load that no node is
-        to exceed, more than 100; 0 for no bound.
+    @ivar balance_factor: for C{consistent}: the load that a node may have, as a percentage of
+        its fair share (more than 100); 0 for no bound.
     """
 
     name: str = "round-robin"
@@ -35,43 +35,45 @@ class Choice:
 @frozen(slots=True, cache_hash=True)
 class ReplicaSet:
     """
-    The nodes that hold the same content; any of them may answer.
+    The nodes that hold the same content, any of which can serve a request for it.
 
-    @ivar nodes: node names, at least one, each once, in the order configured.
-    @ivar rule: what assigned the content to them, for logs.
-    @ivar policy: how one of them is chosen; L{None}: as everywhere.
+    @ivar nodes: distinct node names, at least one, in the order of the configuration.
+    @ivar rule: the rule that assigns the content to them, as text for logs.
+    @ivar policy: the policy that ranks them; L{None} selects the cluster-wide policy.
     """
 
     nodes: tuple[str, ...]
     rule: str
-    policy: Choice | None = None
+    policy: PolicyChoice | None = None
 
 
 class PartitionMap(Protocol):
     """
-    From a request's key to the nodes that hold what it asks for.
+    A mapping of requests to the nodes that hold the requested content.
     """
 
     def lookup(self, key: RequestKey) -> ReplicaSet | None:
         """
-        @return: the replica set, or L{None} if no node holds it.
+        Find the nodes that hold what a request asks for.
+
+        @return: the replica set, or L{None} if no node holds the content.
         """
         ...
 
 
 @frozen(slots=True, eq=False)
-class Standing:
+class Snapshot:
     """
-    How the nodes are when a request is placed.
+    The state of the nodes at the moment a request is placed.
 
-    There is a new one whenever C{live} changes, so a policy may keep what it worked out
-    for as long as it is given the same one.  C{load} is looked up anew each time.
+    The owner makes a new object whenever C{live} changes, so policies may cache what they
+    derive from it for as long as they receive the same object.  C{load} changes in place.
 
-    @ivar live: weight of each node that a handoff can reach now, the asking node
-        included; more is a larger share, 0 is nothing new.  The unit is up to the
-        owner: only the ratios of weights count.
-    @ivar load: connections that each node has to answer, as far as this node knows;
-        one that is not in it has none.
+    @ivar live: the weight of each node that a handoff can reach now, this node included.
+        Weights have no unit, only their ratios matter; a node of weight 0 gets no new
+        connections.
+    @ivar load: the number of connections that each node is answering, as far as this node
+        knows; 0 for nodes that are absent.
     """
 
     live: Mapping[str, float]
@@ -80,15 +82,15 @@ class Standing:
 
 class Policy(Protocol):
     """
-    Picks among the nodes of a replica set.
+    A strategy that ranks the nodes of a replica set.
     """
 
-    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
+    def rank(self, replicas: ReplicaSet, key: RequestKey, snapshot: Snapshot) -> list[str]:
         """
-        Say whom to ask, and whom next if that one refuses.
+        Rank the nodes that a request may be handed to.
 
-        @return: the live nodes of C{replicas} that have a weight, each once, most
-            preferred first; may be empty.
+        @return: the live nodes of C{replicas} with a weight above 0, each once, most
+            preferred first; the front-end tries them in this order.  May be empty.
         """
         ...
 
@@ -96,15 +98,15 @@ class Policy(Protocol):
 @runtime_checkable
 class Cyclic(Policy, Protocol):
     """
-    A policy that needs to know neither the request nor the loads; or that can say where it does.
+    A policy that can precompute its choices where they depend on neither request nor loads.
     """
 
-    def cycle(self, replicas: ReplicaSet, standing: Standing, most: int) -> list[str]:
+    def cycle(self, replicas: ReplicaSet, snapshot: Snapshot, most: int) -> list[str]:
         """
-        Say whom to ask first, for many requests in a row.
+        Precompute the first choice for a series of requests.
 
-        @param most: nodes that the answer may have.
-        @return: live nodes of C{replicas} that have a weight, as often as their weights say;
-            after the last it begins anew.  Empty if each request is a case of its own.
+        @param most: the maximum length of the result.
+        @return: live nodes of C{replicas}, each as often as its weight demands; the caller
+            cycles through it.  Empty if the choice depends on the request or the loads.
         """
         ...

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The emptier of two.
+The C{least-loaded} policy: the better of two nodes drawn at random.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from itertools import accumulate
 from attrs import define
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import ReplicaSet, Standing
+from btcp.partition.contract import ReplicaSet, Snapshot
 from btcp.partition.eligible import PerSet
-from btcp.partition.scatter import Sequence
+from btcp.partition.scatter import SplitMix64
 
 
 @define(slots=True)
 class _Shares:
     """
-    @ivar edges: the sum of the weights up to and with each node.
+    The weights of one replica set, prepared for weighted random draws.
+
+    @ivar nodes: node names.
+    @ivar weights: the weight of each node.
+    @ivar edges: the cumulative sum of C{weights}.
     """
 
     nodes: list[str]
@@ -28,7 +32,10 @@ class _Shares:
 
     def at(self, place: float) -> int:
         """
-        @return: the node whose share C{place} is in.
+        Find the node whose interval contains a point.
+
+        @param place: at least 0 and less than the sum of the weights.
+        @return: an index into C{nodes}.
         """
         return min(bisect_right(self.edges, place), len(self.nodes) - 1)
 
@@ -39,28 +46,28 @@ def _shares(weights: dict[str, float], before: _Shares | None) -> _Shares:
 
 class LeastLoaded:
     """
-    Two nodes are drawn by their weights, and the one goes first that would have fewer
-    connections for its weight.
+    Policy that draws two nodes by weight and prefers the one with fewer connections per
+    weight, counting the new connection.
 
-    Not the emptiest of all: loads are known late, and all front-ends that know the same
-    would send everything to one node until they know better (Mitzenmacher, "How useful
-    is old information?").  Of two drawn at random the better is nearly as good, and
-    costs the same for any number of nodes.
+    It does not choose the least loaded node of all: load reports arrive late, so all
+    front-ends would send everything to the same node until the next report (Mitzenmacher,
+    "How useful is old information?").  The better of two random nodes is nearly as good,
+    and the cost does not depend on the number of nodes.
     """
 
     def __init__(self, seed: str) -> None:
         """
-        @param seed: another one on each front-end, or they would draw alike.
+        @param seed: has to differ between front-ends, lest they draw the same nodes.
         """
-        self._draw = Sequence(seed)
+        self._draw = SplitMix64(seed)
         self._sets = PerSet(_shares)
 
-    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
+    def rank(self, replicas: ReplicaSet, key: RequestKey, snapshot: Snapshot) -> list[str]:
         """
-        See L{btcp.partition.contract.Policy.order}.
+        See L{btcp.partition.contract.Policy.rank}.
         """
-        shares = self._sets.of(replicas, standing)
-        nodes, load = shares.nodes, standing.load
+        shares = self._sets.of(replicas, snapshot)
+        nodes, load = shares.nodes, snapshot.load
         if len(nodes) < 2:
             return list(nodes)
         first, second = self._pair(shares)
@@ -76,7 +83,9 @@ class LeastLoaded:
 
     def _pair(self, shares: _Shares) -> tuple[int, int]:
         """
-        Draw two different nodes, each by its weight among those left.
+        Draw two different nodes by weight, without replacement.
+
+        @return: their indices.
         """
         total = shares.edges[-1]
         first = shares.at(self._draw.below(total))
@@ -85,6 +94,6 @@ class LeastLoaded:
         if place >= shares.edges[first] - weight:
             place += weight
         second = shares.at(place)
-        if second == first:  # sums of floats are not exact
+        if second == first:  # possible because sums of floats are rounded
             second = first - 1 if first else 1
         return first, second

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-How a node of a replica set is chosen: all the ways there are.
+Registry of the policies, and their selection for each replica set.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from types import MappingProxyType
 
 from btcp.content.contract import RequestKey
 from btcp.partition.consistent import Consistent
-from btcp.partition.contract import Choice, Cyclic, Policy, ReplicaSet, Standing
+from btcp.partition.contract import Cyclic, Policy, PolicyChoice, ReplicaSet, Snapshot
 from btcp.partition.eligible import eligible
 from btcp.partition.leastloaded import LeastLoaded
 from btcp.partition.roundrobin import RoundRobin
 
-POLICIES: Mapping[str, Callable[[Choice, str], Policy]] = MappingProxyType(
+POLICIES: Mapping[str, Callable[[PolicyChoice, str], Policy]] = MappingProxyType(
     {
         "round-robin": lambda choice, node: RoundRobin(node),
         "least-loaded": lambda choice, node: LeastLoaded(node),
@@ -23,38 +23,41 @@ POLICIES: Mapping[str, Callable[[Choice, str], Policy]] = MappingProxyType(
     }
 )
 """
-Policies by the name the configuration gives: what makes one, of what was chosen and
+Policy names as in the configuration, to factories.  A factory takes the configured choice and
 the name of the front-end.
 """
 
 
 class Policies:
     """
-    For each replica set its own L{Policy}, or the one for all others.
+    A policy that delegates to the one configured for each replica set, or to the default.
+
+    Replica sets with equal choices share a L{Policy} object.
     """
 
-    def __init__(self, default: Choice, node: str) -> None:
+    def __init__(self, default: PolicyChoice, node: str) -> None:
         """
-        @param node: the name of the front-end that chooses.
+        @param default: the cluster-wide policy.
+        @param node: the name of this front-end.
         """
         self._default = default
         self._node = node
-        self._made: dict[Choice, Policy] = {}
+        self._made: dict[PolicyChoice, Policy] = {}
 
-    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
+    def rank(self, replicas: ReplicaSet, key: RequestKey, snapshot: Snapshot) -> list[str]:
         """
-        See L{btcp.partition.contract.Policy.order}.
+        See L{btcp.partition.contract.Policy.rank}.
         """
-        return self._of(replicas).order(replicas, key, standing)
+        return self._of(replicas).rank(replicas, key, snapshot)
 
-    def cycle(self, replicas: ReplicaSet, standing: Standing, most: int) -> list[str]:
+    def cycle(self, replicas: ReplicaSet, snapshot: Snapshot, most: int) -> list[str]:
         """
         See L{btcp.partition.contract.Cyclic.cycle}.
         """
         policy = self._of(replicas)
         if len(replicas.nodes) == 1:
-            return list(eligible(replicas, standing))
-        return policy.cycle(replicas, standing, most) if isinstance(policy, Cyclic) else []
+            return list(eligible(replicas, snapshot))
+        return policy.cycle(replicas, snapshot, most) if isinstance(policy, Cyclic) else []
 
     def _of(self, replicas: ReplicaSet) -> Policy:
         choice = replicas.policy or self._default

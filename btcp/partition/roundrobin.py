@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Each node in turn.
+The C{round-robin} policy: smooth weighted round robin.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from operator import add
 from attrs import define
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import ReplicaSet, Standing
+from btcp.partition.contract import ReplicaSet, Snapshot
 from btcp.partition.eligible import PerSet
 from btcp.partition.scatter import digest
 
@@ -21,7 +21,13 @@ from btcp.partition.scatter import digest
 @define(slots=True)
 class _Turns:
     """
-    @ivar credits: how much of a turn each node has due, in units of weight.
+    Round-robin state of one replica set.  Lists are in the same order.
+
+    @ivar nodes: node names, beginning with the one that wins ties.
+    @ivar weights: the weight of each node.
+    @ivar credits: the current credit of each node (nginx: C{current_weight}), in units of
+        weight.
+    @ivar total: the sum of C{weights}.
     """
 
     nodes: list[str]
@@ -32,15 +38,17 @@ class _Turns:
 
 def _turns(front: str, weights: dict[str, float], before: _Turns | None) -> _Turns:
     """
+    Make the state for new weights, with the credits of nodes that were in the old one.
+
     @param front: the name of the front-end.
     """
     nodes, total = _begun(list(weights), front), sum(weights.values())
     due = [0.0] * len(nodes)
     if before is not None and before.total:
-        # A debt of many turns at the old weights is not to become one of more at the new.
+        # Credits scale with the weights, lest a debt of some turns becomes one of many turns.
         scale = total / before.total
         credits = dict(zip(before.nodes, before.credits, strict=True))
-        # Who was away starts at nothing: it is owed none of what others had meanwhile.
+        # A node that was not live starts at 0: it gets no compensation for its absence.
         due = [credits.get(node, 0.0) * scale for node in nodes]
     return _Turns(nodes, [weights[node] for node in nodes], due, total)
 
@@ -61,9 +69,10 @@ def _next(turns: _Turns) -> str:
 
 def _length(weights: list[float], most: int) -> int:
     """
-    @return: turns after which each node has had its share, or about that.
+    Compute the length of the schedule: after that many turns each node has had its share,
+    exactly or, if that takes more than C{most} turns, approximately.
     """
-    # Weights grow with time, and have no unit: only their ratios may be rounded.
+    # Weights have no unit (slow start changes them continuously), so only ratios are rounded.
     largest = max(weights)
     shares = [Fraction(weight / largest).limit_denominator(most) for weight in weights]
     return min(int(sum(shares) * lcm(*(share.denominator for share in shares))), most)
@@ -71,13 +80,14 @@ def _length(weights: list[float], most: int) -> int:
 
 class RoundRobin:
     """
-    Each node of a replica set in turn, as often as its weight says and spread evenly
-    (nginx's smooth weighted round robin); every replica set counted by itself.
+    Policy that takes the nodes in turn, in proportion to their weights and evenly spread
+    (nginx's smooth weighted round robin).  Each replica set has its own state.
 
-    With whole weights each node has its exact share every time their sum has gone by.
-    The counters belong to one front-end and one configuration.  Of equals, a
-    front-end begins with itself, or anywhere: each has few requests for a rule of many
-    nodes, and if all began with the first, the last would get none.
+    With integer weights, every node has its exact share after each sum of the weights.
+    The state is local to a front-end and lost at a reload.  Ties are won by the front-end
+    itself, or by a node that depends on the front-end's name: a front-end may get few
+    requests for a rule of many nodes, and if all front-ends began with the first node, the
+    last ones would get none.
     """
 
     def __init__(self, front: str) -> None:
@@ -86,21 +96,21 @@ class RoundRobin:
         """
         self._sets: PerSet[_Turns] = PerSet(partial(_turns, front))
 
-    def cycle(self, replicas: ReplicaSet, standing: Standing, most: int) -> list[str]:
+    def cycle(self, replicas: ReplicaSet, snapshot: Snapshot, most: int) -> list[str]:
         """
         See L{btcp.partition.contract.Cyclic.cycle}.
         """
-        turns = self._sets.of(replicas, standing)
+        turns = self._sets.of(replicas, snapshot)
         if not turns.nodes:
             return []
         fresh = _turns(turns.nodes[0], dict(zip(turns.nodes, turns.weights, strict=True)), None)
         return [_next(fresh) for _ in range(_length(turns.weights, most))]
 
-    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
+    def rank(self, replicas: ReplicaSet, key: RequestKey, snapshot: Snapshot) -> list[str]:
         """
-        See L{btcp.partition.contract.Policy.order}.
+        See L{btcp.partition.contract.Policy.rank}.
         """
-        turns = self._sets.of(replicas, standing)
+        turns = self._sets.of(replicas, snapshot)
         nodes = turns.nodes
         if len(nodes) < 2:
             return list(nodes)

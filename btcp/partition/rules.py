@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """
-A partition map written as rules of host and path prefix.
+A partition map of rules with host and path prefix.
 
-The most specific rule wins, whatever the order they were written in.  Scopes are
-tried from the exact host over C{*.suffix}, longest first, to any host; the first scope
-with a prefix of the path answers, with its longest.  Prefixes are plain text, as in an
-nginx C{location}: C{/a} also holds C{/ab}, C{/a/} does not hold C{/a}.
+The most specific rule wins, regardless of the order of the rules.  A look-up tries the rules
+of the exact host, then those of C{*.suffix}, longest suffix first, then those of any host.
+The first of these scopes that has a prefix of the path decides, with its longest prefix.
+Prefixes are compared as text, as in an nginx C{location}: C{/a} matches C{/ab}, C{/a/} does
+not match C{/a}.
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from attrs import field, frozen
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import Choice, ReplicaSet
+from btcp.partition.contract import PolicyChoice, ReplicaSet
 
 
 @frozen(slots=True)
 class Rule:
     """
-    Who holds what begins with a path.
+    The assignment of a host's path prefix to nodes.
 
-    @ivar host: canonical (L{btcp.content.host.canonical_host}), or C{"*."} and a
-        canonical suffix, which stands for every name below it but not for itself;
-        L{None} for any host, and for requests that name none.
+    @ivar host: a canonical name (L{btcp.content.host.canonical_host}), or C{"*."} and a
+        canonical suffix, which matches every name below the suffix but not the suffix
+        itself; L{None} matches any host, and requests that name no host.
     @ivar path: a prefix of the decoded path; starts with C{"/"}.
-    @ivar nodes: the names of the nodes that hold it, at least one.
-    @ivar policy: as in L{ReplicaSet}.
+    @ivar nodes: the names of the nodes that hold the content, at least one.
+    @ivar policy: see L{ReplicaSet}.
     """
 
     host: str | None
     path: str
     nodes: tuple[str, ...]
-    policy: Choice | None = None
+    policy: PolicyChoice | None = None
 
     def __str__(self) -> str:
         return f"{self.host or ''}{self.path}"
@@ -42,8 +43,10 @@ class Rule:
 
 class _Scope:
     """
-    The rules of one host.  A look-up costs one dict access for each different length
-    of prefix, however many rules there are.
+    The rules of one host.
+
+    A look-up costs one dict access for each distinct prefix length, whatever the number of
+    rules.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -55,7 +58,7 @@ class _Scope:
     @property
     def replicas(self) -> Mapping[str, ReplicaSet]:
         """
-        By prefix.
+        Path prefixes to replica sets.
         """
         return self._replicas
 
@@ -71,7 +74,7 @@ class _Scope:
 
 def _grouped(rules: Iterable[Rule]) -> dict[str, _Scope]:
     """
-    Group rules by host.  Hosts are spelled as L{spellings} asks for them.
+    Group rules by host, in the spelling of L{spellings}.
 
     @raise ValueError: two rules have the same host and path.
     """
@@ -87,7 +90,8 @@ def _grouped(rules: Iterable[Rule]) -> dict[str, _Scope]:
 
 def spellings(host: str) -> Iterator[str]:
     """
-    The scopes a host is in, most specific first.
+    Iterate over the scopes that apply to a host, most specific first: the host itself,
+    C{*.suffix} for each suffix, and C{*}.
     """
     if host:
         yield host
@@ -103,7 +107,7 @@ class RuleMap:
     """
     A L{btcp.partition.contract.PartitionMap} of rules.
 
-    @ivar rules: as configured.
+    @ivar rules: the rules in the order of the configuration.
     @raise ValueError: two rules have the same host and path.
     """
 
@@ -115,7 +119,7 @@ class RuleMap:
 
     def scopes(self) -> dict[str, Mapping[str, ReplicaSet]]:
         """
-        @return: host, C{*.suffix} or C{*} to what is held there, by prefix of the path.
+        Return all rules: host, C{*.suffix} or C{*} to path prefixes to replica sets.
         """
         return {host: scope.replicas for host, scope in self._scopes.items()}
 

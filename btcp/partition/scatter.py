@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Numbers that look random and are the same on every host.
+Hashes and pseudo-random numbers that are the same on every host and in every release.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from hashlib import blake2b
 BITS = 64
 MASK = (1 << BITS) - 1
 
-# The constants of SplitMix64 (Steele, Lea, Flood 2014): the increment that visits every
-# number once, and the two of its finalizer.
+# The constants of SplitMix64 (Steele, Lea, Flood 2014): the increment, which has a period of
+# 2**64, and the two multipliers of the finalizer.
 _STEP = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9
 _SECOND = 0x94D049BB133111EB
@@ -19,8 +19,10 @@ _SECOND = 0x94D049BB133111EB
 
 def digest(text: str) -> int:
     """
-    @return: 64 bits.  Equal on all hosts and in all releases, or front-ends would
-        disagree on where content belongs.
+    Hash a text to 64 bits (BLAKE2b).
+
+    The result must never change between releases: front-ends of different releases would
+    disagree on where content belongs.
     """
     octets = text.encode("utf-8", "surrogateescape")
     return int.from_bytes(blake2b(octets, digest_size=BITS // 8).digest(), "big")
@@ -28,17 +30,16 @@ def digest(text: str) -> int:
 
 def scatter(number: int) -> int:
     """
-    @param number: 64 bits.
-    @return: 64 bits, every one of which depends on all of C{number}.
+    Mix a 64-bit number (the SplitMix64 finalizer): each output bit depends on all input bits.
     """
     number = (number ^ number >> 30) * _FIRST & MASK
     number = (number ^ number >> 27) * _SECOND & MASK
     return number ^ number >> 31
 
 
-class Sequence:
+class SplitMix64:
     """
-    One pseudo-random number after the other.
+    The SplitMix64 pseudo-random number generator.
     """
 
     def __init__(self, seed: str) -> None:
@@ -46,8 +47,11 @@ class Sequence:
 
     def below(self, limit: float) -> float:
         """
-        @return: at least 0 and less than C{limit}, which is more than 0.
+        Draw the next number, uniformly distributed.
+
+        @param limit: more than 0.
+        @return: at least 0 and less than C{limit}.
         """
         self._state = self._state + _STEP & MASK
-        # 53 bits are a float's; with 64 the quotient could be rounded up to 1.
+        # A float has 53 bits of mantissa; with 64 bits the quotient could be rounded to 1.
         return (scatter(self._state) >> 11) / (1 << 53) * limit

@@ -15,7 +15,7 @@ from attrs import define, frozen
 from numpy.typing import NDArray
 
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import ReplicaSet, Standing
+from btcp.partition.contract import ReplicaSet, Snapshot
 from btcp.partition.roundrobin import RoundRobin
 from tests.fleet.content import Counts, check, names, numbers, placed
 
@@ -75,8 +75,8 @@ def _turns(front: str, count: int, weights: NDArray[np.float64]) -> Counts:
     nodes = names(len(weights))
     places = {node: place for place, node in enumerate(nodes)}
     policy, replicas = RoundRobin(front), ReplicaSet(nodes, "/")
-    standing = Standing(dict(zip(nodes, weights.tolist(), strict=True)))
-    chosen = [places[policy.order(replicas, _ANY, standing)[0]] for _ in range(count)]
+    snapshot = Snapshot(dict(zip(nodes, weights.tolist(), strict=True)))
+    chosen = [places[policy.rank(replicas, _ANY, snapshot)[0]] for _ in range(count)]
     return np.bincount(np.array(chosen, np.int64), minlength=len(nodes))
 
 

@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 
 from btcp.cluster.loads import Loads
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import Policy, ReplicaSet, Standing
+from btcp.partition.contract import Policy, ReplicaSet, Snapshot
 from tests.fleet.content import Catalogue, key_of, names
 
 HEARTBEAT = 1.0
@@ -55,11 +55,11 @@ class Emptiest:
     What C{least-loaded} could be, and is not: the emptiest of all nodes.
     """
 
-    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
+    def rank(self, replicas: ReplicaSet, key: RequestKey, snapshot: Snapshot) -> list[str]:
         """
-        See L{btcp.partition.contract.Policy.order}.
+        See L{btcp.partition.contract.Policy.rank}.
         """
-        return sorted(replicas.nodes, key=lambda node: standing.load.get(node, 0.0))
+        return sorted(replicas.nodes, key=lambda node: snapshot.load.get(node, 0.0))
 
 
 @frozen
@@ -72,7 +72,7 @@ class Front:
 
     policy: Policy
     held: Counter[str]
-    standing: Standing
+    snapshot: Snapshot
 
 
 @define
@@ -143,7 +143,7 @@ class Busy:
 
     def _front(self, name: str, weights: dict[str, float]) -> Front:
         held: Counter[str] = Counter()
-        return Front(self.make(name), held, Standing(weights, Loads(held)))
+        return Front(self.make(name), held, Snapshot(weights, Loads(held)))
 
     def _contents(self, count: int) -> list[int]:
         drawn = np.random.default_rng(20).choice(
@@ -158,14 +158,14 @@ class Busy:
     def _report(self, reports: list[tuple[float, str]], fronts: list[Front]) -> None:
         at, node = heappop(reports)
         for front in fronts:
-            assert isinstance(front.standing.load, Loads)
-            front.standing.load.report(node, self._load[node])
+            assert isinstance(front.snapshot.load, Loads)
+            front.snapshot.load.report(node, self._load[node])
         heappush(reports, (at + HEARTBEAT, node))
 
     def _place(self, fronts: list[Front], replicas: ReplicaSet, content: int) -> None:
         number = self._random.randrange(len(fronts))
         front, key = fronts[number], key_of(content)
-        chosen = front.policy.order(replicas, key, front.standing)[0]
+        chosen = front.policy.rank(replicas, key, front.snapshot)[0]
         front.held[chosen] += 1
         self._load[chosen] += 1
         lasts = self._random.expovariate(1 / self.traffic.lasts)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from btcp.content.contract import RequestKey
 from btcp.partition.consistent import Consistent
-from btcp.partition.contract import ReplicaSet, Standing
+from btcp.partition.contract import ReplicaSet, Snapshot
 from btcp.partition.scatter import BITS, digest, scatter
 
 HOST = "www.example"
@@ -115,8 +115,8 @@ def check(
     @raise ValueError: the policy says otherwise.
     """
     policy, replicas = Consistent(), ReplicaSet(nodes, "/")
-    standing = Standing(dict(zip(nodes, weights.tolist(), strict=True)))
+    snapshot = Snapshot(dict(zip(nodes, weights.tolist(), strict=True)))
     for content in sample.tolist():
-        order = policy.order(replicas, key_of(content), standing)
+        order = policy.rank(replicas, key_of(content), snapshot)
         if order[:2] != [nodes[places[content]] for places in found]:
             raise ValueError(f"content {content} is placed otherwise by the policy")

@@ -10,7 +10,7 @@ from time import process_time
 
 from btcp.cluster.loads import Loads
 from btcp.handoff.bottom import BottomTcp
-from btcp.partition.contract import Choice, ReplicaSet, Standing
+from btcp.partition.contract import PolicyChoice, ReplicaSet, Snapshot
 from btcp.partition.policy import POLICIES
 from tests.fleet.content import key_of, names
 from tests.simulation.cluster import CAPABILITIES
@@ -20,7 +20,7 @@ _TIMES = 200
 _ROUNDS = 5
 
 
-def decision(choice: Choice, nodes: int) -> float:
+def decision(choice: PolicyChoice, nodes: int) -> float:
     """
     @return: seconds of CPU to order a replica set of that many nodes; the best of some
         rounds, for all that disturbs makes it longer.
@@ -30,14 +30,14 @@ def decision(choice: Choice, nodes: int) -> float:
     loads = Loads()
     for number, node in enumerate(replicas.nodes):
         loads.report(node, number % 7)
-    standing = Standing(dict.fromkeys(replicas.nodes, 100.0), loads)
+    snapshot = Snapshot(dict.fromkeys(replicas.nodes, 100.0), loads)
     keys = iter(map(key_of, range(_TIMES * _ROUNDS)))
     rounds = []
     for _ in range(_ROUNDS):
         part = list(islice(keys, _TIMES))
         began = process_time()
         for key in part:
-            policy.order(replicas, key, standing)
+            policy.rank(replicas, key, snapshot)
         rounds.append((process_time() - began) / _TIMES)
     return min(rounds)
 

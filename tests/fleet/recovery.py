@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 
 from btcp.content.contract import RequestKey
 from btcp.partition.consistent import Consistent
-from btcp.partition.contract import Standing
+from btcp.partition.contract import Snapshot
 from btcp.partition.rules import Rule, RuleMap
 from tests.simulation.clock import Clock
 from tests.simulation.cluster import GRACE, PORT, Cluster, Message, Node, Plan, packed
@@ -149,7 +149,7 @@ class Fleet:
         replicas = self._rules.lookup(key)
         if replicas is None:
             return None
-        return self._policy.order(replicas, key, Standing(dict.fromkeys(live, 1.0)))
+        return self._policy.rank(replicas, key, Snapshot(dict.fromkeys(live, 1.0)))
 
     def _from_client(self, segment: object) -> None:
         self.cluster.network.send(bytes(segment.buffer))  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from btcp.partition.contract import Choice, Policy
+from btcp.partition.contract import Policy, PolicyChoice
 from btcp.partition.policy import POLICIES
 from tests.fleet.balance import SEED, Death, Spread, balance_of, mixed, round_robin
 from tests.fleet.busy import Busy, Emptiest, Traffic
@@ -21,11 +21,11 @@ from tests.fleet.page import micro, share, table, times
 from tests.fleet.scale import Scale
 
 CHOICES = (
-    Choice("round-robin"),
-    Choice("least-loaded"),
-    Choice("consistent"),
-    Choice("consistent", 150),
-    Choice("consistent", 125),
+    PolicyChoice("round-robin"),
+    PolicyChoice("least-loaded"),
+    PolicyChoice("consistent"),
+    PolicyChoice("consistent", 150),
+    PolicyChoice("consistent", 125),
 )
 LASTS = 2.0
 """Seconds that a connection lasts in the mean."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
-from btcp.partition.compiled import DAEMON, Compiled, compiled
+from btcp.partition.compiled import DAEMON, CompiledMap, compile_map
 from btcp.partition.contract import ReplicaSet
 from btcp.partition.rules import Rule, RuleMap
 
@@ -75,7 +75,7 @@ class RuleMapProperties(SynchronousTestCase):
         self.assertEqual(RuleMap(tuple(rules)).lookup(key), found)
 
 
-def looked_up(table: Compiled, scope: int, path: str) -> ReplicaSet | None:
+def looked_up(table: CompiledMap, scope: int, path: str) -> ReplicaSet | None:
     """
     The longest prefix, as a kernel's table would find it.
     """
@@ -85,7 +85,7 @@ def looked_up(table: Compiled, scope: int, path: str) -> ReplicaSet | None:
 
 class CompiledProperties(SynchronousTestCase):
     """
-    Properties of L{compiled}.
+    Properties of L{compile_map}.
     """
 
     @given(rules=rule_lists, data=st.data())
@@ -94,22 +94,22 @@ class CompiledProperties(SynchronousTestCase):
         But for what it leaves to the daemon: hosts that only a wildcard can name.
         """
         partition = RuleMap(tuple(rules))
-        table = compiled(partition)
+        table = compile_map(partition)
         assert table is not None
         wild = any(rule.host is not None and rule.host.startswith("*.") for rule in rules)
-        self.assertEqual(table.elsewhere, DAEMON if wild else 1)
+        self.assertEqual(table.default_scope, DAEMON if wild else 1)
         self.assertEqual(set(table.hosts), {rule.host for rule in rules if covers_itself(rule)})
         for _ in range(10):
             named = st.sampled_from(sorted(table.hosts) or [""])
             host, path = data.draw(st.one_of(hosts, named)), data.draw(paths)
-            scope = table.hosts.get(host, table.elsewhere)
+            scope = table.hosts.get(host, table.default_scope)
             if scope != DAEMON:
                 right = partition.lookup(RequestKey("GET", host, path))
                 self.assertEqual(looked_up(table, scope, path), right, (host, path))
 
     @given(rules=rule_lists)
     def test_scopes_are_told_apart(self, rules: list[Rule]) -> None:
-        table = compiled(RuleMap(tuple(rules)))
+        table = compile_map(RuleMap(tuple(rules)))
         assert table is not None
         numbers = [*table.hosts.values(), 1]
         self.assertEqual(len(set(numbers)), len(numbers))

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
 from btcp.partition.consistent import Consistent
-from btcp.partition.contract import Choice, Policy, ReplicaSet, Standing
+from btcp.partition.contract import Policy, PolicyChoice, ReplicaSet, Snapshot
 from btcp.partition.leastloaded import LeastLoaded
 from btcp.partition.policy import POLICIES
 from btcp.partition.roundrobin import RoundRobin
@@ -35,16 +35,16 @@ keys = st.builds(
     RequestKey, st.just("GET"), st.text("ab.", max_size=4), st.text(max_size=4).map("/{}".format)
 )
 choices = st.one_of(
-    st.sampled_from(sorted(POLICIES)).map(Choice),
-    st.builds(Choice, st.just("consistent"), st.integers(101, 10_000)),
+    st.sampled_from(sorted(POLICIES)).map(PolicyChoice),
+    st.builds(PolicyChoice, st.just("consistent"), st.integers(101, 10_000)),
 )
 
 
-def first(policy: Policy, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> str:
+def first(policy: Policy, replicas: ReplicaSet, key: RequestKey, snapshot: Snapshot) -> str:
     """
     Who is asked.
     """
-    return policy.order(replicas, key, standing)[0]
+    return policy.rank(replicas, key, snapshot)[0]
 
 
 class EveryPolicy(SynchronousTestCase):
@@ -59,25 +59,25 @@ class EveryPolicy(SynchronousTestCase):
     )
     def test_all_that_may_be_chosen_and_no_other(
         self,
-        choice: Choice,
+        choice: PolicyChoice,
         replicas: ReplicaSet,
         turns: list[tuple[RequestKey, dict[str, float], dict[str, float]]],
     ) -> None:
         policy = POLICIES[choice.name](choice, "f")
         for key, live, load in turns:
-            standing = Standing(live, load)
+            snapshot = Snapshot(live, load)
             wanted = sorted(node for node in replicas.nodes if live.get(node, 0.0) > 0)
             for _ in range(3):
-                self.assertEqual(sorted(policy.order(replicas, key, standing)), wanted)
+                self.assertEqual(sorted(policy.rank(replicas, key, snapshot)), wanted)
 
     @given(choice=choices, replicas=replicas, key=keys, live=weights)
     def test_an_order_is_the_askers_own(
-        self, choice: Choice, replicas: ReplicaSet, key: RequestKey, live: dict[str, float]
+        self, choice: PolicyChoice, replicas: ReplicaSet, key: RequestKey, live: dict[str, float]
     ) -> None:
-        policy, standing = POLICIES[choice.name](choice, "f"), Standing(live)
-        policy.order(replicas, key, standing).clear()
+        policy, snapshot = POLICIES[choice.name](choice, "f"), Snapshot(live)
+        policy.rank(replicas, key, snapshot).clear()
         wanted = [node for node in replicas.nodes if live.get(node, 0.0) > 0]
-        self.assertEqual(len(policy.order(replicas, key, standing)), len(wanted))
+        self.assertEqual(len(policy.rank(replicas, key, snapshot)), len(wanted))
 
 
 class RoundRobinProperties(SynchronousTestCase):
@@ -94,11 +94,11 @@ class RoundRobinProperties(SynchronousTestCase):
         """
         policy = RoundRobin("f")
         for earlier in before:
-            policy.order(replicas, ANY, Standing(earlier))
-        policy.order(replicas, ANY, Standing({}))
+            policy.rank(replicas, ANY, Snapshot(earlier))
+        policy.rank(replicas, ANY, Snapshot({}))
         wanted = {node: live[node] for node in replicas.nodes if live.get(node)}
-        standing, total = Standing(live), int(sum(wanted.values()))
-        found = Counter(first(policy, replicas, ANY, standing) for _ in range(2 * total))
+        snapshot, total = Snapshot(live), int(sum(wanted.values()))
+        found = Counter(first(policy, replicas, ANY, snapshot) for _ in range(2 * total))
         self.assertEqual(found, {node: 2 * weight for node, weight in wanted.items()})
 
     @given(
@@ -110,9 +110,9 @@ class RoundRobinProperties(SynchronousTestCase):
     def test_equals_take_turns(
         self, replicas: ReplicaSet, live: set[str], rounds: int, front: str
     ) -> None:
-        policy, standing = RoundRobin(front), Standing(dict.fromkeys(live, 1.0))
+        policy, snapshot = RoundRobin(front), Snapshot(dict.fromkeys(live, 1.0))
         alive = [node for node in replicas.nodes if node in live]
-        found = [first(policy, replicas, ANY, standing) for _ in range(rounds * len(alive))]
+        found = [first(policy, replicas, ANY, snapshot) for _ in range(rounds * len(alive))]
         begin = alive.index(found[0]) if alive else 0
         self.assertEqual(found, (alive[begin:] + alive[:begin]) * rounds)
 
@@ -125,10 +125,10 @@ class RoundRobinProperties(SynchronousTestCase):
         """
         policy = RoundRobin("f")
         for earlier in lives:
-            policy.order(replicas, ANY, Standing(earlier))
+            policy.rank(replicas, ANY, Snapshot(earlier))
         mine = {node: 1.0 + live[node] / 10_000 for node in replicas.nodes if live.get(node)}
-        standing = Standing(mine)
-        found = {first(policy, replicas, ANY, standing) for _ in range(1000 if mine else 0)}
+        snapshot = Snapshot(mine)
+        found = {first(policy, replicas, ANY, snapshot) for _ in range(1000 if mine else 0)}
         self.assertEqual(found, set(mine))
 
     @given(replicas=replicas, live=weights, most=st.integers(1, 64), front=st.sampled_from(NAMES))
@@ -138,15 +138,15 @@ class RoundRobinProperties(SynchronousTestCase):
         """
         From the beginning, whatever it has said by now; and it says on what it would have said.
         """
-        policy, other, standing = RoundRobin(front), RoundRobin(front), Standing(live)
+        policy, other, snapshot = RoundRobin(front), RoundRobin(front), Snapshot(live)
         alive = {node for node in replicas.nodes if live.get(node)}
-        said = policy.cycle(replicas, standing, most)
+        said = policy.cycle(replicas, snapshot, most)
         self.assertEqual(bool(said), bool(alive))
         self.assertLessEqual(len(said), most)
         for asked in said:
-            self.assertEqual(first(policy, replicas, ANY, standing), asked)
-            self.assertEqual(policy.cycle(replicas, standing, most), said)
-            self.assertEqual(first(other, replicas, ANY, standing), asked)
+            self.assertEqual(first(policy, replicas, ANY, snapshot), asked)
+            self.assertEqual(policy.cycle(replicas, snapshot, most), said)
+            self.assertEqual(first(other, replicas, ANY, snapshot), asked)
 
     @given(replicas=replicas, live=whole_weights, unit=st.sampled_from((1.0, 7.0, 100.0)))
     def test_shares_of_a_cycle_are_exact(
@@ -155,9 +155,9 @@ class RoundRobinProperties(SynchronousTestCase):
         """
         With whole weights that have few turns; whatever their unit.
         """
-        standing = Standing({node: unit * weight for node, weight in live.items()})
+        snapshot = Snapshot({node: unit * weight for node, weight in live.items()})
         wanted = {node: live[node] for node in replicas.nodes if live.get(node)}
-        found = Counter(RoundRobin("f").cycle(replicas, standing, 64))
+        found = Counter(RoundRobin("f").cycle(replicas, snapshot, 64))
         times = {wanted[node] / count for node, count in found.items()}
         self.assertEqual(set(found), set(wanted))
         self.assertLessEqual(len(times), 1)
@@ -170,7 +170,7 @@ class RoundRobinProperties(SynchronousTestCase):
         To some turns, with any weights.
         """
         wanted = {node: live[node] for node in replicas.nodes if live.get(node)}
-        found = RoundRobin("f").cycle(replicas, Standing(live), most)
+        found = RoundRobin("f").cycle(replicas, Snapshot(live), most)
         for node, weight in wanted.items():
             share = len(found) * weight / sum(wanted.values())
             self.assertLess(abs(found.count(node) - share), len(wanted) + 1e-6)
@@ -182,7 +182,7 @@ class RoundRobinProperties(SynchronousTestCase):
         """
         both = ReplicaSet(("a", "b"), "/")
         for unit in (0.01, 1.0, 100.0):
-            found = RoundRobin("f").cycle(both, Standing({"a": unit, "b": share * unit}), 64)
+            found = RoundRobin("f").cycle(both, Snapshot({"a": unit, "b": share * unit}), 64)
             right = share / (1 + share)
             self.assertLess(abs(found.count("b") / len(found) - right), 1 / 32)
 
@@ -199,9 +199,9 @@ class ConsistentProperties(SynchronousTestCase):
         """
         So what one node had moves to the next of each ranking, and nothing else.
         """
-        before = Consistent().order(replicas, key, Standing(live))
+        before = Consistent().rank(replicas, key, Snapshot(live))
         rest = {node: weight for node, weight in live.items() if node not in gone}
-        after = Consistent().order(replicas, key, Standing(rest))
+        after = Consistent().rank(replicas, key, Snapshot(rest))
         self.assertEqual(after, [node for node in before if node not in gone])
 
     @given(
@@ -219,9 +219,9 @@ class ConsistentProperties(SynchronousTestCase):
         grows: str,
         factor: float,
     ) -> None:
-        before = Consistent().order(replicas, key, Standing(live))
+        before = Consistent().rank(replicas, key, Snapshot(live))
         more = {**live, grows: live.get(grows, 0.0) * factor}
-        after = Consistent().order(replicas, key, Standing(more))
+        after = Consistent().rank(replicas, key, Snapshot(more))
         self.assertEqual(
             [node for node in after if node != grows], [node for node in before if node != grows]
         )
@@ -232,11 +232,11 @@ class ConsistentProperties(SynchronousTestCase):
     def test_how_it_is_written_is_nothing(
         self, replicas: ReplicaSet, key: RequestKey, live: dict[str, float], order: Random
     ) -> None:
-        found = Consistent().order(replicas, key, Standing(live))
+        found = Consistent().rank(replicas, key, Snapshot(live))
         nodes = list(replicas.nodes)
         order.shuffle(nodes)
         shuffled = ReplicaSet(tuple(nodes), "/other/")
-        self.assertEqual(Consistent().order(shuffled, key, Standing(live)), found)
+        self.assertEqual(Consistent().rank(shuffled, key, Snapshot(live)), found)
 
     @given(
         replicas=replicas,
@@ -256,12 +256,12 @@ class ConsistentProperties(SynchronousTestCase):
         that has room, and there is always one.
         """
         policy, load = Consistent(factor), dict.fromkeys(NAMES, 0.0)
-        standing = Standing(live, load)
+        snapshot = Snapshot(live, load)
         mine = {node: live[node] for node in replicas.nodes if live.get(node)}
         had: list[str] = []
         for key, ended in steps if mine else ():
-            ranking = Consistent().order(replicas, key, standing)
-            chosen = first(policy, replicas, key, standing)
+            ranking = Consistent().rank(replicas, key, snapshot)
+            chosen = first(policy, replicas, key, snapshot)
             load[chosen] += 1
             had.append(chosen)
             room = {
@@ -293,8 +293,8 @@ class LeastLoadedProperties(SynchronousTestCase):
         load: dict[str, float],
         seed: str,
     ) -> None:
-        policy, standing = LeastLoaded(seed), Standing(live, load)
+        policy, snapshot = LeastLoaded(seed), Snapshot(live, load)
         for _ in range(10):
-            order = policy.order(replicas, ANY, standing)
+            order = policy.rank(replicas, ANY, snapshot)
             filled = [(load.get(node, 0.0) + 1) / live[node] for node in order[:2]]
             self.assertEqual(filled, sorted(filled))

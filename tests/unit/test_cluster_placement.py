@@ -12,7 +12,7 @@ from btcp.cluster.loads import Loads
 from btcp.cluster.placement import Placement
 from btcp.content.contract import RequestKey
 from btcp.handoff.messages import Reason, Refused
-from btcp.partition.contract import Cyclic, PartitionMap, ReplicaSet, Standing
+from btcp.partition.contract import Cyclic, PartitionMap, ReplicaSet, Snapshot
 from btcp.partition.rules import Rule, RuleMap
 from tests.unit.front_case import FrontCase
 
@@ -25,15 +25,15 @@ class Asked:
     A policy that notes what it is asked.
     """
 
-    standings: list[Standing] = field(factory=list)
+    snapshots: list[Snapshot] = field(factory=list)
 
-    def order(self, replicas: ReplicaSet, key: RequestKey, standing: Standing) -> list[str]:
-        self.standings.append(standing)
-        return [node for node in replicas.nodes if standing.live.get(node)]
+    def rank(self, replicas: ReplicaSet, key: RequestKey, snapshot: Snapshot) -> list[str]:
+        self.snapshots.append(snapshot)
+        return [node for node in replicas.nodes if snapshot.live.get(node)]
 
-    def cycle(self, replicas: ReplicaSet, standing: Standing, most: int) -> list[str]:
-        self.standings.append(standing)
-        return [node for node in replicas.nodes if standing.live.get(node)][:most]
+    def cycle(self, replicas: ReplicaSet, snapshot: Snapshot, most: int) -> list[str]:
+        self.snapshots.append(snapshot)
+        return [node for node in replicas.nodes if snapshot.live.get(node)][:most]
 
 
 class PlacementTests(SynchronousTestCase):
@@ -52,7 +52,7 @@ class PlacementTests(SynchronousTestCase):
         What the policy is told.
         """
         self.placement.place(KEY)
-        return dict(self.policy.standings[-1].live)
+        return dict(self.policy.snapshots[-1].live)
 
     def test_a_node_reaches_itself(self) -> None:
         self.assertEqual(self.placement.place(KEY), ["b"])
@@ -83,20 +83,20 @@ class PlacementTests(SynchronousTestCase):
         self.live()
         self.placement.join("c")
         self.live()
-        one, two, three = self.policy.standings
+        one, two, three = self.policy.snapshots
         self.assertIs(one, two)
         self.assertIsNot(two, three)
 
     def test_says_when_it_is_another(self) -> None:
-        said: list[Standing] = []
-        self.placement.changed = lambda: said.append(self.placement.standing)
+        said: list[Snapshot] = []
+        self.placement.changed = lambda: said.append(self.placement.snapshot)
         self.placement.weigh("a", 10)
         self.placement.loads.report("a", 5)
         self.assertEqual(said, [])
         self.placement.join("a")
         self.placement.weigh("a", 20)
         self.placement.leave("a")
-        live = [dict(standing.live) for standing in said]
+        live = [dict(snapshot.live) for snapshot in said]
         self.assertEqual(live, [{"a": 10, "b": 50}, {"a": 20, "b": 50}, {"b": 50}])
 
     def test_says_when_the_rules_are_others(self) -> None:
@@ -112,14 +112,14 @@ class PlacementTests(SynchronousTestCase):
         self.placement.join("a")
         self.assertEqual(self.placement.cycle(replicas, 64), ["a", "b"])
         self.assertEqual(self.placement.cycle(replicas, 1), ["a"])
-        self.assertIs(self.policy.standings[-1], self.placement.standing)
+        self.assertIs(self.policy.snapshots[-1], self.placement.snapshot)
 
     def test_loads_are_those_of_now(self) -> None:
         self.live()
         self.placement.loads.report("a", 5)
-        self.assertEqual(self.policy.standings[0].load["a"], 5)
+        self.assertEqual(self.policy.snapshots[0].load["a"], 5)
         self.placement.leave("a")
-        self.assertEqual(self.policy.standings[0].load["a"], 0)
+        self.assertEqual(self.policy.snapshots[0].load["a"], 0)
 
 
 class LoadTests(SynchronousTestCase):

@@ -26,7 +26,7 @@ from btcp.config import (
     loads,
 )
 from btcp.content.contract import RequestKey
-from btcp.partition.contract import Choice
+from btcp.partition.contract import PolicyChoice
 from btcp.partition.policy import POLICIES
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ class ValueTests(SynchronousTestCase):
         config = loads(GOOD, "good.yaml")
         self.assertIsNone(config.device)
         self.assertEqual(config.run, "/run/btcp")
-        self.assertEqual(config.policy, Choice("round-robin"))
+        self.assertEqual(config.policy, PolicyChoice("round-robin"))
         self.assertEqual(config.control, Control(None, heartbeat=1.0))
         self.assertTrue(config.control.insecure)
         self.assertEqual(config.timeouts, Timeouts())
@@ -158,15 +158,15 @@ class ValueTests(SynchronousTestCase):
 
     def test_policies(self) -> None:
         for name in POLICIES:
-            self.assertEqual(loads(GOOD + f"policy: {name}\n", "").policy, Choice(name))
+            self.assertEqual(loads(GOOD + f"policy: {name}\n", "").policy, PolicyChoice(name))
         config = loads(GOOD + "policy: consistent\nbalance-factor: 125\n", "")
-        self.assertEqual(config.policy, Choice("consistent", 125))
+        self.assertEqual(config.policy, PolicyChoice("consistent", 125))
 
     def test_policy_of_a_rule(self) -> None:
         for said, choice in (
             ("", None),
-            (", policy: least-loaded", Choice("least-loaded")),
-            (", balance-factor: 101, policy: consistent", Choice("consistent", 101)),
+            (", policy: least-loaded", PolicyChoice("least-loaded")),
+            (", balance-factor: 101, policy: consistent", PolicyChoice("consistent", 101)),
         ):
             text = changed(("nodes: [a, b]", f"nodes: [a, b]{said}"))
             found = loads(text, "").partition.lookup(RequestKey("GET", "", "/x"))

@@ -15,7 +15,7 @@ from btcp.content.contract import RequestKey
 from btcp.datapath.ebpf.express import Plan
 from btcp.express import decisions
 from btcp.express.decisions import Decisions, numbered
-from btcp.partition.contract import Choice, ReplicaSet
+from btcp.partition.contract import PolicyChoice, ReplicaSet
 from btcp.partition.policy import Policies
 from btcp.partition.rules import Rule, RuleMap
 from tests.unit.express_case import FakeTables
@@ -54,7 +54,7 @@ class DecisionsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.tables = FakeTables()
         weights = dict.fromkeys(NUMBERS, 100.0)
-        self.policies = Policies(Choice(), "a")
+        self.policies = Policies(PolicyChoice(), "a")
         self.placement = Placement(RuleMap(BEFORE), self.policies, "a", weights)
         self.placement.join("b")
         self.placement.join("c")
@@ -145,7 +145,7 @@ class DecisionsTests(SynchronousTestCase):
         """
         Where each request is a case of its own, and where a node has no number.
         """
-        own = Choice("least-loaded")
+        own = PolicyChoice("least-loaded")
         self.renew(Rule(None, "/", ("a", "b"), own), Rule(None, "/one", ("b",), own))
         self.assertEqual(self.tables.decided("", "/"), [])
         self.assertEqual(self.tables.decided("", "/one"), [2])

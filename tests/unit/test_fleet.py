@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
 from btcp.partition.consistent import Consistent
-from btcp.partition.contract import ReplicaSet, Standing
+from btcp.partition.contract import ReplicaSet, Snapshot
 from btcp.partition.leastloaded import LeastLoaded
 from btcp.partition.roundrobin import RoundRobin
 from tests.fleet import balance, links, needs, page, tables
@@ -33,11 +33,11 @@ WEIGHTS = (np.full(7, 100.0), balance.mixed(7))
 CATALOGUE = Catalogue(50, 0.9)
 
 
-def standing_of(weights: NDArray[np.float64]) -> Standing:
+def snapshot_of(weights: NDArray[np.float64]) -> Snapshot:
     """
     These nodes live.
     """
-    return Standing(dict(zip(names(len(weights)), weights.tolist(), strict=True)))
+    return Snapshot(dict(zip(names(len(weights)), weights.tolist(), strict=True)))
 
 
 class BalanceTests(SynchronousTestCase):
@@ -52,8 +52,8 @@ class BalanceTests(SynchronousTestCase):
             single: Counter[str] = Counter()
             each = np.random.default_rng(balance.SEED).multinomial(requests, [1 / 3] * 3)
             for front, count in zip(names(3), each.tolist(), strict=True):
-                policy, standing = RoundRobin(front), standing_of(weights)
-                single.update(policy.order(replicas, key, standing)[0] for _ in range(count))
+                policy, snapshot = RoundRobin(front), snapshot_of(weights)
+                single.update(policy.rank(replicas, key, snapshot)[0] for _ in range(count))
             found = balance.round_robin(fronts, requests, weights)
             self.assertEqual(found.tolist(), [single[node] for node in names(7)])
 
@@ -65,9 +65,7 @@ class BalanceTests(SynchronousTestCase):
             before: Counter[str] = Counter()
             orders: dict[int, list[str]] = {}
             for content, count in enumerate(asked.tolist()):
-                orders[content] = Consistent().order(
-                    replicas, key_of(content), standing_of(weights)
-                )
+                orders[content] = Consistent().rank(replicas, key_of(content), snapshot_of(weights))
                 before[orders[content][0]] += count
             spread = balance.Spread.of(CATALOGUE.contents, weights)
             found, death = spread.requests(asked), spread.death(asked)

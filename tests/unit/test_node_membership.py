@@ -128,10 +128,10 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.node.reload(), ["nodes.d", "partition", "slow-start"])
         self.node.neighbours.peer_up("d", 1, CAPABILITIES)
         self.assertEqual(self.placed(), {"a", "b", "c", "d"})
-        self.assertEqual(self.node._placement.standing.live["d"], 40)
+        self.assertEqual(self.node._placement.snapshot.live["d"], 40)
         self.node.membership.set_state("d", Admin.DRAIN)
         self.node.membership.set_state("d", Admin.READY)
-        self.assertEqual(self.node._placement.standing.live["d"], 2)
+        self.assertEqual(self.node._placement.snapshot.live["d"], 2)
 
     def test_spread(self) -> None:
         """

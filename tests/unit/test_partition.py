@@ -8,8 +8,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.content.contract import RequestKey
-from btcp.partition.compiled import DAEMON, compiled
-from btcp.partition.contract import Choice, PartitionMap, ReplicaSet
+from btcp.partition.compiled import DAEMON, compile_map
+from btcp.partition.contract import PartitionMap, PolicyChoice, ReplicaSet
 from btcp.partition.rules import Rule, RuleMap
 
 RULES = (
@@ -72,7 +72,7 @@ class RuleMapTests(SynchronousTestCase):
         self.assertEqual(found, ReplicaSet(("b", "c"), "img.example/"))
 
     def test_policy(self) -> None:
-        choice = Choice("consistent", 125)
+        choice = PolicyChoice("consistent", 125)
         found = RuleMap((Rule(None, "/", ("a",), choice),)).lookup(RequestKey("GET", "", "/"))
         self.assertEqual(found, ReplicaSet(("a",), "/", choice))
 
@@ -96,14 +96,14 @@ class Odd:
 
 class CompiledTests(SynchronousTestCase):
     """
-    Tests for L{compiled}.
+    Tests for L{compile_map}.
     """
 
     def table(self, *rules: Rule) -> dict[tuple[int, str], str]:
         """
         The rule of each entry.
         """
-        made = compiled(RuleMap(rules))
+        made = compile_map(RuleMap(rules))
         assert made is not None
         return {key: replicas.rule for key, replicas in made.prefixes.items()}
 
@@ -124,12 +124,12 @@ class CompiledTests(SynchronousTestCase):
 
     def test_wildcards_are_the_daemons(self) -> None:
         for host, elsewhere in (("*.h", DAEMON), ("h", 1), (None, 1)):
-            made = compiled(RuleMap((Rule(host, "/", ("a",)), Rule(None, "/b", ("b",)))))
+            made = compile_map(RuleMap((Rule(host, "/", ("a",)), Rule(None, "/b", ("b",)))))
             assert made is not None
-            self.assertEqual(made.elsewhere, elsewhere)
+            self.assertEqual(made.default_scope, elsewhere)
 
     def test_nothing(self) -> None:
         self.assertEqual(self.table(), {})
 
     def test_of_rules_only(self) -> None:
-        self.assertIsNone(compiled(Odd()))
+        self.assertIsNone(compile_map(Odd()))
