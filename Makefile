@@ -44,6 +44,7 @@ lint: $(READY)
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
+	$(PYTHON) -m tools.prose
 
 # BTCP beside nginx, HAProxy and a direct connection; docs/benchmark.md.  WORK=short is one of the
 # works, BASELINE=results.json an earlier result to compare with.  Without WORK, docs/ is rewritten.
