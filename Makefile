@@ -49,9 +49,11 @@ lint: $(READY)
 # BTCP beside nginx, HAProxy and a direct connection; docs/benchmark.md.  WORK=short is one of the
 # works, BASELINE=results.json an earlier result to compare with.  Without WORK, docs/ is rewritten.
 # RESULT=results.json measures nothing and reports that result anew.
+# WORK=wan puts the client at a distance, and rewrites its own part of docs/; WAN=all takes hours.
 bench: $(BUILT) $(PLOTS)
-	$(PYTHON) -m tests.bench $(WORK) $(if $(BASELINE),--baseline $(BASELINE)) \
-		$(if $(RESULT),--result $(RESULT))
+	$(if $(filter wan,$(WORK)),$(PYTHON) -m tests.bench wan --write $(if $(WAN),--$(WAN)),\
+		$(PYTHON) -m tests.bench $(WORK) $(if $(BASELINE),--baseline $(BASELINE)) \
+		$(if $(RESULT),--result $(RESULT)))
 
 # Policies, the control channel and deaths at a scale that nobody has; writes docs/scale.md.
 # PART=costs, or another that python -m tests.fleet --help names, computes that alone.

@@ -6,7 +6,8 @@ C{btcp lab}.
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+import re
+from typing import Any, ClassVar
 
 from twisted.python import usage
 
@@ -15,6 +16,50 @@ from btcp.lab import demo
 from btcp.lab.cluster import Lab
 from btcp.lab.programs import ENVIRONMENT, LabError
 from btcp.lab.status import status
+
+_UNITS = {"ms": 1e-3, "s": 1.0}
+_OCTETS = 1_000_000 / 8
+"""Per second, of one Mbit/s."""
+
+
+def _delay(text: str) -> float:
+    """
+    @return: seconds.
+    @raise ValueError: it is no duration; the text says what would be.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text)
+    if text == "0":
+        return 0.0
+    if found is None:
+        raise ValueError("a delay is a number with ms or s, such as 30ms")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _rate(text: str) -> float:
+    """
+    @return: octets per second.
+    @raise ValueError: it is no rate; the text says what would be.
+    """
+    if not re.fullmatch(r"\d+(?:\.\d+)?", text):
+        raise ValueError("a rate is a number of Mbit/s, such as 100")
+    return float(text) * _OCTETS
+
+
+def _loss(text: str) -> float:
+    """
+    @return: per cent.
+    @raise ValueError: it is no share; the text says what would be.
+    """
+    if not re.fullmatch(r"\d+(?:\.\d+)?", text) or float(text) > 100:
+        raise ValueError("a loss is a number of per cent, such as 1")
+    return float(text)
+
+
+DISTANCE: list[list[Any]] = [
+    ["delay", "d", 0.0, "Adds to the client's round-trip time, such as 30ms.", _delay],
+    ["rate", "r", 0.0, "Mbit/s between client and nodes, in each direction.", _rate],
+    ["loss", "l", 0.0, "Per cent of the packets that are lost, in each direction.", _loss],
+]
 
 
 class LabCommand(Command):
@@ -36,11 +81,15 @@ class Up(LabCommand):
         ["no-daemons", "o", "Start the origins only."],
         ["tls", "t", "Encrypt and authenticate the control channel."],
     ]
-    optParameters: ClassVar = [["nodes", "n", "abc", "The nodes, a letter each."]]
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["nodes", "n", "abc", "The nodes, a letter each."],
+        *DISTANCE,
+    ]
 
     def run(self) -> int:
         lab = Lab(self["prefix"], self["nodes"], tls=bool(self["tls"]))
         lab.up(daemons=not self["no-daemons"])
+        lab.distance(self["delay"], rate=self["rate"], loss=self["loss"])
         print(status(lab))
         return 0
 
@@ -90,9 +139,11 @@ class Demo(Command):
     problems = (LabError,)
 
     optFlags: ClassVar = [["keep", "k", "Leave the lab standing."]]
+    optParameters: ClassVar = DISTANCE
 
     def run(self) -> int:
-        return demo.run(keep=bool(self["keep"]))
+        far = {"delay": self["delay"], "rate": self["rate"], "loss": self["loss"]}
+        return demo.run(keep=bool(self["keep"]), **far)
 
 
 class Labs(Group):

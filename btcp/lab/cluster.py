@@ -302,7 +302,10 @@ class Lab:
         """
         if delay < 0 or rate < 0:
             raise LabError("a delay or a rate cannot be negative")
-        processes.end(self._recorded((self.state / "distance").glob("*.pid")))
+        records = list((self.state / "distance").glob("*.pid"))
+        processes.end(self._recorded(records))
+        for each in records:
+            each.unlink()
         if delay or rate:
             for device in (network.OUTWARD, network.INWARD):
                 self._delay(device, delay / 2, rate, whole=not rate and not loss)

@@ -27,8 +27,16 @@ handoff: the connection was moved to the node that answered, which sent straight
 local:   the front-end holds the content itself, so its own answer leaves from there
 """
 _HEADING = (
-    "URL", "front-end", "answered", "how", "origin saw", "body", "crossed front-end", "verdict"
-)  # fmt: skip
+    "URL",
+    "front-end",
+    "answered",
+    "how",
+    "origin saw",
+    "body",
+    "crossed front-end",
+    "ms",
+    "verdict",
+)
 
 
 @frozen
@@ -40,6 +48,7 @@ class Answer:
     @ivar node: the node that the response names, or empty.
     @ivar port: the client's.
     @ivar problem: why curl failed, or empty.
+    @ivar seconds: that it took.
     """
 
     url: str
@@ -50,13 +59,22 @@ class Answer:
     port: int
     body: bytes
     problem: str
+    seconds: float
 
 
-def run(keep: bool = False, prefix: str = "btcpdemo") -> int:
+def run(
+    keep: bool = False,
+    prefix: str = "btcpdemo",
+    *,
+    delay: float = 0.0,
+    rate: float = 0.0,
+    loss: float = 0.0,
+) -> int:
     """
     Print a row for each request.
 
     @param keep: leave the lab standing.
+    @param delay: this and what follows as of L{Lab.distance}.
     @return: the exit status, 0 if every row is as it should be.
     @raise LabError: the lab cannot stand here.
     """
@@ -64,6 +82,7 @@ def run(keep: bool = False, prefix: str = "btcpdemo") -> int:
     began = time.monotonic()
     lab.up()
     try:
+        lab.distance(delay, rate=rate, loss=loss)
         print(f"lab up in {time.monotonic() - began:.1f} s: client, router, nodes a, b, c\n")
         bad = _show(lab)
     finally:
@@ -108,10 +127,12 @@ def ask(lab: Lab, family: int, front: str, holder: str) -> Answer:
     Have the client's curl ask a front-end for something that a certain node holds.
     """
     target = url(front, family, f"/{holder}/{_FILE}")
-    facts = "%{stderr}%{local_port}\t%header{x-node}\t%{errormsg}"
+    facts = "%{stderr}%{local_port}\t%header{x-node}\t%{time_total}\t%{errormsg}"
     done = lab.exec(CLIENT, ["curl", "-s", "-m", "10", "-w", facts, target])
-    port, node, problem = done.stderr.decode().split("\t")
-    return Answer(target, front, family, holder, node, int(port), done.stdout, problem)
+    port, node, seconds, problem = done.stderr.decode().split("\t")
+    return Answer(
+        target, front, family, holder, node, int(port), done.stdout, problem, float(seconds)
+    )
 
 
 def _row(lab: Lab, answer: Answer, capture: Path) -> tuple[object, ...]:
@@ -122,7 +143,9 @@ def _row(lab: Lab, answer: Answer, capture: Path) -> tuple[object, ...]:
     identical = answer.body == lab.content(f"/{answer.holder}/{_FILE}")
     verdict = "; ".join(complaints(lab, answer, seen, crossed, identical)) or "ok"
     body = "identical" if identical else f"{len(answer.body)} octets"
-    return answer.url, answer.front, answer.node or "-", how, seen or "-", body, crossed, verdict
+    took = f"{answer.seconds * 1000:.1f}"
+    answered = (answer.url, answer.front, answer.node or "-", how)
+    return (*answered, seen or "-", body, crossed, took, verdict)
 
 
 def complaints(lab: Lab, answer: Answer, seen: str, crossed: int, identical: bool) -> Iterator[str]:

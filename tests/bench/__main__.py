@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from btcp.lab.programs import LabError
-from tests.bench import counters, documents, profile, programs
+from tests.bench import counters, documents, profile, programs, wan
 from tests.bench.about import about
 from tests.bench.baseline import agreement, falls
 from tests.bench.flood import Flood
@@ -34,6 +34,9 @@ _LOOK = 2.0
 
 PROGRAMS = "programs"
 PROFILE = "profile"
+WAN = "wan"
+"""Not one of L{works}: it does not measure what a machine can do, and has cells."""
+
 _OTHERS = (PROGRAMS, PROFILE)
 """What compares no systems."""
 
@@ -67,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     @return: the exit status.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == [WAN]:
+        return wan.main(words[1:])
     lacks = lacking()
     for name, why in lacks.items():
         _say(f"without {name}: {'; '.join(why)}")

@@ -19,16 +19,16 @@ _DEAREST = 12
 START, END = "<!-- bench -->", "<!-- end of bench -->"
 
 
-def rewritten(text: str, inside: str) -> str:
+def rewritten(text: str, inside: str, first: str = START, last: str = END) -> str:
     """
     @return: the page with another part between the marks.
     @raise ValueError: it has no marks.
     """
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
+    before, start, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not start or not end:
-        raise ValueError(f"{START} and {END} are not there")
-    return f"{before}{START}\n\n{inside}\n\n{END}{after}"
+        raise ValueError(f"{first} and {last} are not there")
+    return f"{before}{first}\n\n{inside}\n\n{last}{after}"
 
 
 def page(result: Result, works: Sequence[Work], plots: str, beside: Sequence[str] = ()) -> str:

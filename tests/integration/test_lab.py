@@ -37,6 +37,14 @@ http {{
 """
 
 
+CONNECTS = """
+import socket, sys, time
+began = time.monotonic()
+socket.create_connection((sys.argv[1], int(sys.argv[2])), 20).close()
+print(time.monotonic() - began)
+"""
+
+
 class LabTestCase(SynchronousTestCase):
     """
     @ivar lab: stands, without daemons.
@@ -55,6 +63,67 @@ class LabTestCase(SynchronousTestCase):
 
     def origin(self, node: str, family: int, path: str) -> str:
         return url(node, family, path, ORIGIN_PORT)
+
+
+class DistanceTests(LabTestCase):
+    """
+    How exact a delay is, and what it costs, depends on the machine; that it is there, does not.
+    """
+
+    def connecting(self, host: str, node: str, family: int) -> float:
+        """
+        @return: seconds.
+        """
+        address = self.lab.address(node, family)
+        program = [sys.executable, "-c", CONNECTS, address, str(ORIGIN_PORT)]
+        return float(self.lab.exec(host, program).stdout)
+
+    def test_delay(self) -> None:
+        """
+        Between client and nodes, in both families; not among nodes.
+        """
+        self.lab.distance(0.2)
+        for family in (4, 6):
+            self.assertGreaterEqual(self.connecting(CLIENT, "b", family), 0.2)
+            body = self.curl(self.origin("b", family, "/b/100k")).stdout
+            self.assertEqual(body, self.lab.content("/b/100k"))
+        self.assertLess(min(self.connecting("a", "b", 4) for _ in range(5)), 0.2)
+
+    def test_end(self) -> None:
+        self.lab.distance(0.2)
+        self.lab.distance(0)
+        self.assertLess(min(self.connecting(CLIENT, "b", 4) for _ in range(5)), 0.2)
+        self.assertEqual(list((self.lab.state / "distance").glob("*.pid")), [])
+
+    def test_from_the_start(self) -> None:
+        self.lab.delay = 0.2
+        self.lab.up(daemons=False)
+        self.assertGreaterEqual(self.connecting(CLIENT, "b", 4), 0.2)
+
+    def test_rate(self) -> None:
+        """
+        10 MB do not come faster than they can.
+        """
+        self.lab.distance(0, rate=20e6)
+        done = self.curl("-w", "%{stderr}%{time_total}", self.origin("b", 4, "/b/10m"))
+        self.assertEqual(done.stdout, self.lab.content("/b/10m"))
+        self.assertGreater(float(done.stderr), 0.4)
+
+    def test_loss(self) -> None:
+        """
+        Of packets, not of super-packets, once on their way.
+        """
+        self.lab.distance(0.002, loss=5)
+        done = self.curl(self.origin("b", 4, "/b/10m"))
+        self.assertEqual(done.stdout, self.lab.content("/b/10m"))
+        counters = self.lab.exec("b", ["cat", "/proc/net/snmp"]).stdout.decode()
+        names, values = (line.split() for line in counters.splitlines() if line.startswith("Tcp:"))
+        self.assertGreater(int(dict(zip(names, values, strict=True))["RetransSegs"]), 100)
+
+    def test_what_cannot_be(self) -> None:
+        self.assertRaises(LabError, self.lab.distance, -1)
+        self.assertRaises(LabError, self.lab.distance, 0.1, rate=-5)
+        self.assertRaises(LabError, self.lab.distance, 0.1, loss=101)
 
 
 class OriginTests(LabTestCase):

@@ -22,6 +22,7 @@ HANDED_OFF = Answer(
     port=40000,
     body=b"x" * 100,
     problem="",
+    seconds=0.01,
 )
 
 
