@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What operators decided, on disk.
+The file that keeps operators' decisions across restarts.
 """
 
 from __future__ import annotations
@@ -20,32 +20,35 @@ from btcp.config import Config
 
 _FORMAT = 1
 _MAX_OCTETS = 1 << 20
-"""Of a file that we wrote; a thousand nodes take a quarter of it."""
+"""Octets read of the file; the decisions of a thousand nodes take a quarter of that."""
 
 log = Logger()
 
 
-def decisions_of(config: Config) -> Path:
+def decisions_path(config: Config) -> Path:
     """
-    @return: the file for them.
+    Return the path of the decisions file in the configured state directory.
     """
     return Path(config.state) / "decisions.json"
 
 
-class Ledger:
+class DecisionStore:
     """
-    A file that is replaced whole, or not at all.
+    A JSON file of decisions that is replaced atomically.
     """
 
     def __init__(self, path: Path) -> None:
         """
-        @param path: need not exist, nor its directory.
+        @param path: the file; neither it nor its directory has to exist.
         """
         self._path = path
 
     def read(self) -> list[Decision]:
         """
-        @return: what was written last; nothing, and a line in the log, if it cannot be read.
+        Read the file.
+
+        @return: the decisions last written.  Empty if there is no file, or if the file cannot
+            be used, which is logged as an error.
         """
         try:
             with self._path.open("rb") as file:
@@ -55,7 +58,7 @@ class Ledger:
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             # UnicodeDecodeError and JSONDecodeError are ValueErrors.
             log.error(
-                "{path} can not be used, so what was decided is not known: {problem!r}",
+                "{path} cannot be used, operators' decisions are lost: {problem!r}",
                 path=str(self._path),
                 problem=problem,
             )
@@ -63,14 +66,14 @@ class Ledger:
 
     def write(self, decisions: Iterable[Decision]) -> None:
         """
-        Replace what is there; a line in the log if that cannot be done.
+        Replace the content of the file.  A failure is logged as an error.
         """
         content = {"format": _FORMAT, "decisions": [asdict(decision) for decision in decisions]}
         try:
             _replace(self._path, json.dumps(content, indent=1).encode() + b"\n")
         except OSError as problem:
             log.error(
-                "{path} can not be written, so a restart forgets what was decided: {problem}",
+                "{path} cannot be written, a restart will lose operators' decisions: {problem}",
                 path=str(self._path),
                 problem=problem,
             )
@@ -87,7 +90,7 @@ def _decision(record: dict[str, Any]) -> Decision:
     decision = Decision(**record)
     texts = isinstance(decision.node, str) and isinstance(decision.by, str)
     if not (texts and type(decision.counter) is int and 0 <= decision.counter < 1 << 64):
-        raise ValueError(f"{record!r} is no decision")
+        raise ValueError(f"{record!r} is not a valid decision")
     return decision
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-What refused connections say of an origin, to the front-end that sees them.
+Passive health checks (outlier detection): temporary ejection of a node whose origin refuses
+connections, decided by the front-end that sees the refusals.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from attrs import define, field, frozen
 
 from btcp.handoff.messages import Reason
 
-BLAMED = frozenset((Reason.NO_LISTENER, Reason.RESET_BY_ORIGIN, Reason.ACCEPT_QUEUE_FULL))
-"""Refusals that the origin is to be blamed for, and not its node."""
+EJECTING_REASONS = frozenset((Reason.NO_LISTENER, Reason.RESET_BY_ORIGIN, Reason.ACCEPT_QUEUE_FULL))
+"""Reasons for a refused handoff that are the origin's fault, not the node's or its operator's."""
 
 
 @frozen
-class Patience:
+class EjectionThreshold:
     """
-    How much is borne.
+    The condition for ejection.
 
-    @ivar refusals: as many are too many,
-    @ivar window: in so many seconds.
+    @ivar refusals: the number of refusals that ejects a node
+    @ivar window: if they occur within this time, in seconds; also the duration of the ejection.
     """
 
     refusals: int
@@ -29,56 +30,58 @@ class Patience:
 
 
 @define(eq=False)
-class Blame:
+class Ejection:
     """
-    Refusals of one node.  After too many it is left alone for as long as they took at
-    most, and then tried again.
+    The ejection state of one node: its recent refusals, and whether they have ejected it.
     """
 
     _seen: deque[float] = field(factory=deque)
     _until: float | None = None
 
     @property
-    def standing(self) -> bool:
+    def active(self) -> bool:
         """
-        Whether the node is left alone.
+        Whether the node is ejected.
         """
         return self._until is not None
 
     @property
-    def why(self) -> str:
+    def reason(self) -> str:
         """
-        What to tell people.
+        The reason for the ejection, as text for operators; empty if the node is not ejected.
         """
-        return "it refused too many connections" if self.standing else ""
+        return "it refused too many connections" if self.active else ""
 
-    def add(self, now: float, patience: Patience) -> bool:
+    def record_refusal(self, now: float, threshold: EjectionThreshold) -> bool:
         """
-        One more was refused.
+        Count a refusal, and eject the node if the threshold is reached.
 
-        @return: whether that was the one too many.
+        @param now: monotonic seconds.
+        @return: whether this refusal ejected the node.
         """
-        if self.standing:
+        if self.active:
             return False
         self._seen.append(now)
-        while self._seen[0] <= now - patience.window:
+        while self._seen[0] <= now - threshold.window:
             self._seen.popleft()
-        if len(self._seen) < patience.refusals:
+        if len(self._seen) < threshold.refusals:
             return False
         self._seen.clear()
-        self._until = now + patience.window
+        self._until = now + threshold.window
         return True
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """
-        The origin was ill, and is well now.
+        End the ejection and discard all refusals, because the origin has recovered.
         """
         self._seen.clear()
         self._until = None
 
-    def over(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """
-        Time has passed: perhaps the node is to be tried again.
+        End the ejection if its time has passed.
+
+        @param now: monotonic seconds.
         """
         if self._until is not None and now >= self._until:
             self._until = None

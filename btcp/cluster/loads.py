@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-How many connections each node has to answer, as far as one front-end knows.
+Estimate of the number of connections at each node, for policies.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 class Loads(Mapping[str, float]):
     """
-    What each node last reported, corrected by what this front-end gave it since.
+    Node names to numbers of connections: what the node last reported, corrected by what this
+    front-end has handed to it or lost since.
 
-    A report alone is old: until the next one, everything would go to the node that was
-    the emptiest.
+    Without the correction, all connections until the next report would go to the node that
+    reported the lowest load.
 
-    @ivar held: how many connections this front-end has at each node now; the owner
-        keeps it.
+    @ivar held: the number of connections that this front-end has at each node now; the owner
+        updates it.
     """
 
     def __init__(self, held: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -27,13 +28,15 @@ class Loads(Mapping[str, float]):
 
     def report(self, node: str, load: float) -> None:
         """
-        A node says how many connections it has, those of all front-ends together.
+        Record a node's report.
+
+        @param load: connections that the node has from all front-ends together.
         """
         self._others[node] = max(load - self.held.get(node, 0), 0.0)
 
     def forget(self, node: str) -> None:
         """
-        What a node said counts no more.
+        Discard a node's report.
         """
         self._others.pop(node, None)
 
@@ -42,7 +45,7 @@ class Loads(Mapping[str, float]):
 
     def get(self, node: str, default: Any = None) -> Any:
         """
-        As in any mapping, but every node is in this one; faster than what is inherited.
+        Return a node's load, 0 if it is unknown; C{default} is ignored.  Overridden for speed.
         """
         return self._others.get(node, 0.0) + self.held.get(node, 0)
 

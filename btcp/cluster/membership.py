@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-The nodes of the cluster as this one sees them: who may get new connections, and how many.
+Membership: which nodes are eligible for new connections, and with which weight.
 
-No I/O here: the owner tells what happened and passes on what is to be said.
+This module does no I/O.  Its owner calls it with events (links, reports, refusals, operators'
+commands), and it calls back with decisions to broadcast and weights for placement.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from typing import Protocol
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
-from btcp.cluster.ejection import BLAMED, Blame, Patience
-from btcp.cluster.meter import Load
-from btcp.cluster.state import FULL, Admin, Decision, Health, Report, Subject
+from btcp.cluster.ejection import EJECTING_REASONS, Ejection, EjectionThreshold
+from btcp.cluster.meter import LoadReading
+from btcp.cluster.state import FULL, Admin, Decision, DecisionSubject, Health, NodeReport
 from btcp.handoff.messages import Reason
 
 __all__ = ["Admin", "Health", "Membership"]
 
-FAINTEST = 0.05
-"""The share of its weight that a node begins with when it comes back."""
+INITIAL_SHARE = 0.05
+"""The share of its weight with which a node begins slow start."""
 
-_NOTHING = Report(
+_NOTHING = NodeReport(
     fronts=0, backs=0, rate=0, cpu=None, health=Health.UNCHECKED, why="", state=Admin.READY
 )
 
@@ -34,16 +35,16 @@ log = Logger()
 
 class NodeSettings(Protocol):
     """
-    What is used of C{btcp.config.Node}.
+    The part of C{btcp.config.Node} that membership uses.
     """
 
     @property
     def weight(self) -> int: ...
 
 
-class Settings(Protocol):
+class ClusterSettings(Protocol):
     """
-    What is used of C{btcp.config.Config}.
+    The part of C{btcp.config.Config} that membership uses.
     """
 
     @property
@@ -56,20 +57,20 @@ class Settings(Protocol):
     def slow_start(self) -> float: ...
 
 
-class Memory(Protocol):
+class DecisionStorage(Protocol):
     """
-    Keeps decisions over a restart.
+    Storage that keeps decisions across restarts.
     """
 
     def read(self) -> list[Decision]:
         """
-        @return: what was written last; nothing if that is not there or damaged.
+        Return the decisions last written; empty if there are none or they are damaged.
         """
         ...
 
     def write(self, decisions: Iterable[Decision]) -> None:
         """
-        Keep all of these.
+        Replace the stored decisions.
         """
         ...
 
@@ -77,231 +78,239 @@ class Memory(Protocol):
 @define(eq=False)
 class Member:
     """
-    One node.
+    What this node knows about one node of the cluster.  Times are in monotonic seconds.
 
-    @ivar weight: as configured.
-    @ivar admin: what an operator wants of it.
-    @ivar percent: of its weight that an operator wants it to have.
-    @ivar linked: it can be spoken to.
-    @ivar epoch: L{None} if it was never seen.
-    @ivar report: its latest, if it ever gave one.
-    @ivar blame: what its origin refused of us.
-    @ivar able: it may get new connections.
-    @ivar since: when that last changed.
-    @ivar rising: when its weight began to grow.
-    @ivar told: the weight that placement knows.
+    @ivar weight: the configured weight.
+    @ivar since: when C{eligible} last changed.
+    @ivar ejection: passive health: the refusals of its origin that this node has seen.
+    @ivar admin: the administrative state that an operator has set.
+    @ivar percent: the percentage of its configured weight that an operator has set.
+    @ivar linked: whether the control link to it is up.
+    @ivar epoch: the number of its daemon's incarnation; L{None} if it was never seen.
+    @ivar report: its latest report, if it has sent any.
+    @ivar eligible: whether it may get new connections.
+    @ivar ramp_start: when its last slow start began.
+    @ivar placed_weight: the weight last passed to placement.
     """
 
     name: str
     weight: int
     since: float
-    blame: Blame = field(factory=Blame)
+    ejection: Ejection = field(factory=Ejection)
     admin: Admin = Admin.READY
     percent: int = FULL
     linked: bool = False
     epoch: int | None = None
-    report: Report | None = None
-    able: bool = False
-    rising: float = -inf
-    told: float | None = None
+    report: NodeReport | None = None
+    eligible: bool = False
+    ramp_start: float = -inf
+    placed_weight: float | None = None
 
     @property
     def health(self) -> Health:
         """
-        As the node says itself.
+        The health that the node reported last.
         """
         return Health.UNCHECKED if self.report is None else self.report.health
 
     def may_get_connections(self) -> bool:
         """
-        Whether all that decides over it agrees.
+        Whether link, administrative state, weight, health and ejection all permit new
+        connections.
         """
         return (
             self.linked
             and self.admin is Admin.READY
             and self.percent > 0
             and self.health is not Health.DOWN
-            and not self.blame.standing
+            and not self.ejection.active
         )
 
 
 class Membership:
     """
-    What this node knows of all nodes, itself included.
+    The state of all nodes of the cluster, this one included, as this node knows it.
     """
 
     def __init__(
         self,
-        config: Settings,
+        config: ClusterSettings,
         *,
         epoch: int,
         clock: Callable[[], float],
-        memory: Memory,
-        spread: Callable[[Decision, str | None], None],
-        weigh: Callable[[str, float], None],
-        loaded: Callable[[str, int], None],
-        measure: Callable[[], Load],
+        storage: DecisionStorage,
+        broadcast: Callable[[Decision, str | None], None],
+        on_weight: Callable[[str, float], None],
+        on_load: Callable[[str, int], None],
+        measure: Callable[[], LoadReading],
         counters: Counter[str],
-        patience: Mapping[str, Patience] | None = None,
+        thresholds: Mapping[str, EjectionThreshold] | None = None,
     ) -> None:
         """
-        @param epoch: of this node.
-        @param clock: monotonic seconds.
-        @param spread: tells a decision to one node, or with L{None} to all that can be
-            spoken to.
-        @param weigh: is told the weight that a node has in placement whenever that changes,
-            0 for a node that shall get nothing new.
-        @param loaded: is told how many connections a node's origin has.
-        @param measure: this node's own load.
-        @param patience: by listener, what refusals take a node out; of others none do.
+        @param epoch: this node's epoch.
+        @param clock: returns monotonic seconds.
+        @param storage: keeps decisions across restarts.
+        @param broadcast: sends a decision to one node, or with L{None} to all linked nodes.
+        @param on_weight: called with a node and its effective weight whenever that changes; 0
+            means no new connections.
+        @param on_load: called with a node and the number of its origin's connections.
+        @param measure: returns this node's own load.
+        @param counters: the node's counters.
+        @param thresholds: the ejection threshold of each listener; refusals at listeners that
+            are absent eject no node.
         """
         self._own = config.node
         self._slow_start = config.slow_start
         self._clock = clock
-        self._memory = memory
-        self._spread = spread
-        self._weigh = weigh
-        self._loaded = loaded
+        self._storage = storage
+        self._broadcast = broadcast
+        self._on_weight = on_weight
+        self._on_load = on_load
         self._measure = measure
         self._counters = counters
-        self._patience = patience or {}
+        self._thresholds = thresholds or {}
         now = clock()
         self._members = {
             name: Member(name, node.weight, now) for name, node in config.nodes.items()
         }
         own = self._members[self._own]
         own.linked, own.epoch = True, epoch
-        self._decisions: dict[tuple[str, Subject], Decision] = {}
-        for decision in memory.read():
-            self._learn(decision)
+        self._decisions: dict[tuple[str, DecisionSubject], Decision] = {}
+        for decision in storage.read():
+            self._apply(decision)
         for member in self._members.values():
-            self._judge(member, gently=False)
+            self._evaluate(member, slow_start=False)
 
-    def configure(self, config: Settings, patience: Mapping[str, Patience]) -> None:
+    def configure(
+        self, config: ClusterSettings, thresholds: Mapping[str, EjectionThreshold]
+    ) -> None:
         """
-        Go by another configuration; it has all nodes of the present one.
+        Apply a new configuration, which must contain all nodes of the present one.
 
-        @param patience: as at the beginning.
+        @param thresholds: see L{__init__}.
         """
         self._slow_start = config.slow_start
-        self._patience = patience
+        self._thresholds = thresholds
         for name, node in config.nodes.items():
             member = self._members.setdefault(name, Member(name, node.weight, self._clock()))
             member.weight = node.weight
-            self._judge(member)
+            self._evaluate(member)
 
-    # -- what an operator says ------------------------------------------------
+    # -- decisions of operators ------------------------------------------------
 
     def set_state(self, node: str, state: Admin) -> None:
         """
-        Say what is wanted of a node; all nodes are told and remember it.
+        Set a node's administrative state; the decision is stored and sent to all nodes.
 
         @raise KeyError: if there is no such node.
         """
-        self._decide(node, Subject.STATE, state.value)
+        self._decide(node, DecisionSubject.STATE, state.value)
 
     def set_weight(self, node: str, percent: int) -> None:
         """
-        Say how much of its configured weight a node shall have; all nodes are told and
-        remember it.
+        Set the percentage of its configured weight that a node has; the decision is stored
+        and sent to all nodes.
 
         @param percent: 0 to 100; with 0 it gets no new connections.
         @raise KeyError: if there is no such node.
         @raise ValueError: if C{percent} is out of its range.
         """
-        self._decide(node, Subject.WEIGHT, str(percent))
+        self._decide(node, DecisionSubject.WEIGHT, str(percent))
 
-    def _decide(self, node: str, subject: Subject, value: str) -> None:
+    def _decide(self, node: str, subject: DecisionSubject, value: str) -> None:
         self._members[node]  # a KeyError if there is none
         counter = 1 + max((known.counter for known in self._decisions.values()), default=0)
         decision = Decision(node=node, subject=subject, value=value, counter=counter, by=self._own)
-        self._take(decision)
+        self._accept(decision)
 
     def decided(self, node: str, decision: Decision) -> None:
         """
-        C{node} knows of a decision.
+        Process a decision received from C{node}; older ones than the known are ignored.
         """
         if decision.node not in self._members:
-            # One of us has an older configuration; whoever gets the newer one asks again.
+            # This node or the peer has an older configuration.  The peer sends all decisions
+            # again when the link next comes up, see link_up.
             self._counters["membership.unknown-node"] += 1
-        elif self._is_news(decision):
-            self._take(decision)
+        elif self._is_newer(decision):
+            self._accept(decision)
 
-    def _is_news(self, decision: Decision) -> bool:
+    def _is_newer(self, decision: Decision) -> bool:
         known = self._decisions.get((decision.node, decision.subject))
         return known is None or decision.stamp > known.stamp
 
-    def _take(self, decision: Decision) -> None:
-        self._learn(decision)
-        self._judge(self._members[decision.node])
+    def _accept(self, decision: Decision) -> None:
+        self._apply(decision)
+        self._evaluate(self._members[decision.node])
         log.info(
-            "{node} is to have {subject} {value}, said on {by}",
+            "{subject} of {node} set to {value} by an operator on {by}",
             node=decision.node,
             subject=decision.subject.value,
             value=decision.value,
             by=decision.by,
         )
-        self._memory.write(self._decisions.values())
-        # To whom told us as well, and on: not every pair of nodes need have a link.
-        self._spread(decision, None)
+        self._storage.write(self._decisions.values())
+        # Flooded to all peers, even to the one that sent it: not every pair of nodes has a link.
+        self._broadcast(decision, None)
 
-    def _learn(self, decision: Decision) -> None:
+    def _apply(self, decision: Decision) -> None:
         member = self._members.get(decision.node)
-        if member is None or not self._is_news(decision):
+        if member is None or not self._is_newer(decision):
             return
         self._decisions[decision.node, decision.subject] = decision
-        if decision.subject is Subject.STATE:
+        if decision.subject is DecisionSubject.STATE:
             member.admin = Admin(decision.value)
         else:
             member.percent = int(decision.value)
 
-    # -- what happens ---------------------------------------------------------
+    # -- events -----------------------------------------------------------------
 
     def link_up(self, node: str, epoch: int) -> None:
         """
-        A node can be spoken to: tell it what is decided.
+        Process a control link that came up, and send the peer all decisions.
+
+        @param epoch: the peer's epoch.
         """
         member = self._members[node]
         known = member.epoch
         member.linked, member.epoch = True, epoch
         if known != epoch:
             member.report = None
-        # When this node has just started, it knows nothing of a coming back.
-        self._judge(member, gently=known is not None)
+        # No slow start at first contact: this node may have started after the peer.
+        self._evaluate(member, slow_start=known is not None)
         for decision in self._decisions.values():
-            self._spread(decision, node)
+            self._broadcast(decision, node)
 
     def link_down(self, node: str) -> None:
         """
-        A node cannot be spoken to.
+        Process a control link that went down.
         """
         self._members[node].linked = False
-        self._judge(self._members[node])
+        self._evaluate(self._members[node])
 
-    def reported(self, node: str, report: Report) -> None:
+    def reported(self, node: str, report: NodeReport) -> None:
         """
-        How a node is, by its own account; of this node too.
+        Process a node's report of itself, or this node's own.
         """
         member = self._members[node]
         was, member.report = member.health, report
-        self._loaded(node, report.backs)
+        self._on_load(node, report.backs)
         if report.health is not was:
             log.info(
-                "origin of {node} is {health}: {why}",
+                "health of {node}'s origin: {health} ({why})",
                 node=node,
                 health=report.health.value,
-                why=report.why or "nothing is wrong",
+                why=report.why or "no failure",
             )
             if report.health is Health.UP:
-                member.blame.forget()
-        self._judge(member)
+                member.ejection.reset()
+        self._evaluate(member)
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """
-        @return: how this very node is.
+        Compose this node's report of itself from its load, health and administrative state.
         """
         own, load = self._members[self._own], self._measure()
-        report = Report(
+        report = NodeReport(
             fronts=load.fronts,
             backs=load.backs,
             rate=round(load.rate),
@@ -315,86 +324,94 @@ class Membership:
 
     def checked(self, health: Health, why: str) -> None:
         """
-        What checks found of this very node's origin.
+        Process a change of the result of this node's own health checks.
+
+        @param why: the failure found, empty if there is none.
         """
         self.reported(self._own, evolve(self.report(), health=health, why=why))
 
     def refused(self, node: str, listener: str, reason: Reason) -> None:
         """
-        The origin of a node did not take a connection.
+        Process a node's refusal of a handoff, which may eject the node.
         """
-        patience = self._patience.get(listener)
+        threshold = self._thresholds.get(listener)
         member = self._members.get(node)
-        if patience is None or member is None or reason not in BLAMED:
+        if threshold is None or member is None or reason not in EJECTING_REASONS:
             return
-        if member.blame.add(self._clock(), patience):
-            log.warn("{node} refuses too much ({reason})", node=node, reason=reason.value)
-            self._counters["health.blamed"] += 1
-            self._judge(member)
+        if member.ejection.record_refusal(self._clock(), threshold):
+            log.warn(
+                "{node} ejected: its origin refused {count} connections, the last with {reason}",
+                node=node,
+                count=threshold.refusals,
+                reason=reason.value,
+            )
+            self._counters["health.ejected"] += 1
+            self._evaluate(member)
 
-    def _judge(self, member: Member, gently: bool = True) -> None:
+    def _evaluate(self, member: Member, slow_start: bool = True) -> None:
         """
-        Something has changed that decides over a node.
+        Recompute a node's eligibility and effective weight, and report changes of the weight.
 
-        @param gently: if it may get connections from now on, let them be few at first.
+        @param slow_start: if the node becomes eligible, begin a slow start.
         """
-        able = member.may_get_connections()
-        if able is not member.able:
-            member.able, member.since = able, self._clock()
-            if able and gently:
-                member.rising = member.since
-        weight = self.weight_of(member.name) if able else 0.0
-        if weight != member.told:
-            member.told = weight
-            self._weigh(member.name, weight)
+        eligible = member.may_get_connections()
+        if eligible is not member.eligible:
+            member.eligible, member.since = eligible, self._clock()
+            if eligible and slow_start:
+                member.ramp_start = member.since
+        weight = self.weight_of(member.name) if eligible else 0.0
+        if weight != member.placed_weight:
+            member.placed_weight = weight
+            self._on_weight(member.name, weight)
 
     def tick(self) -> None:
         """
-        Some time has passed; to be called about every second.
+        Expire ejections and advance slow starts.  To be called about once a second.
         """
         now = self._clock()
         for member in self._members.values():
-            member.blame.over(now)
-            self._judge(member)
+            member.ejection.expire(now)
+            self._evaluate(member)
 
-    # -- what placement asks --------------------------------------------------
+    # -- queries by placement --------------------------------------------------
 
     def eligible(self, node: str) -> bool:
         """
-        Whether new connections may go to a node's origin.
+        Return whether new connections may go to a node's origin.
         """
-        return self._members[node].able
+        return self._members[node].eligible
 
     def weight_of(self, node: str) -> float:
         """
-        How large a node's share of them is to be, beside those of others: its configured
-        weight, less what an operator or a slow start takes off.
+        Compute a node's effective weight: the configured weight, reduced by the operator's
+        percentage and by a slow start.
         """
         member = self._members[node]
         full = member.weight * member.percent / FULL
-        age = self._clock() - member.rising
+        age = self._clock() - member.ramp_start
         if age >= self._slow_start:
             return full
-        return full * max(FAINTEST, age / self._slow_start)
+        return full * max(INITIAL_SHARE, age / self._slow_start)
 
-    def report_of(self, node: str) -> Report | None:
+    def report_of(self, node: str) -> NodeReport | None:
         """
-        A node's latest account of itself, if it ever gave one.
+        Return a node's latest report, if it has sent any.
         """
         return self._members[node].report
 
-    # -- what others ask ------------------------------------------------------
+    # -- queries by others ------------------------------------------------------
 
     @property
     def state(self) -> Admin:
         """
-        What is wanted of this very node.
+        The administrative state of this node.
         """
         return self._members[self._own].admin
 
     def drained(self, node: str) -> bool:
         """
-        Whether a node that is to have no new connections knows that, and has none left.
+        Return whether a node in drain or maintenance has confirmed that state and has no
+        connections left.
 
         @raise KeyError: if there is no such node.
         """
@@ -409,10 +426,12 @@ class Membership:
 
     def show(self) -> list[dict[str, object]]:
         """
-        @return: for each node what is known of it; C{since} is in seconds before now, C{load}
-            the busy share of its processors, C{rate} its new connections per second.
+        Return one row per node for the management interface.
+
+        C{since} is the time since the last change of eligibility in seconds, C{load} the busy
+        share of the node's processors, C{rate} its new connections per second.
         """
-        self.report()  # of ourselves nobody else tells us
+        self.report()  # updates this node's own row, of which no peer reports
         return list(map(self._row, self._members.values()))
 
     def _row(self, member: Member) -> dict[str, object]:
@@ -422,10 +441,10 @@ class Membership:
             "node": member.name,
             "admin": member.admin.value,
             "health": member.health.value,
-            "why": member.blame.why or report.why,
+            "why": member.ejection.reason or report.why,
             "link": "self" if own else "up" if member.linked else "down",
             "epoch": member.epoch,
-            "eligible": member.able,
+            "eligible": member.eligible,
             "drained": self.drained(member.name),
             "weight": round(self.weight_of(member.name), 3),
             "percent": member.percent,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-How much this node has to do.
+Measurement of this node's own load.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 _FRESH = 0.5
-"""Seconds for which a reading is as good as a new one: every link asks for one."""
+"""Seconds for which a reading is reused.  Every link reads the meter, at its own times."""
 
 _SMOOTHING = 0.5
-"""A new reading's share of what is told."""
+"""Weight of a new sample in the exponential moving averages."""
 
 _STAT = Path("/proc/stat")
 
 
 @frozen
-class Load:
+class LoadReading:
     """
+    One reading of the load.
+
     @ivar fronts: connections of which this node is the front-end.
-    @ivar backs: those of which it is the back-end.
-    @ivar rate: connections per second that the origin got.
-    @ivar cpu: busy share of the processors, 0 to 1; C{None} if not known.
+    @ivar backs: connections of which this node is the back-end.
+    @ivar rate: connections per second that the origin received, a moving average.
+    @ivar cpu: busy share of the processors, 0 to 1, a moving average; C{None} if unknown.
     """
 
     fronts: int = 0
@@ -37,8 +39,10 @@ class Load:
 
 def processor_ticks() -> tuple[int, int] | None:
     """
-    @return: how long this host's processors were busy, and how long there were any, in ticks;
-        C{None} if the host does not tell.  See C{proc_stat(5)}.
+    Read the processor times of this host, see C{proc_stat(5)}.
+
+    @return: busy time and total time of all processors since boot, in clock ticks; C{None} if
+        they cannot be read.
     """
     try:
         words = _STAT.read_bytes().partition(b"\n")[0].split()[1:9]
@@ -51,7 +55,8 @@ def processor_ticks() -> tuple[int, int] | None:
 
 class Meter:
     """
-    Knows how much there is to do now, and how much there was since it last was asked.
+    Load meter of this node: numbers of connections, and moving averages of connection rate and
+    processor use.
     """
 
     def __init__(
@@ -67,12 +72,11 @@ class Meter:
         self._counters = counters
         self._ticks = ticks
         self._at, self._begun, self._before = clock(), self._count_begun(), ticks()
-        self._load = Load()
+        self._load = LoadReading()
 
-    def read(self) -> Load:
+    def read(self) -> LoadReading:
         """
-        @return: of what is counted over time, since the last reading, and less and less of
-            earlier ones.
+        Take a reading.  Averages are updated at most twice a second.
         """
         self._count()
         return evolve(self._load, fronts=len(self._fronts), backs=len(self._backs))
@@ -91,14 +95,14 @@ class Meter:
                 cpu += (self._load.cpu - cpu) * (1 - _SMOOTHING)
             rate += (self._load.rate - rate) * (1 - _SMOOTHING)
             self._at, self._begun, self._before = now, begun, ticks
-            # Counters can be set back.
+            # An operator can reset counters, which makes the difference negative.
             cpu = None if cpu is None else round(cpu, 3)
-            self._load = Load(rate=max(rate, 0.0), cpu=cpu)
+            self._load = LoadReading(rate=max(rate, 0.0), cpu=cpu)
 
 
-class Both:
+class CombinedSize:
     """
-    Connections of which the core knows, and others.
+    The number of connections in the core's table and of those that the kernel handles alone.
     """
 
     def __init__(self, core: Sized, others: Callable[[], int]) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-From a request to the nodes to ask: the partition map, the policy, and how the nodes are.
+Placement of requests: applies the partition map and the policy to the current state of the nodes.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from btcp.partition.contract import Cyclic, PartitionMap, ReplicaSet, Snapshot
 
 class Placement:
     """
-    @ivar loads: of all nodes.
-    @ivar snapshot: the present one.
-    @ivar changed: called when it is another, and when the rules are others.
+    Ranking of nodes for requests, by the current map, policy, weights and loads.
+
+    @ivar loads: the estimated load of each node.
+    @ivar snapshot: the current weights and loads, as passed to policies.
+    @ivar changed: called without arguments after C{snapshot}, the map or the policy changed.
     """
 
     def __init__(
         self, partition: PartitionMap, policy: Cyclic, node: str, weights: Mapping[str, float]
     ) -> None:
         """
-        @param node: this node's name; a handoff always reaches it.
-        @param weights: of all nodes, as configured.
+        @param node: this node's name; it is always reachable.
+        @param weights: the initial weights of all nodes.
         """
         self._partition = partition
         self._policy = policy
@@ -35,7 +37,7 @@ class Placement:
 
     def join(self, node: str) -> None:
         """
-        A handoff can reach C{node}.
+        Add a node that handoffs can reach from now on.
         """
         live = {**self.snapshot.live, node: self._weights[node]}
         self.snapshot = Snapshot(live, self.loads)
@@ -43,16 +45,16 @@ class Placement:
 
     def leave(self, node: str) -> None:
         """
-        No handoff can reach C{node}.
+        Remove a node that handoffs can no longer reach.
         """
         live = {name: weight for name, weight in self.snapshot.live.items() if name != node}
         self.loads.forget(node)
         self.snapshot = Snapshot(live, self.loads)
         self.changed()
 
-    def weigh(self, node: str, weight: float) -> None:
+    def set_weight(self, node: str, weight: float) -> None:
         """
-        A node's weight is another now; 0: it gets nothing new.
+        Set a node's effective weight; 0 means no new connections.
         """
         self._weights[node] = weight
         if node in self.snapshot.live:
@@ -60,15 +62,17 @@ class Placement:
 
     def place(self, key: RequestKey) -> list[str] | None:
         """
-        @return: the nodes that should answer, best first; C{None} if none holds
-            what is asked for.
+        Rank the nodes for a request.
+
+        @return: node names, most preferred first, maybe none; C{None} if the map has no rule
+            for the request.
         """
         replicas = self._partition.lookup(key)
         return None if replicas is None else self._policy.rank(replicas, key, self.snapshot)
 
     def replace(self, partition: PartitionMap, policy: Cyclic) -> None:
         """
-        Place by other rules from now on.
+        Replace the partition map and the policy.
         """
         self._partition = partition
         self._policy = policy
@@ -77,7 +81,7 @@ class Placement:
     @property
     def partition(self) -> PartitionMap:
         """
-        Who holds what.
+        The current partition map.
         """
         return self._partition
 
@@ -89,7 +93,7 @@ class Placement:
 
     def rule(self, key: RequestKey) -> str | None:
         """
-        @return: what assigns a request to its nodes, for the record.
+        Return the rule that applies to a request, as text for the access log.
         """
         replicas = self._partition.lookup(key)
         return None if replicas is None else replicas.rule

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What nodes tell each other about nodes, beside flows: what an operator decided, and how
-they are.
+Values about nodes that the nodes exchange: operators' decisions, and reports of load and health.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from enum import StrEnum
 from attrs import field, frozen
 
 FULL = 100
-"""Per cent: the whole of a node's configured weight."""
+"""The percentage that stands for the whole configured weight."""
 
 _PERCENT = re.compile(r"(?:0|[1-9][0-9]?|100)\Z")
 
 
 class Admin(StrEnum):
     """
-    What an operator wants of a node's origin.
+    Administrative state of a node, set by an operator.
     """
 
     READY = "ready"
@@ -29,7 +28,7 @@ class Admin(StrEnum):
 
 class Health(StrEnum):
     """
-    What checks found of a node's origin.
+    Result of the health checks of a node's origin.
     """
 
     UNCHECKED = "unchecked"
@@ -37,9 +36,9 @@ class Health(StrEnum):
     DOWN = "down"
 
 
-class Subject(StrEnum):
+class DecisionSubject(StrEnum):
     """
-    What can be decided about a node.
+    The property of a node that a decision sets.
     """
 
     STATE = "state"
@@ -47,7 +46,7 @@ class Subject(StrEnum):
 
 
 def _sensible(decision: Decision, _: object, value: str) -> None:
-    if decision.subject is Subject.STATE:
+    if decision.subject is DecisionSubject.STATE:
         Admin(value)
     elif not (isinstance(value, str) and _PERCENT.match(value)):
         raise ValueError(f"a weight of {value!r} is not 0 to {FULL}")
@@ -56,18 +55,20 @@ def _sensible(decision: Decision, _: object, value: str) -> None:
 @frozen(slots=True, kw_only=True)
 class Decision:
     """
-    An operator's word.  Of two on the same thing the one with the greater L{stamp} holds,
-    on every node, in whatever order they come.
+    An operator's setting of one property of one node, replicated to all nodes.
 
-    @ivar node: whom it is about.
-    @ivar subject: what about it.
-    @ivar value: of L{Admin} for the state, in decimal per cent for the weight.
-    @ivar counter: greater than that of every decision that C{by} knew.
-    @ivar by: the node on which it was said.
+    Of two decisions about the same property the one with the greater L{stamp} wins, on every
+    node and in whatever order they arrive (last writer wins, by Lamport clock).
+
+    @ivar node: the node that the decision is about.
+    @ivar subject: the property that it sets.
+    @ivar value: a value of L{Admin} for the state; a decimal percentage for the weight.
+    @ivar counter: Lamport clock: greater than that of every decision that C{by} knew.
+    @ivar by: the node at which the operator gave the command.
     """
 
     node: str
-    subject: Subject = field(converter=Subject)
+    subject: DecisionSubject = field(converter=DecisionSubject)
     value: str = field(validator=_sensible)
     counter: int
     by: str
@@ -75,24 +76,26 @@ class Decision:
     @property
     def stamp(self) -> tuple[int, str, str]:
         """
-        Which of two decisions is the later one.  The value is there only so that two that
-        one node stamped alike, after it lost its memory, end alike everywhere.
+        The sort key that orders decisions.
+
+        The value is included because a node that lost its stored decisions can use a counter
+        again; all nodes must then prefer the same one of the two.
         """
         return self.counter, self.by, self.value
 
 
 @frozen(slots=True, kw_only=True)
-class Report:
+class NodeReport:
     """
-    How a node is, by its own account.
+    A node's report of itself.
 
     @ivar fronts: connections of which it is the front-end.
-    @ivar backs: connections that its origin has, or that end there.
-    @ivar rate: connections per second that its origin got of late.
-    @ivar cpu: busy share of the host's processors, 0 to 1; C{None} if not known.
-    @ivar health: of its origin.
-    @ivar why: what the last failed check found; may be empty.
-    @ivar state: what it knows an operator to want of it.
+    @ivar backs: connections of which it is the back-end.
+    @ivar rate: connections per second that its origin received recently.
+    @ivar cpu: busy share of the host's processors, 0 to 1; C{None} if unknown.
+    @ivar health: the health of its origin.
+    @ivar why: the failure that the last failed check found; may be empty.
+    @ivar state: its administrative state, as it knows it.
     """
 
     fronts: int

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from btcp.cluster.state import Decision, Report
+from btcp.cluster.state import Decision, NodeReport
 from btcp.control.express import Word
 from btcp.control.ownership import Reconciled
 from btcp.handoff import messages
@@ -91,12 +91,12 @@ class IControlled(Reconciled, Protocol):
         @return: which of them are not here.
         """
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """
         @return: how this node is; asked with every heartbeat.
         """
 
-    def reported(self, node: str, report: Report) -> None:
+    def reported(self, node: str, report: NodeReport) -> None:
         """
         How C{node} is, by its own account.
         """

@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.protocols import amp
 
-from btcp.cluster.state import Admin, Decision, Health, Report
+from btcp.cluster.state import Admin, Decision, Health, NodeReport
 from btcp.handoff.messages import UNMEASURED, Adopted, Endpoint, Handoff, Reason, Terminate
 
 Box = dict[bytes, bytes]
@@ -293,7 +293,7 @@ class ReportFields(amp.Argument):
         """
         @raise struct.error: if a number does not fit its field.
         """
-        report: Report = objects["report"]
+        report: NodeReport = objects["report"]
         strings[b"load"] = _LOAD.pack(
             report.fronts,
             report.backs,
@@ -314,7 +314,7 @@ class ReportFields(amp.Argument):
             raise Malformed("a share is out of range")
         if len(why) > MAX_NAME:
             raise Malformed("a reason is too long")
-        objects["report"] = Report(
+        objects["report"] = NodeReport(
             fronts=fronts,
             backs=backs,
             rate=rate,

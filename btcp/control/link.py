@@ -20,7 +20,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from btcp.amp.connection import BoundedAMP, Stage
-from btcp.cluster.state import Decision, Report
+from btcp.cluster.state import Decision, NodeReport
 from btcp.control.commands import (
     OLDEST,
     Decide,
@@ -107,12 +107,12 @@ class LinkOwner(Protocol):
         @return: which of the flows are not here.
         """
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """
         @return: how this node is.
         """
 
-    def reported(self, node: str, report: Report) -> None:
+    def reported(self, node: str, report: NodeReport) -> None:
         """
         How C{node} is.
         """

@@ -18,7 +18,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.logger import Logger
 
-from btcp.cluster.state import Decision, Report
+from btcp.cluster.state import Decision, NodeReport
 from btcp.control.commands import UNSAID, HelloRefused, Identity, Ways
 from btcp.control.controlled import IControlled, NodeAddresses, Settings
 from btcp.control.dialing import (
@@ -233,13 +233,13 @@ class Peers(MultiService):
         """
         return self._owner.named(node, numbers, more)
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """
         As L{IControlled.report}.
         """
         return self._owner.report()
 
-    def reported(self, node: str, report: Report) -> None:
+    def reported(self, node: str, report: NodeReport) -> None:
         """
         As L{IControlled.reported}.
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from btcp.cluster.ejection import Patience
+from btcp.cluster.ejection import EjectionThreshold
 from btcp.config import Config, Listener
 from btcp.health.asking import ASKINGS, Asking, Origin
 from btcp.health.watch import Watch
@@ -47,12 +47,12 @@ def _addresses(config: Config, listener: Listener) -> list[bytes]:
     return list(firsts.values())
 
 
-def patience(config: Config) -> dict[str, Patience]:
+def ejection_thresholds(config: Config) -> dict[str, EjectionThreshold]:
     """
     @return: what refusals take a node out, for each listener whose origins are checked.
     """
     return {
-        listener.name: Patience(listener.health.fall, listener.health.window)
+        listener.name: EjectionThreshold(listener.health.fall, listener.health.window)
         for listener in config.listeners
         if listener.health is not None
     }

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from btcp.cluster.membership import Membership
 from btcp.cluster.placement import Placement
-from btcp.cluster.state import Decision, Report
+from btcp.cluster.state import Decision, NodeReport
 from btcp.config import Timeouts
 from btcp.control.commands import HandoffRefused
 from btcp.control.express import Word
@@ -201,13 +201,13 @@ class Neighbours:
 
     # -- how the nodes are ----------------------------------------------------
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """
         @return: how this node is.
         """
         return self._membership.report()
 
-    def reported(self, node: str, report: Report) -> None:
+    def reported(self, node: str, report: NodeReport) -> None:
         """
         How a node is, by its own account.
         """

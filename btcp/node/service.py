@@ -16,9 +16,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from btcp.cluster.decision_log import Ledger, decisions_of
+from btcp.cluster.decision_log import DecisionStore, decisions_path
 from btcp.cluster.membership import Membership
-from btcp.cluster.meter import Both, Meter
+from btcp.cluster.meter import CombinedSize, Meter
 from btcp.cluster.placement import Placement
 from btcp.cluster.state import Admin, Decision, Health
 from btcp.config import Config, ConfigErrors
@@ -32,7 +32,7 @@ from btcp.handoff.actions import Action, Blame, Note, Reply, Send, Witness
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import Capabilities, Endpoint
 from btcp.handoff.route import Route
-from btcp.health.build import patience
+from btcp.health.build import ejection_thresholds
 from btcp.health.origins import Origins
 from btcp.health.probe import Probe
 from btcp.logs import Recorder
@@ -50,7 +50,7 @@ FAREWELL = 0.1
 with a reset they believe, for the first may have had a number that was no more right."""
 
 SECOND = 1.0
-"""Between two looks at what grows or ends with time alone: weights, blame."""
+"""Between two looks at what grows or ends with time alone: weights, ejections."""
 
 log = Logger()
 
@@ -157,20 +157,20 @@ class Node(MultiService):
         self._pump = Pump(reactor, clock, self.core, datapath, self._make_table())
 
     def _make_membership(self, epoch: int) -> Membership:
-        fronts = Both(self.core.acceptor.flows, lambda: self._elsewhere_held()[0])
-        backs = Both(self.core.adopter.flows, lambda: self._elsewhere_held()[1])
+        fronts = CombinedSize(self.core.acceptor.flows, lambda: self._elsewhere_held()[0])
+        backs = CombinedSize(self.core.adopter.flows, lambda: self._elsewhere_held()[1])
         meter = Meter(self._clock, self.core.counters, fronts, backs)
         return Membership(
             self._config,
             epoch=epoch,
             clock=self._clock,
-            memory=Ledger(decisions_of(self._config)),
-            spread=self._spread,
-            weigh=self._placement.weigh,
-            loaded=self._placement.loads.report,
+            storage=DecisionStore(decisions_path(self._config)),
+            broadcast=self._spread,
+            on_weight=self._placement.set_weight,
+            on_load=self._placement.loads.report,
             measure=meter.read,
             counters=self.core.counters,
-            patience=patience(self._config),
+            thresholds=ejection_thresholds(self._config),
         )
 
     def _make_neighbours(self) -> Neighbours:
@@ -361,7 +361,7 @@ class Node(MultiService):
         changed = reloadable(self._started, self._config, new)
         if not {"partition", "policy"}.isdisjoint(changed):
             self._placement.replace(new.partition, Policies(new.policy, new.node))
-        self.membership.configure(new, patience(new))
+        self.membership.configure(new, ejection_thresholds(new))
         if any(key.startswith("listeners.") for key in changed):
             self._origins.watch(new)
         for name, node in new.nodes.items():

@@ -24,7 +24,7 @@ from collections import Counter
 from twisted.internet import reactor, stdio
 from twisted.protocols.basic import LineReceiver
 from btcp.config import load
-from btcp.cluster.state import Admin, Decision, Health, Report
+from btcp.cluster.state import Admin, Decision, Health, NodeReport
 from btcp.control.peers import Peers
 from btcp.control.protection import protect
 from btcp.handoff.messages import Capabilities
@@ -45,7 +45,7 @@ class Node(LineReceiver):
         pass
     def report(self):
         nothing = {"fronts": 0, "backs": 0, "rate": 0, "cpu": None, "why": ""}
-        return Report(health=Health.UNCHECKED, state=Admin.READY, **nothing)
+        return NodeReport(health=Health.UNCHECKED, state=Admin.READY, **nothing)
     reported = decided = lambda self, node, what: None
     terminate = lambda self, node, records: len(records)
     shared_with = lambda self, node: []

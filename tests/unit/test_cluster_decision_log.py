@@ -14,37 +14,37 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from btcp.cluster.decision_log import Ledger
-from btcp.cluster.state import Decision, Subject
+from btcp.cluster.decision_log import DecisionStore
+from btcp.cluster.state import Decision, DecisionSubject
 
-STATE = Decision(node="a", subject=Subject.STATE, value="drain", counter=3, by="b")
-WEIGHT = Decision(node="ä", subject=Subject.WEIGHT, value="50", counter=2**64 - 1, by="a")
+STATE = Decision(node="a", subject=DecisionSubject.STATE, value="drain", counter=3, by="b")
+WEIGHT = Decision(node="ä", subject=DecisionSubject.WEIGHT, value="50", counter=2**64 - 1, by="a")
 
 
-class LedgerTests(TestCase):
+class DecisionStoreTests(TestCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp()) / "deep" / "decisions.json"
-        self.ledger = Ledger(self.path)
+        self.store = DecisionStore(self.path)
         self.events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
 
     def complaints(self) -> int:
         return sum(event["log_level"] >= LogLevel.error for event in self.events)
 
     def test_nothing_yet(self) -> None:
-        self.assertEqual(self.ledger.read(), [])
+        self.assertEqual(self.store.read(), [])
         self.assertEqual(self.complaints(), 0)
 
     def test_there_and_back(self) -> None:
         for decisions in ([STATE, WEIGHT], [STATE], []):
-            self.ledger.write(decisions)
-            self.assertEqual(Ledger(self.path).read(), decisions)
+            self.store.write(decisions)
+            self.assertEqual(DecisionStore(self.path).read(), decisions)
         self.assertEqual(os.listdir(self.path.parent), [self.path.name])
 
     def test_damaged(self) -> None:
         """
         Whatever is there, it is reported, ignored and can be written over.
         """
-        self.ledger.write([STATE])
+        self.store.write([STATE])
         good = self.path.read_bytes()
         record: dict[str, Any] = json.loads(good)["decisions"][0]
         wrong: list[object] = [
@@ -72,22 +72,22 @@ class LedgerTests(TestCase):
         texts += [b"", good[:-9], b"\xff" + good, b"[" * 100_000, b"\0" * 100]
         for number, text in enumerate(texts):
             self.path.write_bytes(text)
-            self.assertEqual(self.ledger.read(), [], text)
+            self.assertEqual(self.store.read(), [], text)
             self.assertEqual(self.complaints(), number + 1, text)
-        self.ledger.write([STATE])
-        self.assertEqual(self.ledger.read(), [STATE])
+        self.store.write([STATE])
+        self.assertEqual(self.store.read(), [STATE])
 
     def test_cannot_be_written(self) -> None:
         """
         The daemon goes on; what was there stays.
         """
-        self.ledger.write([STATE])
+        self.store.write([STATE])
 
         def full(*args: object) -> None:
             raise OSError("no space left on device")
 
         self.patch(os, "replace", full)
-        self.ledger.write([WEIGHT])
+        self.store.write([WEIGHT])
         self.assertEqual(self.complaints(), 1)
-        self.assertEqual(self.ledger.read(), [STATE])
+        self.assertEqual(self.store.read(), [STATE])
         self.assertEqual(os.listdir(self.path.parent), [self.path.name])

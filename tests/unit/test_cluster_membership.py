@@ -13,13 +13,13 @@ from attrs import evolve, field, frozen
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.cluster.ejection import Patience
-from btcp.cluster.membership import FAINTEST, Membership
-from btcp.cluster.meter import Load
-from btcp.cluster.state import Admin, Decision, Health, Report, Subject
+from btcp.cluster.ejection import EjectionThreshold
+from btcp.cluster.membership import INITIAL_SHARE, Membership
+from btcp.cluster.meter import LoadReading
+from btcp.cluster.state import Admin, Decision, DecisionSubject, Health, NodeReport
 from btcp.handoff.messages import Reason
 
-WELL = Report(fronts=0, backs=0, rate=0, cpu=None, health=Health.UP, why="", state=Admin.READY)
+WELL = NodeReport(fronts=0, backs=0, rate=0, cpu=None, health=Health.UP, why="", state=Admin.READY)
 SICK = evolve(WELL, health=Health.DOWN, why="503")
 
 
@@ -41,7 +41,7 @@ class Config:
 
 class Kept:
     """
-    A memory in memory.
+    Decision storage in memory.
     """
 
     def __init__(self) -> None:
@@ -56,14 +56,14 @@ class Kept:
 
 class Place:
     """
-    One node, who tells what is decided to whoever it has a link to.
+    A node that sends decisions to all nodes that it has a link to.
     """
 
     def __init__(self, clock: Clock, config: Config, memory: Kept | None = None) -> None:
         self.memory = memory or Kept()
         self.weights: dict[str, float] = {}
         self.loads: dict[str, int] = {}
-        self.load = Load()
+        self.load = LoadReading()
         self.links: dict[str, Place] = {}
         self.name = config.node
         self.counters: Counter[str] = Counter()
@@ -71,13 +71,13 @@ class Place:
             config,
             epoch=1,
             clock=clock.seconds,
-            memory=self.memory,
-            spread=self._spread,
-            weigh=self.weights.__setitem__,
-            loaded=self.loads.__setitem__,
+            storage=self.memory,
+            broadcast=self._spread,
+            on_weight=self.weights.__setitem__,
+            on_load=self.loads.__setitem__,
             measure=lambda: self.load,
             counters=self.counters,
-            patience={"web": Patience(3, 10.0)},
+            thresholds={"web": EjectionThreshold(3, 10.0)},
         )
 
     def _spread(self, decision: Decision, to: str | None) -> None:
@@ -200,10 +200,10 @@ class ReportTests(MembershipTestCase):
         self.assertEqual(self.membership.report(), evolve(WELL, health=Health.UNCHECKED))
         self.membership.checked(Health.DOWN, "503")
         self.membership.set_state("a", Admin.MAINT)
-        self.place.load = Load(fronts=1, backs=2, rate=3.4, cpu=0.5)
+        self.place.load = LoadReading(fronts=1, backs=2, rate=3.4, cpu=0.5)
         row = self.row("a")
         self.assertEqual([row[key] for key in ("fronts", "backs", "rate", "load")], [1, 2, 3, 0.5])
-        report = Report(
+        report = NodeReport(
             fronts=1,
             backs=2,
             rate=3,
@@ -259,7 +259,7 @@ class ReportTests(MembershipTestCase):
         self.assertEqual(self.place.weights["d"], 50)
         self.membership.set_state("d", Admin.DRAIN)
         self.membership.set_state("d", Admin.READY)
-        self.assertEqual(self.place.weights["d"], 50 * FAINTEST)
+        self.assertEqual(self.place.weights["d"], 50 * INITIAL_SHARE)
 
 
 class RefusalTests(MembershipTestCase):
@@ -278,7 +278,7 @@ class RefusalTests(MembershipTestCase):
         self.refuse(1, Reason.RESET_BY_ORIGIN)
         self.assertEqual(self.eligible(), "")
         self.assertIn("refused", str(self.row("a")["why"]))
-        self.assertEqual(self.place.counters["health.blamed"], 1)
+        self.assertEqual(self.place.counters["health.ejected"], 1)
         self.clock.advance(8.5)
         self.membership.tick()
         self.assertEqual(self.eligible(), "")
@@ -340,7 +340,7 @@ class SlowStartTests(MembershipTestCase):
         ):
             leave()
             come()
-            self.assertEqual(self.place.weights["b"], 100 * FAINTEST)
+            self.assertEqual(self.place.weights["b"], 100 * INITIAL_SHARE)
             seen = []
             for _ in range(12):
                 self.clock.advance(1)
@@ -356,7 +356,7 @@ class SlowStartTests(MembershipTestCase):
         self.membership.set_state("b", Admin.DRAIN)
         self.membership.link_up("b", 1)
         self.membership.set_state("b", Admin.READY)
-        self.assertEqual(self.place.weights["b"], 100 * FAINTEST)
+        self.assertEqual(self.place.weights["b"], 100 * INITIAL_SHARE)
 
 
 class SpreadTests(MembershipTestCase):
@@ -417,7 +417,7 @@ class SpreadTests(MembershipTestCase):
         Decisions end alike in whatever order they arrive, and however often.
         """
         decisions = [
-            Decision(node="c", subject=Subject.STATE, value=value, counter=counter, by=by)
+            Decision(node="c", subject=DecisionSubject.STATE, value=value, counter=counter, by=by)
             for value, counter, by in (
                 ("drain", 1, "a"),
                 ("maint", 1, "b"),
@@ -448,7 +448,9 @@ class SpreadTests(MembershipTestCase):
         """
         Of a node that is not configured here.
         """
-        decision = Decision(node="d", subject=Subject.STATE, value="drain", counter=1, by="b")
+        decision = Decision(
+            node="d", subject=DecisionSubject.STATE, value="drain", counter=1, by="b"
+        )
         self.membership.decided("b", decision)
         self.assertEqual(self.place.memory.decisions, [])
         self.assertEqual(self.place.counters["membership.unknown-node"], 1)

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.cluster import meter as load
-from btcp.cluster.meter import Load, Meter, processor_ticks
+from btcp.cluster.meter import LoadReading, Meter, processor_ticks
 
 
 class MeterTests(SynchronousTestCase):
@@ -26,7 +26,7 @@ class MeterTests(SynchronousTestCase):
         )
 
     def test_at_first(self) -> None:
-        self.assertEqual(self.meter.read(), Load())
+        self.assertEqual(self.meter.read(), LoadReading())
 
     def test_connections(self) -> None:
         """
@@ -34,7 +34,7 @@ class MeterTests(SynchronousTestCase):
         """
         self.fronts += [1, 2]
         self.backs += [3]
-        self.assertEqual(self.meter.read(), Load(fronts=2, backs=1))
+        self.assertEqual(self.meter.read(), LoadReading(fronts=2, backs=1))
 
     def test_rate(self) -> None:
         """

@@ -71,10 +71,10 @@ class PlacementTests(SynchronousTestCase):
         self.assertEqual(self.live(), {"b": 50})
 
     def test_weights_change(self) -> None:
-        self.placement.weigh("a", 10)
+        self.placement.set_weight("a", 10)
         self.assertEqual(self.live(), {"b": 50})
         self.placement.join("a")
-        self.placement.weigh("b", 0)
+        self.placement.set_weight("b", 0)
         self.assertEqual(self.live(), {"a": 10, "b": 0})
         self.assertEqual(self.placement.place(KEY), ["a"])
 
@@ -90,11 +90,11 @@ class PlacementTests(SynchronousTestCase):
     def test_says_when_it_is_another(self) -> None:
         said: list[Snapshot] = []
         self.placement.changed = lambda: said.append(self.placement.snapshot)
-        self.placement.weigh("a", 10)
+        self.placement.set_weight("a", 10)
         self.placement.loads.report("a", 5)
         self.assertEqual(said, [])
         self.placement.join("a")
-        self.placement.weigh("a", 20)
+        self.placement.set_weight("a", 20)
         self.placement.leave("a")
         live = [dict(snapshot.live) for snapshot in said]
         self.assertEqual(live, [{"a": 10, "b": 50}, {"a": 20, "b": 50}, {"b": 50}])

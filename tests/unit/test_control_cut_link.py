@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.amp.connection import BoundedAMP
 from btcp.cluster.membership import Membership
-from btcp.cluster.meter import Load
+from btcp.cluster.meter import LoadReading
 from btcp.cluster.state import Admin, Decision
 from btcp.control.commands import HandoffRefused
 from btcp.control.link import ControlProtocol
@@ -48,11 +48,11 @@ class Knowing(Owner):
             Config(name),
             epoch=1,
             clock=lambda: 0.0,
-            memory=Kept(),
-            spread=self._spread,
-            weigh=lambda node, weight: None,
-            loaded=lambda node, load: None,
-            measure=Load,
+            storage=Kept(),
+            broadcast=self._spread,
+            on_weight=lambda node, weight: None,
+            on_load=lambda node, load: None,
+            measure=LoadReading,
             counters=Counter(),
         )
 

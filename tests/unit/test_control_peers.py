@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.cluster.state import Admin, Decision, Health, Report
+from btcp.cluster.state import Admin, Decision, Health, NodeReport
 from btcp.control import link, terminations
 from btcp.control.commands import HandoffRefused, Ways
 from btcp.control.dialing import (
@@ -39,7 +39,7 @@ from btcp.handoff.messages import Adopted, Capabilities, Reason, Refused
 from btcp.handoff.reconcile import Owned
 from tests.unit.test_control_commands import HANDOFF
 
-REPORT = Report(fronts=1, backs=2, rate=3, cpu=0.5, health=Health.UP, why="", state=Admin.READY)
+REPORT = NodeReport(fronts=1, backs=2, rate=3, cpu=0.5, health=Health.UP, why="", state=Admin.READY)
 CAPABILITIES = Capabilities(mtu=1500, sack=True, timestamps=True, window_scaling=True)
 
 
@@ -121,7 +121,7 @@ class Owner:
         self.pending: list[tuple[str, messages.Handoff, Deferred[Adopted]]] = []
         self.ended: list[tuple[str, messages.Terminate]] = []
         self.known: set[int] = set()
-        self.reports: list[tuple[str, Report]] = []
+        self.reports: list[tuple[str, NodeReport]] = []
         self.decisions: list[tuple[str, Decision]] = []
         self.shared: list[int] = []
         self.heard: list[tuple[object, ...]] = []
@@ -141,10 +141,10 @@ class Owner:
         self.ended += [(node, record) for record in records]
         return sum(record.id not in self.known for record in records)
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         return REPORT
 
-    def reported(self, node: str, report: Report) -> None:
+    def reported(self, node: str, report: NodeReport) -> None:
         self.reports.append((node, report))
 
     def decided(self, node: str, decision: Decision) -> None:

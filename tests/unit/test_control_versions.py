@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.cluster.state import Admin, Decision, Subject
+from btcp.cluster.state import Admin, Decision, DecisionSubject
 from btcp.control.commands import HandoffRefused
 from btcp.control.link import ControlProtocol
 from btcp.handoff.messages import Adopted, Reason, Refused
@@ -21,7 +21,7 @@ from tests.unit.test_control_commands import HANDOFF
 from tests.unit.test_control_peers import Network, adopted, four, termination
 from tests.unit.version_1 import CODES, Version1
 
-DRAIN = Decision(node="a", subject=Subject.STATE, value="drain", counter=1, by="b")
+DRAIN = Decision(node="a", subject=DecisionSubject.STATE, value="drain", counter=1, by="b")
 
 
 class VersionsTestCase(SynchronousTestCase):

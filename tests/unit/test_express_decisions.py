@@ -130,7 +130,7 @@ class DecisionsTests(SynchronousTestCase):
     def test_only_turns_change(self) -> None:
         self.renew()
         self.tables.told.clear()
-        self.placement.weigh("b", 50.0)
+        self.placement.set_weight("b", 50.0)
         self.decisions.renew()
         self.assertEqual(self.tables.told, ["turns"])
         self.assertEqual(self.tables.decided("", "/"), [1, 2, 1])

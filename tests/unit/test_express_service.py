@@ -174,7 +174,7 @@ class PeerTests(ServiceCase):
     def test_draining(self) -> None:
         self.assertTrue(self.tables.planned.adopts)
         self.is_draining = True
-        self.placement.weigh("a", 0.0)
+        self.placement.set_weight("a", 0.0)
         self.reactor.advance(0)
         self.assertFalse(self.tables.planned.adopts)
         self.assertTrue(self.tables.planned.decides)

@@ -14,11 +14,11 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.cluster.ejection import Patience
+from btcp.cluster.ejection import EjectionThreshold
 from btcp.cluster.state import Health
 from btcp.config import Check, loads
 from btcp.health.asking import Origin
-from btcp.health.build import patience, watches
+from btcp.health.build import ejection_thresholds, watches
 from btcp.health.verdict import Verdict
 from btcp.health.watch import Checks, Watch
 from tests.unit.test_config import changed
@@ -289,4 +289,4 @@ class BuildTests(SynchronousTestCase):
 
     def test_patience(self) -> None:
         config = self.config("health: {kind: tcp, fall: 7, window: 9}")
-        self.assertEqual(patience(config), {"web": Patience(7, 9.0)})
+        self.assertEqual(ejection_thresholds(config), {"web": EjectionThreshold(7, 9.0)})

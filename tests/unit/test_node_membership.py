@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.cluster.state import Admin, Decision, Health, Report, Subject
+from btcp.cluster.state import Admin, Decision, DecisionSubject, Health, NodeReport
 from btcp.config import loads
 from btcp.content.contract import RequestKey
 from btcp.handoff.actions import Blame, Send, Witness
@@ -26,7 +26,7 @@ from tests.simulation.memory_datapath import MemoryDatapath
 
 HEALTH = {"kind": "handoff", "client": "192.0.2.1", "fall": 2}
 LISTENERS = {"web": {"port": 80, "origin": 8080, "health": HEALTH}}
-WELL = Report(fronts=0, backs=0, rate=0, cpu=None, health=Health.UP, why="", state=Admin.READY)
+WELL = NodeReport(fronts=0, backs=0, rate=0, cpu=None, health=Health.UP, why="", state=Admin.READY)
 
 
 class NodeTests(SynchronousTestCase):
@@ -67,7 +67,9 @@ class NodeTests(SynchronousTestCase):
 
     def test_decided_elsewhere(self) -> None:
         for node in "ab":
-            decision = Decision(node=node, subject=Subject.STATE, value="drain", counter=1, by="c")
+            decision = Decision(
+                node=node, subject=DecisionSubject.STATE, value="drain", counter=1, by="c"
+            )
             self.node.neighbours.decided("c", decision)
         self.assertEqual(self.placed(), {"c"})
         self.assertTrue(self.node.core.context.settings.draining())
