@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The YAML configuration as frozen values; C{docs/configuration.md} is its reference.
+Reading and validation of the YAML configuration; C{docs/configuration.md} is its reference.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def load(path: str | PathLike[str], node: str | None = None) -> Config:
     """
     Read a configuration file.
 
-    @param node: which node this host is; overrides what the file says.
-    @raise ConfigErrors: with everything that is wrong.
+    @param node: the name of this host's node; overrides the key C{node} of the file.
+    @raise ConfigErrors: with all problems found in the file.
     """
     name = fspath(path)
     try:
@@ -68,11 +68,11 @@ def load(path: str | PathLike[str], node: str | None = None) -> Config:
 
 def loads(text: str, name: str, node: str | None = None) -> Config:
     """
-    Read a configuration.
+    Read a configuration from text.
 
-    @param name: what C{text} is called in problems.
-    @param node: which node this host is; overrides what the text says.
-    @raise ConfigErrors: with everything that is wrong.
+    @param name: the file name that problems are reported with.
+    @param node: the name of this host's node; overrides the key C{node} of the text.
+    @raise ConfigErrors: with all problems found in the text.
     """
     reading = Reading(name)
     config = read_config(compose(text, name), reading, node)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What nodes and listeners must agree on, once each is valid by itself.
+Checks across nodes and listeners: conflicting addresses and ports, missing address families.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FAMILIES = {4: "IPv4", 16: "IPv6"}
 
 def spelled(key: bytes | tuple[str, int]) -> str:
     """
-    A packed address, or an address and port, as the file writes it.
+    Format a packed address, or an address and a port, as in the file.
     """
     if isinstance(key, bytes):
         return str(ip_address(key))
@@ -33,10 +33,11 @@ def check_agreement(
     reading: Reading,
 ) -> None:
     """
-    Note where nodes and listeners contradict each other.
+    Report conflicts between nodes and listeners that are valid by themselves.
 
-    @param node_places: where each node is written, by name.
-    @param listener_places: where each listener is written, by name.
+    @param node_places: node names to document nodes, for the problems' line numbers.
+    @param listener_places: the same for listeners.
+    @param reading: receives the problems.
     """
     everywhere = tuple(address for node in nodes.values() for address in node.addresses)
     taken: dict[tuple[bytes, int], str] = {}
@@ -54,7 +55,7 @@ def check_agreement(
         _check_ports(listener, addresses, everywhere, taken, place, reading)
         _check_families(listener, addresses, nodes, node_places, reading)
         _check_client(listener, addresses, place, reading)
-        _check_question(listener, place, reading)
+        _check_probe(listener, place, reading)
 
 
 def _check_ports(
@@ -67,7 +68,8 @@ def _check_ports(
 ) -> None:
     what = f"listeners.{listener.name}"
     for address in everywhere:
-        # Listeners may share an origin; what is taken from a control channel is lost to it.
+        # Listeners may share an origin, but not use a control or management port as one: the
+        # datapath takes packets from the origin port, so the channel would lose its packets.
         use = taken.get((address, listener.origin), "")
         if use.startswith("the "):
             reading.complain(place, f"{what}: origin {listener.origin} is {use}")
@@ -94,7 +96,7 @@ def _check_client(
         reading.complain(place, f"{what}: {client} is an address of the cluster")
 
 
-def _check_question(listener: Listener, place: AnyNode, reading: Reading) -> None:
+def _check_probe(listener: Listener, place: AnyNode, reading: Reading) -> None:
     check = listener.health
     if check is None or check.kind != "handoff" or listener.content != "tls":
         return

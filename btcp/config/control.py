@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The section C{control}: how the channel between the nodes is protected, or that it is not.
+The section C{control}: credentials of the control channel and its heartbeat.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ def read_control(node: AnyNode | None, document: AnyNode, reading: Reading) -> C
     """
     Read the section.
 
-    @param node: L{None} if there is none.
-    @return: L{None} if C{reading} has problems with it.
+    @param node: the section; L{None} if the file has none.
+    @param document: the whole file, for problems with an absent section.
+    @return: L{None} if C{reading} received problems.
     """
     before = len(reading.problems)
     found = reading.mapping(node, "control", KEYS["control"]) if node is not None else {}
@@ -30,7 +31,7 @@ def read_control(node: AnyNode | None, document: AnyNode, reading: Reading) -> C
         insecure = reading.boolean(found["insecure"], "control.insecure")
     paths = [reading.path(found[key], f"control.{key}") for key in _FILES if key in found]
     if len(reading.problems) == before:
-        _check_way(bool(insecure), found, node or document, reading)
+        _check_protection(bool(insecure), found, node or document, reading)
     heartbeat: float | None = HEARTBEAT
     if "heartbeat" in found:
         heartbeat = reading.seconds(found["heartbeat"], "control.heartbeat")
@@ -42,11 +43,11 @@ def read_control(node: AnyNode | None, document: AnyNode, reading: Reading) -> C
     return None
 
 
-def _check_way(
+def _check_protection(
     insecure: bool, found: Mapping[str, AnyNode], node: AnyNode, reading: Reading
 ) -> None:
     """
-    Note unless it is said, in one way, how the channel is protected.
+    Report a problem unless the section has either all three files or C{insecure: true}.
     """
     missing = [key for key in _FILES if key not in found]
     if insecure and len(missing) < len(_FILES):

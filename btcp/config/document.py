@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """
-YAML text to nodes that know their line, and the errors that point there.
+Parser from YAML text to a document tree whose nodes have line numbers, and the errors that
+refer to them.
 
-PyYAML's event stream is used instead of its constructed objects because objects have
-lost their lines, silently keep the last of two equal keys, and make C{no} a boolean;
-and instead of its node graph because events let libyaml do the work (fifteen times
-faster, a reload stops the reactor) and nesting be refused before it is built.
+The parser uses PyYAML's event stream.  Constructed objects have no line numbers, silently
+drop the first of two equal keys, and turn C{no} into a boolean.  Events come from libyaml
+(a reload blocks the reactor, so speed matters), and excessive nesting is refused before it is
+built.
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ from attrs import evolve, frozen
 MAX_OCTETS = 1 << 20
 _MAX_DEPTH = 8  # the configuration needs 4
 _TOO_DEEP = f"nested more than {_MAX_DEPTH} deep"
-# libyaml's own limit, of 1,000; older ones have none.  It looks for a key's colon up to 1,024
-# octets ahead, on one line, so it can come upon it before it tells us of the ninth.
+# libyaml's error for its own limit of 1,000 levels (older releases have none).  Its scanner
+# looks up to 1,024 octets ahead for a key's colon, so it can reach its limit before it has
+# returned the event of the ninth level.
 _FAR_TOO_DEEP = "exceeded maximum nesting depth"
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-# YAML 1.1, 5.1.  Looked for here because libyaml and PyYAML report it differently.
+# Characters that YAML 1.1, 5.1 forbids.  libyaml and PyYAML report them differently.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @frozen(slots=True)
 class Problem:
     """
-    One thing to put right.
+    One mistake in a configuration file.
 
-    @ivar line: 1 is the first; 0 if it is about the file as a whole.
-    @ivar column: 1 is the first; 0 if it is about the file as a whole.
-    @ivar message: what is wrong and what would be right.
+    @ivar line: line number from 1; 0 if the problem concerns the file as a whole.
+    @ivar column: column number from 1; 0 if the problem concerns the file as a whole.
+    @ivar message: the mistake, and what would be correct.
     """
 
     file: str
@@ -50,9 +52,9 @@ class Problem:
 
 class ConfigErrors(Exception):
     """
-    Everything that is wrong with a file.
+    All mistakes in a configuration file.
 
-    @ivar problems: at least one, in the order of their lines.
+    @ivar problems: at least one, sorted by line and column.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -66,7 +68,13 @@ class ConfigErrors(Exception):
 @frozen(slots=True)
 class Scalar:
     """
-    @ivar plain: written without quotes, so it may be a number, a boolean or nothing.
+    A single value.
+
+    @ivar text: the value as written, without quotes.
+    @ivar plain: whether it was written without quotes; only then may it be read as a number,
+        a boolean or null.
+    @ivar line: from 1.
+    @ivar column: from 1.
     """
 
     text: str
@@ -77,7 +85,7 @@ class Scalar:
     @property
     def empty(self) -> bool:
         """
-        Whether this is YAML's way to say nothing.
+        Whether the scalar is YAML's null.
         """
         return self.plain and self.text in ("", "~", "null")
 
@@ -96,7 +104,7 @@ class Sequence:
 @frozen(slots=True)
 class Mapping:
     """
-    Keys and values as written: a key may be there twice.
+    Keys and values in the order of the file; a key may occur twice.
     """
 
     pairs: tuple[tuple[Scalar, AnyNode], ...]
@@ -109,11 +117,12 @@ AnyNode: TypeAlias = Scalar | Sequence | Mapping
 
 def compose(text: str, file: str) -> AnyNode:
     """
-    Read the one document of a file.
+    Parse the only document of a file.
 
-    @param file: its name, for problems.
-    @raise ConfigErrors: C{text} is larger than L{MAX_OCTETS}, is not YAML, holds no or
-        several documents, nests deeply, or uses aliases or tags.
+    @param file: the file name that problems are reported with.
+    @return: the root of the document tree.
+    @raise ConfigErrors: if C{text} is larger than L{MAX_OCTETS}, is not YAML, contains no or
+        several documents, nests too deeply, or uses anchors, aliases or tags.
     """
     if len(text) > MAX_OCTETS:
         raise ConfigErrors([too_large(file)])
@@ -128,12 +137,12 @@ def compose(text: str, file: str) -> AnyNode:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ConfigErrors([Problem(file, *place, _said(error))]) from error
+        raise ConfigErrors([Problem(file, *place, _message(error))]) from error
     except yaml.YAMLError as error:
         raise ConfigErrors([Problem(file, 0, 0, f"not YAML: {error}")]) from error
 
 
-def _said(error: yaml.MarkedYAMLError) -> str:
+def _message(error: yaml.MarkedYAMLError) -> str:
     if error.problem == _FAR_TOO_DEEP:
         return _TOO_DEEP
     parts = [part for part in (error.context, error.problem) if part]
@@ -142,14 +151,14 @@ def _said(error: yaml.MarkedYAMLError) -> str:
 
 def too_large(file: str) -> Problem:
     """
-    The problem of a file larger than L{MAX_OCTETS}.
+    Make the problem for a file larger than L{MAX_OCTETS}.
     """
     return Problem(file, 0, 0, f"larger than {MAX_OCTETS} octets")
 
 
 class _Composer:
     """
-    Builds nodes from events.  It recurses, no deeper than C{_MAX_DEPTH}.
+    Builder of the document tree from YAML events; its recursion is limited to C{_MAX_DEPTH}.
     """
 
     def __init__(self, events: Iterator[yaml.Event], file: str) -> None:
@@ -203,7 +212,7 @@ class _Composer:
                 self._refuse(event, "want a plain word as key")
             value = self._node(next(self._events), depth)
             if not isinstance(value, Scalar):
-                # YAML says it begins at its first item; people look for its key.
+                # YAML marks collections at their first item; operators look for the key.
                 value = evolve(value, line=key.line, column=key.column)
             yield key, value
 

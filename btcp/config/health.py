@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The section C{health} of a listener: how its origins are checked.
+The section C{health} of a listener: active health checks of its origins.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def read_health(node: AnyNode, what: str, reading: Reading) -> Check | None:
     """
     Read the section.
 
-    @return: C{None} if C{reading} has problems with it.
+    @param what: the section's name in problems.
+    @return: C{None} if C{reading} received problems.
     """
     before = len(reading.problems)
     found = reading.section(node, what, KEYS["listeners.NAME.health"], ("kind",))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Every key a configuration may hold.
+All keys that a configuration may contain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from btcp.config.values import Check, Limits, Log, Timeouts
 
 def key_of(attribute: str) -> str:
     """
-    How the file writes the name of an attribute.
+    Convert an attribute's name to the configuration key: C{_} becomes C{-}.
     """
     return attribute.replace("_", "-")
 
@@ -54,5 +54,5 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """
-Section to its keys.  C{NAME} stands for a name chosen by the user, C{[]} for an item.
+Sections to their keys.  C{NAME} stands for a name that the user chooses, C{[]} for a list item.
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The section C{log}: what is written down, how, and where.
+The section C{log}: format, level and file of the log, and the choice of access log entries.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from btcp.config.values import LOG_CONNECTIONS, LOG_FORMATS, LOG_LEVELS, Log
 
 def read_log(node: AnyNode, reading: Reading) -> Log:
     """
-    Read the section.  What C{reading} has problems with is as if it were not there.
+    Read the section.  Keys with invalid values have their defaults in the result; C{reading}
+    receives the problems.
     """
     found = reading.mapping(node, "log", KEYS["log"])
     file = reading.path(found["file"], "log.file") if "file" in found else None

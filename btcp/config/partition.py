@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The section C{partition}: which kind of map, and its content.
+The section C{partition}: the kind of partition map and its content.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def read_partition(node: AnyNode, reading: Reading, names: Collection[str]) -> P
     """
     Read the section.
 
-    @param names: of all nodes.
-    @return: the map; L{None} if it can not be made, then C{reading} has the problems.
+    @param names: the names of all nodes.
+    @return: the map; L{None} if C{reading} received problems.
     """
     if not isinstance(node, MappingNode):
         return _read_rules(node, reading, names)
@@ -99,7 +99,9 @@ def _read_path(node: AnyNode, what: str, reading: Reading) -> str | None:
 
 def _path_problem(text: str) -> str | None:
     """
-    Why no request's path can begin so, or L{None} if it can.
+    Check a path prefix.
+
+    @return: the reason why no request's path can have this prefix, or L{None} if one can.
     """
     if not text.startswith("/"):
         return f"want a path prefix that starts with '/', not {text!r}"
@@ -136,5 +138,6 @@ MapReader = Callable[[AnyNode, Reading, Collection[str]], PartitionMap | None]
 
 MAPS: Mapping[str, MapReader] = MappingProxyType({"rules": _read_rules})
 """
-Kinds of map by the key they have under C{partition}; a list there is C{rules}.
+Kinds of map, by their key under C{partition}, to their readers.  A list under C{partition} is
+read as C{rules}.
 """

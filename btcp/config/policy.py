@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The keys C{policy} and C{balance-factor}, of the file or of a rule.
+The keys C{policy} and C{balance-factor}, which the file and each rule may have.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from btcp.partition.contract import PolicyChoice
 from btcp.partition.policy import POLICIES
 
 BOUNDED = "consistent"
-"""The policy that C{balance-factor} is for."""
+"""The only policy that has a C{balance-factor}."""
 
 LEAST_FACTOR, MAX_FACTOR = 101, 10_000
 
@@ -24,9 +24,9 @@ def read_policy_choice(
     """
     Read both keys.
 
-    @param found: keys of a section and what they say.
-    @param prefix: of the keys' names in messages: C{""} or C{"partition[0]."}.
-    @return: L{None} if no policy is named, or C{reading} has the problems.
+    @param found: the section's keys and values.
+    @param prefix: the prefix of keys in problems, such as C{""} or C{"partition[0]."}.
+    @return: L{None} if the section names no policy or C{reading} received problems.
     """
     name = None
     if "policy" in found:

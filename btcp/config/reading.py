@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-One node of the document to one value, or a problem.
+Conversion of document nodes to values, with collection of problems.
 
-Every method answers L{None} after it noted a problem, so that reading goes on and one
-run finds all there is.
+Every method returns L{None} (or an empty container) after it has recorded a problem, so that
+reading continues and one run reports all mistakes of the file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from btcp.config.document import AnyNode, Mapping, Problem, Scalar, Sequence
 from btcp.config.values import MAX_SECONDS
 
 NAME = re.compile(r"[a-z0-9-]{1,32}\Z")
-"""Of a node or a listener."""
+"""The syntax of names of nodes and listeners."""
 
-_INTEGER = re.compile(r"0\Z|-?[1-9][0-9]{0,17}\Z")  # 010 is 8 to some, 10 to others
+_INTEGER = re.compile(
+    r"0\Z|-?[1-9][0-9]{0,17}\Z"
+)  # no leading zeros: 010 would be octal in YAML 1.1
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?\Z")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})\Z")
@@ -28,7 +30,7 @@ _MAX_SHOWN = 40
 
 def shown(node: AnyNode) -> str:
     """
-    What somebody wrote, short enough for a message.
+    Format a document node for a message, shortened if it is long.
     """
     if isinstance(node, Mapping):
         return "a mapping"
@@ -42,7 +44,7 @@ def shown(node: AnyNode) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """
-    The end of a message about a word that is none of those known.
+    Compose the hint for an unknown word: the most similar known word, or all known words.
     """
     words = list(known)
     close = get_close_matches(word, words, 1)
@@ -51,9 +53,13 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 class Reading:
     """
-    Turns nodes of one file into values and gathers the problems.
+    A reader of the document nodes of one file, which collects the problems.
 
-    In every method C{what} names the value in messages, as C{listeners.web.port}.
+    The parameter C{what} of every method is the value's name in problems, such as
+    C{listeners.web.port}.
+
+    @ivar file: the file's name.
+    @ivar problems: all problems so far.
     """
 
     def __init__(self, file: str) -> None:
@@ -62,7 +68,7 @@ class Reading:
 
     def complain(self, node: AnyNode, message: str) -> None:
         """
-        Note a problem at C{node}.
+        Record a problem at the line and column of C{node}.
         """
         self.problems.append(Problem(self.file, node.line, node.column, message))
 
@@ -73,9 +79,10 @@ class Reading:
         self, node: AnyNode, what: str, known: tuple[str, ...] | None = None
     ) -> dict[str, AnyNode]:
         """
-        Keys and values; an empty node is an empty mapping.
+        Read a mapping; null is an empty mapping.
 
-        @param known: the keys there are, or L{None} if they are names to choose freely.
+        @param known: the valid keys, or L{None} if keys are names that the user chooses.
+        @return: the valid keys and their values.
         """
         if isinstance(node, Scalar) and node.empty:
             return {}
@@ -101,11 +108,11 @@ class Reading:
         self, node: AnyNode, what: str, known: tuple[str, ...], required: tuple[str, ...]
     ) -> dict[str, AnyNode]:
         """
-        A L{mapping} in which some keys must be.
+        Read a L{mapping} with required keys.
         """
         before = len(self.problems)
         found = self.mapping(node, what, known)
-        # What is missing is most often what was misspelled.
+        # A missing key is most often the one that was misspelled, which is reported already.
         if len(self.problems) == before:
             for key in required:
                 if key not in found:
@@ -114,7 +121,7 @@ class Reading:
 
     def items(self, node: AnyNode, what: str) -> tuple[AnyNode, ...]:
         """
-        What is in a list; a problem if it is nothing.
+        Read the items of a list that must not be empty.
         """
         if isinstance(node, Sequence) and node.items:
             return node.items
@@ -127,7 +134,9 @@ class Reading:
 
     def text(self, node: AnyNode, what: str, wanted: str = "text") -> str | None:
         """
-        Any scalar as written: a node may be called C{1} or C{no}.
+        Read a scalar as text, without YAML's types: a node may be named C{1} or C{no}.
+
+        @param wanted: a description of valid values for the problem.
         """
         if isinstance(node, Scalar) and not node.empty:
             return node.text
@@ -136,7 +145,7 @@ class Reading:
 
     def integer(self, node: AnyNode, what: str, low: int, high: int) -> int | None:
         """
-        A whole number in decimal.
+        Read a decimal integer from C{low} to C{high}.
         """
         if isinstance(node, Scalar) and node.plain and _INTEGER.match(node.text):
             value = int(node.text)
@@ -147,7 +156,7 @@ class Reading:
 
     def seconds(self, node: AnyNode, what: str) -> float | None:
         """
-        A duration.
+        Read a duration in seconds, more than 0 and at most L{MAX_SECONDS}.
         """
         if isinstance(node, Scalar) and node.plain and _DECIMAL.match(node.text):
             value = float(node.text)
@@ -158,7 +167,7 @@ class Reading:
 
     def boolean(self, node: AnyNode, what: str) -> bool | None:
         """
-        C{true} or C{false}, or another of YAML's words for them.
+        Read one of YAML 1.1's booleans.
         """
         if isinstance(node, Scalar) and node.plain and node.text.lower() in _BOOLEANS:
             return _BOOLEANS[node.text.lower()]
@@ -167,7 +176,8 @@ class Reading:
 
     def path(self, node: AnyNode, what: str) -> str | None:
         """
-        An absolute path, as the daemon has a directory of its own.
+        Read an absolute path.  The daemon changes its working directory, so relative paths
+        would be ambiguous.
         """
         text = self.text(node, what, "an absolute path")
         if text is None or text.startswith("/"):
@@ -177,7 +187,9 @@ class Reading:
 
     def address(self, node: AnyNode, what: str) -> bytes | None:
         """
-        An IPv4 or IPv6 address of one host, packed.
+        Read a unicast IPv4 or IPv6 address.
+
+        @return: the packed address.
         """
         wanted = "an IPv4 or IPv6 address"
         text = self.text(node, what, wanted)
@@ -190,7 +202,7 @@ class Reading:
 
     def endpoint(self, node: AnyNode, what: str) -> tuple[str, int] | None:
         """
-        An address and a port, C{192.0.2.1:7311} or C{[2001:db8::1]:7311}.
+        Read an address with a port, such as C{192.0.2.1:7311} or C{[2001:db8::1]:7311}.
 
         @return: the address in its canonical text, and the port.
         """
@@ -217,7 +229,7 @@ def _packed(text: str) -> bytes | None:
         return None
     if address.is_unspecified or address.is_multicast:
         return None
-    # A link-local address needs a zone, and a mapped one is IPv4 on the wire.
+    # A link-local address needs a zone; an IPv4-mapped address is IPv4 on the wire.
     if isinstance(address, IPv6Address) and (
         address.scope_id or address.is_link_local or address.ipv4_mapped
     ):

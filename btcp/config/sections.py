@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The sections of the file to a L{Config}, and what must hold between them.
+Reading of the whole file: its sections, and the constraints between them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def read_config(document: AnyNode, reading: Reading, node: str | None) -> Config
     """
     Read a whole file.
 
-    @param node: which node this host is, if the file shall not decide.
-    @return: the configuration; L{None} if C{reading} has problems.
+    @param node: the name of this host's node; L{None} to use the key C{node} of the file.
+    @return: the configuration; L{None} if C{reading} received problems.
     """
     top = reading.mapping(document, "the file", KEYS[""])
     for key in ("nodes", "listeners", "partition"):
@@ -95,7 +95,7 @@ def _own(
     names: Mapping[str, AnyNode],
 ) -> str | None:
     if not names:
-        return None  # that is the problem, and it is noted
+        return None  # reported already
     if given is not None:
         if given not in names:
             where = top["nodes"]
@@ -179,7 +179,9 @@ def _addresses(node: AnyNode | None, what: str, reading: Reading) -> tuple[bytes
 
 def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -> dict[str, Any]:
     """
-    Arguments of L{Config} for what the file says beyond the three main sections.
+    Read all keys but the three main sections.
+
+    @return: keyword arguments of L{Config}.
     """
     values: dict[str, Any] = {"control": read_control(top.get("control"), document, reading)}
     if "device" in top:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The configuration as frozen values.  Names are those of the file, C{-} written C{_}.
+Immutable values of the configuration.  Attributes have the names of the file's keys, with C{_}
+for C{-}.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from attrs import field, frozen
 from btcp.partition.contract import PartitionMap, PolicyChoice
 
 MAX_SECONDS = 604800
-"""No duration is longer than a week: more is a slip, such as milliseconds."""
+"""Longest duration accepted, a week; a larger value is probably in milliseconds."""
 
 HEARTBEAT = 1.0
-"""Seconds between two signs of life of a link, if the file does not say."""
+"""Default interval of a control link's heartbeats, in seconds."""
 
 DATAPATHS = ("auto", "ebpf", "raw")
-"""C{auto} is the first of the others that the host passes."""
+"""Datapaths; C{auto} selects the first of the others that the host supports."""
 
 ADOPTIONS = ("auto", "cookie", "replay")
-"""C{auto} is the first of the others that the host passes."""
+"""Methods of adoption; C{auto} selects the first of the others that the host supports."""
 
 CONTENTS = ("http", "tls")
-"""What connections may begin with; the first, unless the file says another."""
+"""Protocols by which connections can be routed; the first is the default."""
 
 CHECKS = ("http", "https", "tcp", "tls", "handoff")
-"""How an origin can be asked whether it is well."""
+"""Kinds of health checks."""
 
 DEFAULT_WEIGHT = 100
 MAX_WEIGHT = 10_000
@@ -46,15 +47,15 @@ def _limit(default: int, low: int, high: int) -> Any:
 @frozen(slots=True)
 class Node:
     """
-    One host of the cluster.
+    A node of the cluster.
 
-    @ivar addresses: packed, 4 or 16 octets each; at least one.  The first of a family
-        is where other nodes forward that family's packets to.
-    @ivar control: the IP address, in text, and the port its control channel listens on.
-    @ivar weight: its share of what several nodes hold is as large as this, beside the
-        weights of the others.
-    @ivar manage: the same of where operators with certificates are listened to; L{None}:
-        nowhere.
+    @ivar addresses: packed addresses, 4 or 16 octets each; at least one.  Other nodes forward
+        packets of an address family to the first address of that family.
+    @ivar control: address (as text) and port of its control channel.
+    @ivar weight: its share of new connections, relative to the weights of the other nodes of
+        a replica set.
+    @ivar manage: address (as text) and port of its management interface for operators with
+        certificates; L{None} for none.
     """
 
     name: str
@@ -67,23 +68,24 @@ class Node:
 @frozen(slots=True, kw_only=True)
 class Check:
     """
-    How each node checks its own origin.
+    Health checks of a listener's origins; each node checks its own origin.
 
     @ivar kind: one of L{CHECKS}.
-    @ivar client: for a handoff: the address, in text, of the client that there is not.
-    @ivar path: to ask for.
-    @ivar host: what to call the origin; C{None} for its address.
-    @ivar status: ranges of what it may answer, both ends included.
-    @ivar body: a regular expression that must match somewhere in the first octets of
-        what it answers; C{None} for anything.
-    @ivar interval: seconds from one check to the next,
-    @ivar fast_interval: and while one more could change what is thought of the origin.
-    @ivar timeout: seconds for one check.
-    @ivar rise: good checks in a row after which it is up.
-    @ivar fall: failed checks in a row after which it is down; and connections that it
-        refuses, in one C{window}, after which a front-end leaves it alone.
-    @ivar window: seconds, also for how long.
-    @ivar jitter: per cent of an interval, by which it is longer or shorter at random.
+    @ivar client: for checks by handoff, the source address (as text) of the synthetic client.
+    @ivar path: the path that is requested.
+    @ivar host: the C{Host} header field or TLS server name; C{None} for the origin's address.
+    @ivar status: inclusive ranges of status codes that pass.
+    @ivar body: a regular expression that must match in the first octets of the response body;
+        C{None} if any body passes.
+    @ivar interval: seconds between checks.
+    @ivar fast_interval: seconds between checks while the state is about to change, that is
+        between the first deviating result and C{rise} or C{fall} of them.
+    @ivar timeout: seconds that one check may take.
+    @ivar rise: consecutive passed checks that mark the origin as up.
+    @ivar fall: consecutive failed checks that mark the origin as down; also the number of
+        refused connections within C{window} for which a front-end ejects the node.
+    @ivar window: seconds; also the duration of the ejection.
+    @ivar jitter: maximum random deviation of the intervals, in per cent.
     """
 
     kind: str
@@ -104,13 +106,13 @@ class Check:
 @frozen(slots=True)
 class Listener:
     """
-    Where the cluster answers clients.
+    A port to which clients connect, and the origin server behind it.
 
-    @ivar port: clients connect to it.
-    @ivar addresses: packed; empty for every node's own.
-    @ivar origin: the unmodified server's port, at the node's own addresses.
-    @ivar health: how that is checked; C{None}: it is not.
-    @ivar content: one of L{CONTENTS}: what its connections begin with, and are routed by.
+    @ivar port: the TCP port that clients connect to.
+    @ivar addresses: packed addresses that clients connect to; empty for those of the nodes.
+    @ivar origin: the origin server's TCP port, at the node's own addresses.
+    @ivar health: the health checks of the origin; C{None} for none.
+    @ivar content: one of L{CONTENTS}: the protocol by which connections are routed.
     """
 
     name: str
@@ -124,11 +126,11 @@ class Listener:
 @frozen(slots=True)
 class Credentials:
     """
-    Absolute paths of PEM files.
+    Absolute paths of the PEM files for mutual TLS between the nodes.
 
-    @ivar certificate: the node's own, followed by those between it and its authority.
-    @ivar key: the private key of C{certificate}.
-    @ivar authority: the certificates of whoever signs for the cluster's nodes.
+    @ivar certificate: the node's certificate, followed by intermediate certificates.
+    @ivar key: the private key of the node's certificate.
+    @ivar authority: the certificates of the authorities that sign the nodes' certificates.
     """
 
     certificate: str
@@ -139,10 +141,11 @@ class Credentials:
 @frozen(slots=True)
 class Control:
     """
-    The control channel.
+    Settings of the control channel.
 
-    @ivar credentials: for mutual TLS; L{None}: neither encrypted nor authenticated.
-    @ivar heartbeat: seconds between two signs of life.
+    @ivar credentials: files for mutual TLS; L{None} if the channel is neither encrypted nor
+        authenticated.
+    @ivar heartbeat: seconds between heartbeats.
     """
 
     credentials: Credentials | None
@@ -159,17 +162,19 @@ class Control:
 @frozen(slots=True)
 class Timeouts:
     """
-    Seconds, each more than 0 and at most L{MAX_SECONDS}.
+    Timeouts in seconds, each more than 0 and at most L{MAX_SECONDS}.
 
     @ivar handshake: from the client's SYN to its ACK.
-    @ivar request: from then to a complete request head.
-    @ivar handoff: from asking a node to its answer; then the next replica is asked.
-    @ivar established: without a packet of a flow that both sides keep open.
-    @ivar half_closed: without a packet of a flow that one side has closed.
-    @ivar linger: from a flow's end to freeing what answers its late packets.
-    @ivar link_grace: from losing a control link to giving up its flows.
-    @ivar restart_grace: the same, if the other host is there, its daemon is not, and
-        its flows survive that.
+    @ivar request: from the client's ACK to a complete request head.
+    @ivar handoff: from a handoff message to its answer; then the next replica is tried.
+    @ivar established: idle time of a connection that both sides keep open.
+    @ivar half_closed: idle time of a connection that one side has closed.
+    @ivar linger: from the end of a connection to the removal of its flow entries, which
+        handle late packets.
+    @ivar link_grace: from the loss of a control link to the end of the flows that depend on
+        it.
+    @ivar restart_grace: the same, if the peer's host is reachable, its daemon is not, and its
+        flows survive a restart of the daemon.
     """
 
     handshake: float = 5.0
@@ -185,12 +190,12 @@ class Timeouts:
 @frozen(slots=True)
 class Limits:
     """
-    What a node holds at most.
+    Bounds of a node's tables.
 
     @ivar flows: flows, front-end and back-end halves together.
-    @ivar half_open: flows without a complete handshake and request.
-    @ivar request: octets of a request head.  32768 and no more, for a handoff carries
-        it in one control message of less than 65536 octets, beside all else.
+    @ivar half_open: flows whose handshake or request is incomplete.
+    @ivar request: octets of a request head.  At most 32768, because a handoff carries the
+        request head and all else in one control message of less than 65536 octets.
     """
 
     flows: int = _limit(262144, 1, 16777216)
@@ -201,13 +206,13 @@ class Limits:
 @frozen(slots=True, kw_only=True)
 class Log:
     """
-    What is written down.  As long as neither format nor level nor file are said, C{twistd}
-    writes the log as it does for all its plugins.
+    Settings of the log.  Without format, level and file, C{twistd} writes the log in its own
+    format.
 
-    @ivar format: one of L{LOG_FORMATS}.
-    @ivar level: one of L{LOG_LEVELS}: the least that is written.
-    @ivar connections: one of L{LOG_CONNECTIONS}: which records of connections.
-    @ivar file: an absolute path; L{None} for where C{twistd} would write.
+    @ivar format: one of L{LOG_FORMATS}, or L{None}.
+    @ivar level: one of L{LOG_LEVELS}, the lowest level that is written, or L{None}.
+    @ivar connections: one of L{LOG_CONNECTIONS}, the access log entries that are written.
+    @ivar file: an absolute path; L{None} for the destination that C{twistd} chooses.
     """
 
     format: str | None = None
@@ -218,7 +223,7 @@ class Log:
     @property
     def own(self) -> bool:
         """
-        Whether the log is written by us and not by C{twistd}.
+        Whether BTCP writes the log itself, instead of C{twistd}.
         """
         return (self.format, self.level, self.file) != (None, None, None)
 
@@ -226,21 +231,23 @@ class Log:
 @frozen(slots=True, kw_only=True)
 class Config:
     """
-    All that one node is told.
+    The whole configuration of a node.
 
-    @ivar node: the name of this host, a key of C{nodes}.
-    @ivar device: the cluster-facing network device; L{None} for the one that holds the
-        node's first address.
-    @ivar run: absolute path of the directory for the management socket and the record
-        of what to clean up after a crash.
-    @ivar user: whom a daemon that is started by root becomes; L{None} to stay root.
-    @ivar state: absolute path of the directory for what a restart must not forget.
-    @ivar slow_start: seconds in which a node that comes back gets its whole weight again.
+    @ivar node: the name of this host's node, a key of C{nodes}.
+    @ivar device: the network device that clients and nodes are reached through; L{None} for
+        the one that has the node's first address.
+    @ivar run: absolute path of the directory of the management socket and of the list of
+        what to clean up after a crash.
+    @ivar user: the user that a daemon started by root changes to; L{None} to stay root.
+    @ivar state: absolute path of the directory of persistent state.
+    @ivar slow_start: seconds in which the weight of a node that becomes eligible grows to its
+        full value; 0 for no slow start.
     @ivar datapath: one of L{DATAPATHS}.
     @ivar adoption: one of L{ADOPTIONS}.
-    @ivar express: the kernel hands connections off by itself where the map allows it.
-    @ivar policy: of rules that do not name one.
-    @ivar window_scale: 0-14, promised to every client; the same on every node.
+    @ivar express: whether the kernel hands connections off by itself where the map allows it.
+    @ivar policy: the policy of rules that name none.
+    @ivar window_scale: the window scale of every SYN/ACK to clients, 0-14; the same on every
+        node.
     """
 
     node: str
@@ -265,19 +272,19 @@ class Config:
     @property
     def ways(self) -> tuple[str, str]:
         """
-        Datapath and adoption, as they have to be.
+        Datapath and adoption with the requirements of C{express} applied.
         """
         return ("ebpf", "cookie") if self.express else (self.datapath, self.adoption)
 
     @property
     def own(self) -> Node:
         """
-        The node this host is.
+        This host's node.
         """
         return self.nodes[self.node]
 
     def listener_addresses(self, listener: Listener, node: Node) -> tuple[bytes, ...]:
         """
-        The addresses, packed, at which clients of C{listener} can reach C{node}.
+        Return the packed addresses at which clients of C{listener} can reach C{node}.
         """
         return listener.addresses or node.addresses
