@@ -22,7 +22,7 @@ from attrs import frozen
 from btcp.admin.client import query_now
 from btcp.config import Credentials
 from btcp.daemon import privileges
-from btcp.datapath.ebpf import adoption, express, programs
+from btcp.datapath.ebpf import adoption, express, objects, programs
 from btcp.datapath.interface import DatapathError
 from btcp.doctor import handshake, icmp
 from btcp.pki.trust import Loaded, load
@@ -139,6 +139,14 @@ class Host:
         @return: how many a process may have.
         """
         return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    # -- the installation
+
+    def missing_objects(self) -> Sequence[str]:
+        """
+        Return the names of compiled BPF programs that this installation lacks.
+        """
+        return [name for name in objects.NAMES if not objects.path(name).exists()]
 
     # -- the kernel
 

@@ -13,6 +13,7 @@ import btcp
 from btcp.admin.protocol import SOCKET
 from btcp.config import Config
 from btcp.daemon import privileges
+from btcp.datapath.ebpf.objects import REMEDY
 from btcp.datapath.raw.guard import TABLE
 from btcp.doctor.finding import Finding, fail, fine, warn
 from btcp.doctor.host import Host
@@ -79,7 +80,10 @@ def check_ebpf(host: Host, config: Config | None) -> Iterator[Finding]:
     if problem is None:
         yield fine("tc programs load and attach")
         return
-    remedy = [] if host.stat(_BTF) else ["# boot a kernel with CONFIG_DEBUG_INFO_BTF"]
+    if host.missing_objects():
+        remedy = [f"# {REMEDY}"]
+    else:
+        remedy = [] if host.stat(_BTF) else ["# boot a kernel with CONFIG_DEBUG_INFO_BTF"]
     if "libbpf" in problem:
         remedy.append("apt-get install libbpf1")
     remedy.append("# or say 'datapath: raw'; it works, and is slower")
@@ -99,11 +103,11 @@ def check_cookie(host: Host, config: Config | None) -> Iterator[Finding]:
     if problem is None:
         yield fine("the kernel takes requests by cookie" + ", and hands them off" * express)
         return
-    if express:
-        remedy = "# boot Linux 6.9 or later, or say 'express: false'; it works, and is slower"
-    else:
-        remedy = "# boot Linux 6.9 or later, or say 'adoption: replay'; it works, and is slower"
-    yield (fail if express or wanted == "cookie" else warn)(problem, remedy)
+    remedy = REMEDY if host.missing_objects() else "boot Linux 6.9 or later"
+    otherwise = "express: false" if express else "adoption: replay"
+    yield (fail if express or wanted == "cookie" else warn)(
+        problem, f"# {remedy}", f"# or say '{otherwise}'; it works, and is slower"
+    )
 
 
 def check_capabilities(host: Host, config: Config | None) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
+from btcp.admin.protocol import SOCKET
 from btcp.config import Config, Node
 from btcp.control.dialing import choose_source
 from btcp.control.protection import ENDS_SOON
@@ -84,26 +85,33 @@ def _key(host: Host, path: str, user: str | None) -> Iterator[Finding]:
 
 def check_peers(host: Host, config: Config) -> Iterator[Finding]:
     """
-    Each answers at its control address, and is who it should be.
+    Check that each peer accepts a connection at its control address and identifies itself.
+
+    While the daemon of this host does not run, the cluster may be about to start for the first
+    time: a peer that accepts no connection is then a warning.  A peer that answers with a wrong
+    certificate is always a failure.
     """
     loaded = _loaded(host, config)
+    unreachable = warn if host.daemon(f"{config.run}/{SOCKET}") is None else fail
     for node in others(config):
         address, port = node.control
         source = choose_source(address, config.own.addresses)
-        if loaded is not None:
-            problem = host.handshake(address, port, source, loaded, node.name)
-            good = f"node {node.name} answers at {address}, with its certificate"
-        else:
-            problem = host.connect(address, port, source)
-            good = f"node {node.name} answers at {address}"
-        if problem is None:
-            yield fine(good)
-        else:
-            yield fail(
-                f"node {node.name}, {address} port {port}: {problem}",
+        where = f"node {node.name}, {address} port {port}"
+        problem = host.connect(address, port, source)
+        if problem is not None:
+            yield unreachable(
+                f"{where}: {problem}",
                 f"ping -c 1 {address}",
                 "# is twistd running there?  does a firewall stand between?",
             )
+            continue
+        if loaded is not None:
+            problem = host.handshake(address, port, source, loaded, node.name)
+        if problem is not None:
+            yield fail(f"{where}: {problem}", f"btcp doctor  # on node {node.name}")
+        else:
+            proof = ", with its certificate" if loaded is not None else ""
+            yield fine(f"node {node.name} answers at {address}{proof}")
 
 
 def check_mtu(host: Host, config: Config) -> Iterator[Finding]:

@@ -47,7 +47,7 @@ def lacking() -> list[str]:
     if os.geteuid() != 0:
         lacks.append("only root may load programs into the kernel")
     if not OBJECT.exists():
-        lacks.append(f"{OBJECT} is not built; run make")
+        lacks.append(f"{OBJECT} is not built: make build")
     return lacks
 
 

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.config import Config, Credentials, Listener, loads
 from btcp.daemon.privileges import BPF, NET_ADMIN, NET_RAW, PERFMON, PrivilegeError
+from btcp.datapath.ebpf import adoption, express, objects, programs
 from btcp.doctor import network
 from btcp.doctor.examination import NAMES, Checked, examine, failed, text
 from btcp.doctor.finding import Finding, fail, fine, warn
@@ -62,6 +63,7 @@ class FakeHost(Host):
         self.tun: str | None = None
         self.having = frozenset((NET_ADMIN, NET_RAW, BPF, PERFMON))
         self.lacks: dict[str, str] = {}
+        self.unbuilt: Sequence[str] = ()
         self.held = {
             "lo": Device("lo", 65536, True, False, frozenset()),
             "eth0": Device("eth0", 1500, True, True, OWN),
@@ -106,6 +108,9 @@ class FakeHost(Host):
 
     def open_files(self) -> int:
         return self.limit
+
+    def missing_objects(self) -> Sequence[str]:
+        return self.unbuilt
 
     def ebpf(self) -> str | None:
         return self.lacks.get("ebpf")
@@ -239,8 +244,8 @@ class CookieTests(DoctorCase):
 
     def test_cannot(self) -> None:
         self.host.lacks["cookie"] = "the kernel has no bpf_sk_assign_tcp_reqsk"
-        for adoption, verdict in (("cookie", "fail"), ("auto", "warn"), ("replay", "fine")):
-            self.assertEqual(self.only(configuration(adoption=adoption)).verdict, verdict)
+        for wanted, verdict in (("cookie", "fail"), ("auto", "warn"), ("replay", "fine")):
+            self.assertEqual(self.only(configuration(adoption=wanted)).verdict, verdict)
         self.assertEqual(self.only(configuration(datapath="raw")).verdict, "fine")
 
     def test_express(self) -> None:
@@ -250,7 +255,32 @@ class CookieTests(DoctorCase):
             self.host.lacks = {lacks: "no such thing"}
             found = self.only(wanted)
             self.assertEqual((found.verdict, found.says), ("fail", "no such thing"))
-            self.assertIn("express: false", found.remedy[0])
+            self.assertIn("express: false", found.remedy[1])
+
+
+class ObjectTests(DoctorCase):
+    """
+    Compiled programs that the installation lacks: a different kernel would not help.
+    """
+
+    def test_remedy_is_to_install(self) -> None:
+        self.host.unbuilt = ["adopt.bpf.o"]
+        self.host.lacks = dict.fromkeys(("ebpf", "cookie", "express"), "no adopt.bpf.o")
+        for config in (CONFIG, configuration(express=True), None):
+            for each in examine(self.host, config):
+                if each.check in ("ebpf", "cookie"):
+                    remedy = "\n".join(each.finding.remedy)
+                    self.assertIn("install a package", remedy)
+                    self.assertNotIn("boot", remedy)
+
+    def test_each_program_is_looked_for(self) -> None:
+        names = {OBJECT.name for OBJECT in (programs.OBJECT, adoption.OBJECT, express.OBJECT)}
+        self.assertEqual(names, set(objects.NAMES))
+        for module in (programs, adoption, express):
+            self.patch(module, "OBJECT", module.OBJECT.with_name("nix.bpf.o"))
+        for probe in (programs.probe, adoption.probe, express.probe):
+            with self.assertRaisesRegex(objects.ObjectMissing, "has no nix.bpf.o"):
+                probe()
 
 
 class CapabilityTests(DoctorCase):
@@ -508,6 +538,26 @@ class PeerTests(DoctorCase):
         self.host.deaf["192.0.2.12", 7311] = "Connection refused"
         bad, good = self.findings(config)
         self.assertEqual((bad.verdict, good.verdict), ("fail", "fine"))
+
+    def test_before_first_start(self) -> None:
+        """
+        While the own daemon does not run, an unreachable peer is a warning, in both families and
+        with and without TLS: C{btcp doctor && systemctl start btcp} has to start a new cluster.
+        """
+        self.host.pid = None
+        insecure = evolve(CONFIG, control=evolve(CONFIG.control, credentials=None))
+        for reason in ("Connection refused", "no answer", "No route to host"):
+            self.host.deaf.update({(f"192.0.2.1{each}", 7311): reason for each in (2, 3)})
+            for config in (CONFIG, insecure):
+                found = self.findings(config)
+                self.assertEqual([each.verdict for each in found], ["warn", "warn"])
+                self.assertIn(reason, found[0].says)
+            self.assertFalse(failed(list(examine(self.host, CONFIG))))
+
+    def test_wrong_certificate_before_first_start(self) -> None:
+        self.host.pid = None
+        self.host.wrong_peers["c"] = "the certificate is not for c.btcp.internal but for b"
+        self.assertEqual([each.verdict for each in self.findings()], ["fine", "fail"])
 
     def test_own_certificate_unusable(self) -> None:
         """

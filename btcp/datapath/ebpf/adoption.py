@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from socket import if_nametoindex
 
-from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf import abi, objects
 from btcp.datapath.ebpf.hook import INGRESS, Hook
 from btcp.datapath.ebpf.libbpf import Library, Object
 from btcp.datapath.interface import DatapathError
 from btcp.handoff.messages import Handoff
 
-OBJECT = Path(__file__).parent.parent / "bpf" / "adopt.bpf.o"
+OBJECT = objects.path("adopt.bpf.o")
 
 _UNDER_WAY = 65_536
 """Adoptions at a time; each takes well below a millisecond."""
@@ -44,8 +44,7 @@ class Adoption:
         @raise DatapathError: says what this host lacks.
         """
         self._library = Library()
-        if not OBJECT.exists():
-            raise DatapathError(f"{OBJECT} is not built; run make")
+        objects.require(OBJECT)
         try:
             loaded = Object(self._library, str(OBJECT))
             loaded.resize("adoptions", _UNDER_WAY)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
-from pathlib import Path
 
 from attrs import frozen
 
-from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf import abi, objects
 from btcp.datapath.ebpf.libbpf import Library, Object, Ring
 from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.interface import DatapathError
 from btcp.handoff.route import EVERYTHING
 
-OBJECT = Path(__file__).parent.parent / "bpf" / "express.bpf.o"
+OBJECT = objects.path("express.bpf.o")
 
 MOST_HOSTS = 4096
 MOST_PREFIXES = 65_536
@@ -57,8 +56,7 @@ def probe() -> None:
 
 
 def _opened(library: Library, prepare: Callable[[Object], None] = lambda _: None) -> Object:
-    if not OBJECT.exists():
-        raise DatapathError(f"{OBJECT} is not built; run make")
+    objects.require(OBJECT)
     try:
         loaded = Object(library, str(OBJECT))
         for name, size in _SIZES.items():

@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL, get_errno
 from errno import EPERM
 from hashlib import blake2b
-from pathlib import Path
 from socket import if_nametoindex
 from types import MappingProxyType
 
 from twisted.logger import Logger
 
-from btcp.datapath.ebpf import abi
+from btcp.datapath.ebpf import abi, objects
 from btcp.datapath.ebpf.barrier import await_programs
 from btcp.datapath.ebpf.hook import EGRESS, INGRESS, Hook
 from btcp.datapath.ebpf.libbpf import Library, Map, Object, Ring
@@ -31,7 +30,7 @@ log = Logger()
 
 _NEW_NETWORK = 0x40000000  # linux/sched.h: CLONE_NEWNET
 
-OBJECT = Path(__file__).parent.parent / "bpf" / "btcp.bpf.o"
+OBJECT = objects.path("btcp.bpf.o")
 
 
 def probe() -> None:
@@ -40,8 +39,7 @@ def probe() -> None:
 
     @raise DatapathError: says what this host lacks.
     """
-    if not OBJECT.exists():
-        raise DatapathError(f"{OBJECT} is not built; run make")
+    objects.require(OBJECT)
     with ThreadPoolExecutor(1) as elsewhere:  # a network is a thread's
         elsewhere.submit(_try).result()
 
