@@ -18,8 +18,8 @@ _SMALLEST_MSS = 88
 """Octets; Linux's TCP_MIN_MSS: a SYN/ACK that says less says nonsense."""
 
 
-_NEAR = 1
-"""Milliseconds: a client no further away has about the round-trip time of the replay itself."""
+_NEAR = 0
+"""Milliseconds, rounded down: such a client has about the round-trip time of the replay itself."""
 
 
 class Replay:
@@ -43,7 +43,7 @@ class Replay:
         order = flow.order
         options = SynOptions(order.mss, order.client_scale, order.sack, order.tsval).pack()
         self._context.deliver(flow.inbound, order.irs, 0, SYN, order.window, options)
-        if not 0 <= order.rtt <= _NEAR:
+        if order.rtt != _NEAR:
             self._context.deliver(flow.inbound, order.irs, 0, SYN, order.window, options)
             flow.spare_syn_acks = 1
 
@@ -99,7 +99,7 @@ class Replay:
         stamps = pack_timestamps(order.tsval, flow.tsecr) if order.front_tsval >= 0 else b""
         if handshake:
             # An echo would be a sample of the replay's time as well; zero is none.
-            first = stamps if 0 <= order.rtt <= _NEAR else stamps[:-4] + bytes(len(stamps[-4:]))
+            first = stamps if order.rtt == _NEAR else stamps[:-4] + bytes(len(stamps[-4:]))
             self._context.deliver(flow.inbound, seq, ack, ACK, window, first)
         size = max(flow.mss, _SMALLEST_MSS) - len(stamps)
         for start in range(0, len(order.request), size):

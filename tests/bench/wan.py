@@ -141,7 +141,7 @@ EVERYTHING: tuple[Cell, ...] = (
 @frozen
 class Found:
     """
-    What one system did in a cell.
+    The exchanges of one system in a cell.
 
     @ivar seconds: of each exchange.
     @ivar again: segments that client and nodes sent again.

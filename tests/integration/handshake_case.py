@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
+from btcp.datapath.ebpf import abi
 from btcp.datapath.interface import Promise
 from btcp.datapath.raw.frame import BEGINNING
 from btcp.handoff.cookie import SIZES, Established
@@ -150,6 +151,8 @@ def of_scapy(octets: bytes) -> tuple[Any, Any]:
 class HandshakeTestCase(ProgramsTestCase):
     def setUp(self) -> None:
         super().setUp()
+        waiting = self.loaded.programs.waiting
+        waiting.delete_many([key for key, _ in waiting.items(abi.KEY.size)])
         self.promise()
         self.addCleanup(self.loaded.programs.promise, None)
 

@@ -7,8 +7,10 @@ would on a direct connection.
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 from typing import ClassVar
 
@@ -17,7 +19,7 @@ from tests.claims.scene import end
 from tests.claims.stage import answer, dial, request
 from tests.integration.rules import FAMILIES
 from tests.integration.standing import ClusterTestCase
-from tests.modes import in_every_mode
+from tests.modes import EBPF_COOKIE, EBPF_REPLAY, EXPRESS, in_every_mode, in_modes
 
 _CONFIG: Mapping[str, object] = {}
 _FACT = re.compile(r"(\w+):([\d.]+)")
@@ -141,3 +143,33 @@ class RoundTripTests(OriginSocketTestCase):
                 facts = self.origin_socket(end(connection)[1])
                 self.assertNotIn("bytes_retrans", facts)
                 self.assertNotIn("dsack_dups", facts)
+
+
+@in_modes(EBPF_COOKIE, EXPRESS)
+class WaitingTests(OriginSocketTestCase):
+    """
+    A client connects in advance, as browsers do.
+    """
+
+    mode = EBPF_REPLAY
+
+    def _probed(self, times: int) -> bool:
+        return self.counters("a")["ebpf.probed"] >= times
+
+    def test_keep_alive(self) -> None:
+        """
+        Its probes are answered, and the request that comes at last is served.
+        """
+        for family in FAMILIES:
+            with dial(self.lab, family, "a") as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+                before = self.counters("a")["ebpf.probed"]
+                self.await_that(
+                    partial(self._probed, before + 2),
+                    20,
+                    lambda: self.counters("a"),
+                )
+                connection.sendall(request("/b/1k"))
+                self.assertEqual(answer(connection)[0].status, 200)

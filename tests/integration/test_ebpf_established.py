@@ -10,12 +10,14 @@ from itertools import product
 
 from attrs import evolve
 
+from btcp.datapath.ebpf import abi
 from btcp.datapath.raw.frame import BEGINNING, CONTINUING, VNET_HEADER, rtt
 from btcp.handoff.cookie import Established
 from btcp.handoff.messages import UNMEASURED
+from btcp.handoff.reassembly import WINDOW
 from btcp.handoff.route import BREAKING
 from btcp.wire.build import compose
-from btcp.wire.options import SynOptions
+from btcp.wire.options import SynOptions, timestamps
 from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
 from btcp.wire.seqnum import add
 from tests.integration import test_ebpf_wire
@@ -24,15 +26,18 @@ from tests.integration.handshake_case import (
     ECN,
     IRS,
     LAYOUTS,
+    SCALE,
     WHOLE,
     HandshakeTestCase,
     model,
     mss,
+    of_scapy,
     read_told,
     stamps,
 )
 from tests.integration.loaded import (
     DROP,
+    REDIRECT,
     Loaded,
     frame,
     parsed,
@@ -120,6 +125,63 @@ class FirstTests(HandshakeTestCase):
             octets = self.but(self.established(flow), b"G")
             for _ in range(3):
                 self.assert_up(octets, BEGINNING)
+
+    def test_probe(self) -> None:
+        """
+        A keep-alive probe of a client that waits is answered; some send an octet with it.
+        """
+        for flow, name, data in product(BOTH, ("Linux", "Windows"), (b"", b"\0", b"\xa7")):
+            acknowledgment = self.established(flow, LAYOUTS[name])
+            self.loaded.ingress(self.but(acknowledgment))
+            outcome = self.loaded.ingress(self.but(acknowledgment, data, seq=-1))
+            self.assertEqual((outcome.verdict, outcome.counted), (REDIRECT, {"probed": 1}))
+            answer = parsed(outcome.frame)
+            self.assertEqual(answer.key, flow.response)
+            numbers = answer.seq, answer.ack, answer.size, answer.flags
+            self.assertEqual(numbers, (acknowledgment.ack, acknowledgment.seq, 0, ACK))
+            self.assertTrue(answer.intact())
+            self.assertEqual(of_scapy(outcome.frame)[1].window, WINDOW >> SCALE)
+            stamped = timestamps(answer)
+            self.assertEqual(stamped is None, name == "Windows")
+            if stamped is not None:
+                self.assertEqual(stamped[1], 3)
+                self.assertIn(stamped[0] - (timestamps(acknowledgment) or (0, 0))[1], range(90))
+            # The connection is as it was.
+            octets = self.but(acknowledgment, b"GET / HTTP/1.1\r\n", flags=ACK | PSH)
+            self.assert_up(octets, BEGINNING)
+
+    def test_no_probe(self) -> None:
+        """
+        Of a client that has not waited, or has another place, the core sees it.
+        """
+        for flow in BOTH:
+            acknowledgment = self.established(flow)
+            self.assert_up(self.but(acknowledgment, seq=-1), CONTINUING)
+            self.loaded.ingress(self.but(acknowledgment))
+            self.assert_up(self.but(acknowledgment, seq=-2), CONTINUING)
+            self.assert_up(self.but(acknowledgment, b"ab", seq=-1), CONTINUING)
+            self.assert_up(self.but(acknowledgment, seq=-1, flags=ACK | FIN), CONTINUING)
+
+    def test_cookie_is_too_old(self) -> None:
+        """
+        A client that acknowledged it in time is known however late the request comes, others are
+        not.
+        """
+        for flow, acknowledges in product(BOTH, (True, False)):
+            acknowledgment = self.established(flow)
+            if acknowledges:
+                self.loaded.ingress(self.but(acknowledgment))
+            # With another secret, as after two minutes, no number of before is right.
+            self.loaded.programs._promises.update(
+                abi.WORD.pack(0), abi.pack_promise(self.promised, bytes(range(16)))
+            )
+            request = self.but(acknowledgment, b"G")
+            later = self.but(acknowledgment, b"G", seq=1)
+            wrong = self.but(acknowledgment, b"G", ack=1)
+            self.assert_up(wrong)
+            self.assert_up(later, CONTINUING if acknowledges else None)
+            self.assert_up(request, BEGINNING if acknowledges else None)
+            self.promise()
 
     def test_overtaking(self) -> None:
         """

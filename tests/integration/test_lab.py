@@ -67,7 +67,8 @@ class LabTestCase(SynchronousTestCase):
 
 class DistanceTests(LabTestCase):
     """
-    How exact a delay is, and what it costs, depends on the machine; that it is there, does not.
+    A delay between client and nodes.  Its accuracy and its cost depend on the machine, and are
+    no test's concern.
     """
 
     def connecting(self, host: str, node: str, family: int) -> float:

@@ -65,6 +65,7 @@ STRUCTURES = {
     "destination": (abi.DESTINATION, "key v4 v6 reach own zero"),
     "front": (abi.EXPRESS_FRONT, "key lease zero"),
     "plan": (abi.PLAN, "own scope hosts adopts decides head records"),
+    "measured": (abi.MEASURED, "iss first rtt"),
     "handed": (abi.HANDED, "client set node kind at"),
     "record": (abi.RECORD, "magic kind node port address front tag scale holds rtt zero balance"),
     "memo": (abi.MEMO, "octets"),

@@ -50,7 +50,7 @@ class LineTests(SynchronousTestCase):
 
     def test_queue_is_full(self) -> None:
         """
-        What waits for its transmission is bounded, in octets.
+        The octets that wait for their transmission are bounded.
         """
         line = Line(5.0, rate=100, most=25)
         accepted = [line.put(bytes(10), 1.0) for _ in range(5)]

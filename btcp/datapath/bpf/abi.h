@@ -241,12 +241,14 @@ struct btcp_handed {
 };
 
 /*
- * The round-trip time to a client that the front-end measured at the ACK of its SYN/ACK: without
- * a handshake of its own, the back-end's TCP has no other sample to begin with.
+ * A client that has completed the handshake and has not asked for anything yet.  Without a
+ * handshake of its own, the back-end's TCP has no other sample of the round-trip time to begin
+ * with.
  */
 struct btcp_measured {
-	__u32 iss;	/* the front-end's, of the connection */
-	__u32 rtt;	/* ms */
+	__u32 iss;	/* the front-end's initial sequence number */
+	__u32 first;	/* the sequence number of the client's first octet */
+	__u32 rtt;	/* ms; BTCP_UNMEASURED */
 };
 
 enum btcp_record_kind {
@@ -338,6 +340,7 @@ enum btcp_counter {
 	BTCP_HELD,		/* acknowledgments of requests that may still go elsewhere: dropped */
 	BTCP_ENDED,		/* express connections that are over */
 	BTCP_UNRECORDED,	/* no room to tell the daemon of a connection handed off */
+	BTCP_PROBED,		/* keep-alive probes of clients that wait, answered */
 	BTCP_COUNTERS,
 };
 

@@ -14,6 +14,7 @@
 #include "maps.h"
 #include "move.h"
 #include "parse.h"
+#include "probe.h"
 #include "record.h"
 #include "takeover.h"
 
@@ -60,6 +61,8 @@ int btcp_meet(struct __sk_buff *skb)
 	skb->cb[0] = BTCP_FIRST;
 	stands = standing(promise->secret, &packet.key, now >> SLOT_SHIFT,
 			  bpf_ntohl(packet.header.ack_seq) - 1, irs);
+	if (stands == STRANGER)
+		stands = standing_of_measured(&packet);
 	if (stands == FIRST) {
 		if (!empty || flags & FLAG_FIN) {
 			bpf_tail_call(skb, &strangers, BTCP_DECIDE);
@@ -69,6 +72,10 @@ int btcp_meet(struct __sk_buff *skb)
 		count(BTCP_ESTABLISHED);
 		return TC_ACT_SHOT;
 	}
+	if (stands == LATER && is_probe(&packet))
+		action = answer_probe(skb, &packet, promise, now);
+	if (action != UNANSWERED)
+		return action;
 	skb->cb[0] = 0;
 	if (skb->cb[1]) /* it is of the connection that has the route */
 		bpf_tail_call(skb, &strangers, BTCP_DECIDE);

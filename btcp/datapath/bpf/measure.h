@@ -56,11 +56,23 @@ static __always_inline void measure(struct __sk_buff *skb, const struct packet *
 	const __s32 age = age_of_echo(skb, packet, secret, now);
 	struct btcp_measured found = {
 		.iss = bpf_ntohl(packet->header.ack_seq) - 1,
-		.rtt = age < BTCP_UNMEASURED ? age : BTCP_UNMEASURED - 1,
+		.first = bpf_ntohl(packet->header.seq),
+		.rtt = BTCP_UNMEASURED,
 	};
 
 	if (age >= 0)
-		bpf_map_update_elem(&measured, &packet->key, &found, BPF_ANY);
+		found.rtt = age < BTCP_UNMEASURED ? age : BTCP_UNMEASURED - 1;
+	bpf_map_update_elem(&measured, &packet->key, &found, BPF_ANY);
+}
+
+/* As standing() does for a cookie, for one that is too old to be told from any number. */
+static __always_inline enum standing standing_of_measured(const struct packet *packet)
+{
+	const struct btcp_measured *found = bpf_map_lookup_elem(&measured, &packet->key);
+
+	if (!found || found->iss != bpf_ntohl(packet->header.ack_seq) - 1)
+		return STRANGER;
+	return found->first == bpf_ntohl(packet->header.seq) ? FIRST : LATER;
 }
 
 /* At the request: the round-trip time in ms, BTCP_UNMEASURED if nothing tells it. */

@@ -29,6 +29,7 @@ GLANCE = Struct(f"={EXPRESS_AT}xB{RULE.size - EXPRESS_AT - 1}xQ{ACCOUNT.size - 8
 
 ADOPTION = Struct("=IIHBBBBBx")
 AMENDMENT = Struct("=36sI")
+MEASURED = Struct("=III")
 PROMISE = Struct("=Q16sHHHBBBB6x")
 EVENT = Struct("=36sIIIQ")
 DONE = Struct("=36sII")
@@ -72,6 +73,7 @@ COUNTERS = (
     "held",
     "ended",
     "unrecorded",
+    "probed",
 )
 
 LEASES = 256

@@ -308,6 +308,13 @@ class Programs:
         return self._routes
 
     @property
+    def waiting(self) -> Map:
+        """
+        The table of clients that are connected and have not asked for anything yet.
+        """
+        return self._waiting
+
+    @property
     def settings(self) -> bytes:
         """
         The constants of all programs.
@@ -347,6 +354,7 @@ class Programs:
         processors = self._library.call("libbpf_num_possible_cpus")
         self._promises = self._object.map("promises", abi.PROMISE.size)
         self._leases = self._object.map("leases", abi.LEASE.size)
+        self._waiting = self._object.map("measured", abi.MEASURED.size)
         self._counters = self._object.map("counters", abi.COUNTER.size, processors)
         self._ends = self._object.map("strangers", abi.WORD.size)
         self._announce(self._object.map("listeners", 4))
