@@ -61,14 +61,26 @@ struct tcp_timewait_sock {
 	struct inet_timewait_sock tw_sk;
 } __attribute__((preserve_access_index));
 
-/* The sequence number that a socket in TIME-WAIT expects next. */
+struct tcp_sock {
+	__u32 rcv_nxt;
+} __attribute__((preserve_access_index));
+
+/* Read RCV.NXT of a connection; false if the socket is none, or has not been accepted yet. */
 static __always_inline bool expected_by(struct bpf_sock *socket, __u32 *expected)
 {
-	struct tcp_timewait_sock *waiting = bpf_skc_to_tcp_timewait_sock(socket);
+	if (socket->state == BPF_TCP_TIME_WAIT) {
+		struct tcp_timewait_sock *waiting = bpf_skc_to_tcp_timewait_sock(socket);
 
-	if (!waiting)
-		return false;
-	*expected = waiting->tw_sk.__tw_common.skc_tw_rcv_nxt;
+		if (!waiting)
+			return false;
+		*expected = waiting->tw_sk.__tw_common.skc_tw_rcv_nxt;
+	} else {
+		struct tcp_sock *connection = bpf_skc_to_tcp_sock(socket);
+
+		if (!connection)
+			return false;
+		*expected = connection->rcv_nxt;
+	}
 	return true;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Old connections of the same ends that are in TIME-WAIT.
+ * The local TCP's old connection of the same 4-tuple, which has to go before a new one is adopted.
  */
 #ifndef BTCP_CURE_H
 #define BTCP_CURE_H
@@ -27,8 +27,8 @@ static __always_inline long replace(struct __sk_buff *skb, const struct packet *
 #define FOUR_NOPS 0x01010101
 
 /*
- * An old connection of the same ends is in TIME-WAIT: a reset with the number that it expects
- * ends it, and the packet comes again behind the reset.  Without timestamps, for those that the
+ * End an old connection by a reset with the number that it expects, and send the packet in again
+ * behind the reset.  The old connection is in TIME-WAIT, or its client has begun anew.  Without timestamps, for those that the
  * client keeps for another node's address prove nothing here.
  */
 static __always_inline int cure(struct __sk_buff *skb, const struct packet *packet,

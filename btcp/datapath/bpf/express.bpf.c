@@ -41,8 +41,8 @@ int btcp_express(struct __sk_buff *skb)
 		return send(skb, &packet, route, promise);
 	if (!beginning)
 		return up(skb, 0);
-	/* Else the old connection has said its last. */
-	if (route && !(route->rule.express & BTCP_FRONT && route->account.closing))
+	/* Of an old connection that the kernel handed off, nothing comes: its client began anew. */
+	if (route && !(route->rule.express & BTCP_FRONT))
 		return decline(skb, &packet);
 	decided = NULL;
 	if (!is_declined(&packet) && !(flags_of(&packet) & FLAG_FIN) &&

@@ -207,8 +207,21 @@ static __always_inline void uninstall(const struct packet *packet, bool joined)
 		bpf_map_delete_elem(&routes, &packet->key);
 }
 
-/* OLD: of a connection that is over, as far as we know. */
+/* OLD: of a connection that is over: it has closed, or its client has begun anew. */
 enum standing_here { MINE, FREE, OLD, TAKEN };
+
+/*
+ * Whether a connection of another client's packet came by the same front-end address and port. Then
+ * both are of one client and one 4-tuple, and the right cookie in this packet proves that the
+ * client began anew: it has lost the old connection, whatever this node knows of it.
+ */
+static __always_inline bool same_front(const struct btcp_route *outbound,
+				       const struct btcp_record *record)
+{
+	const struct btcp_key *to = &outbound->rule.to;
+
+	return same_end(to->source, to->source_port, record->address, record->port);
+}
 
 /* Whose are the ends of this packet on this node? */
 static __always_inline enum standing_here standing_here(const struct packet *packet,
@@ -223,6 +236,8 @@ static __always_inline enum standing_here standing_here(const struct packet *pac
 		    is_of(&outbound->rule, packet) :
 		    outbound->rule.iss == bpf_ntohl(packet->header.ack_seq) - 1)
 		return MINE;
+	if (record->kind == BTCP_OF_BEGINNING && same_front(outbound, record))
+		return OLD;
 	return outbound->account.closing ? OLD : TAKEN;
 }
 
@@ -299,8 +314,8 @@ static __always_inline int begin(struct __sk_buff *skb, struct packet *packet,
 
 	if (!socket)
 		return give_back(skb, packet, &arrival->record, secret, joined);
-	if (socket->state == BPF_TCP_TIME_WAIT && skb->mark != BTCP_MARK_CURED &&
-	    expected_by(socket, &expected)) {
+	if (socket->state != BPF_TCP_LISTEN && skb->mark != BTCP_MARK_CURED &&
+	    (socket->state == BPF_TCP_TIME_WAIT || replaces) && expected_by(socket, &expected)) {
 		bpf_sk_release(socket);
 		return cure(skb, packet, arrival, expected);
 	}
