@@ -94,7 +94,9 @@ class TlsReader(Reader):
         if header[:2] != bytes((_HANDSHAKE, 3))[: len(header)]:
             raise ContentError(400, _NO_TLS)
         if len(header) < _RECORD_HEADER:
-            if self._start + _RECORD_HEADER > self.limit:
+            # Only when the buffer is full: the octets that are still to come may show that
+            # this is not TLS, and the result must not depend on how the stream was cut.
+            if len(self._octets) >= self.limit:
                 raise self._too_large()
             return False
         length = int.from_bytes(header[3:], "big")

@@ -82,6 +82,8 @@ class TlsReaderProperties(SynchronousTestCase):
     """
 
     @given(streams(), cuts, limits)
+    @example(b"\0", [0], 1)
+    @example(records([b"\x01"]) + b"\0", [6], 8)
     def test_cuts_change_nothing(self, stream: bytes, at: list[int], limit: int) -> None:
         edges = sorted(min(edge, len(stream)) for edge in at)
         pieces = [stream[a:b] for a, b in zip([0, *edges], [*edges, len(stream)], strict=True)]
