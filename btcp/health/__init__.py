@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-Whether origins answer: checks that ask them, and what their refusals say.
+Active health checks of this node's origins.
 """

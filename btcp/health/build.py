@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-From the configuration to what is to be watched.
+Derivation of active and passive health checks from the configuration.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ from ipaddress import ip_address
 
 from btcp.cluster.ejection import EjectionThreshold
 from btcp.config import Config, Listener
-from btcp.health.asking import ASKINGS, Asking, Origin
-from btcp.health.watch import Watch
+from btcp.health.checks import CHECK_FUNCTIONS, CheckFunction, Origin
+from btcp.health.scheduler import CheckedOrigin
 
 
-def watches(config: Config, handoff: Asking) -> list[Watch]:
+def checked_origins(config: Config, handoff: CheckFunction) -> list[CheckedOrigin]:
     """
-    @param handoff: asks by handing off.
-    @return: each of this node's origins that is to be checked.
+    List the origins of this node that the configuration wants checked.
+
+    @param handoff: the check function for checks by handoff.
     """
-    askings = {**ASKINGS, "handoff": handoff}
+    askings = {**CHECK_FUNCTIONS, "handoff": handoff}
     found = []
     for listener in config.listeners:
         check = listener.health
         if check is not None:
             found += [
-                Watch(Origin(listener.name, str(ip_address(at)), listener.origin), check, ask)
+                CheckedOrigin(
+                    Origin(listener.name, str(ip_address(at)), listener.origin), check, ask
+                )
                 for at in _addresses(config, listener)
                 for ask in (askings[check.kind],)
             ]
@@ -33,7 +36,8 @@ def watches(config: Config, handoff: Asking) -> list[Watch]:
 
 def _addresses(config: Config, listener: Listener) -> list[bytes]:
     """
-    @return: one of a family, where clients of the listener can come from that.
+    Select the addresses at which to check a listener's origin: this node's first address of
+    each family that clients can use, or of the synthetic client's family for checks by handoff.
     """
     check = listener.health
     assert check is not None
@@ -49,7 +53,9 @@ def _addresses(config: Config, listener: Listener) -> list[bytes]:
 
 def ejection_thresholds(config: Config) -> dict[str, EjectionThreshold]:
     """
-    @return: what refusals take a node out, for each listener whose origins are checked.
+    List the ejection thresholds of the listeners that have health checks.
+
+    @return: listener names to thresholds.
     """
     return {
         listener.name: EjectionThreshold(listener.health.fall, listener.health.window)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The checks of this node's origins, as the configuration in service has them.
+Service that runs the health checks of the current configuration.
 """
 
 from __future__ import annotations
@@ -12,44 +12,45 @@ from twisted.internet.interfaces import IReactorTime
 
 from btcp.cluster.state import Health
 from btcp.config import Config
-from btcp.health.asking import Asking
-from btcp.health.build import watches
-from btcp.health.watch import Checks
+from btcp.health.build import checked_origins
+from btcp.health.checks import CheckFunction
+from btcp.health.scheduler import CheckScheduler
 
 
-class Origins(MultiService):
+class OriginChecks(MultiService):
     """
-    Checks them, or does not, if there is nothing to check.
+    The health checks of this node's origins; a reload replaces them.
     """
 
     def __init__(
         self,
         reactor: IReactorTime,
-        handoff: Asking,
-        wanted: Callable[[], bool],
-        tell: Callable[[Health, str], None],
+        handoff: CheckFunction,
+        enabled: Callable[[], bool],
+        on_change: Callable[[Health, str], None],
     ) -> None:
         """
-        @param handoff: asks by handing off.
-        @param wanted: whether there is to be any checking now.
-        @param tell: called whenever their health is another, or why it is so.
+        @param handoff: the check function for checks by handoff.
+        @param enabled: returns whether checks are to be made now.
+        @param on_change: called with the origins' combined health and its reason whenever
+            either changes.
         """
         super().__init__()
         self._reactor = reactor
         self._handoff = handoff
-        self._wanted = wanted
-        self._tell = tell
-        self._checks: Checks | None = None
+        self._enabled = enabled
+        self._on_change = on_change
+        self._checks: CheckScheduler | None = None
 
     def watch(self, config: Config) -> None:
         """
-        Check them as a configuration says.
+        Replace all checks by those of a configuration.
         """
         if self._checks is not None:
             self._checks.disownServiceParent()
             self._checks = None
-            self._tell(Health.UNCHECKED, "")
-        watched = watches(config, self._handoff)
+            self._on_change(Health.UNCHECKED, "")
+        watched = checked_origins(config, self._handoff)
         if watched:
-            self._checks = Checks(self._reactor, watched, self._wanted, self._tell)
+            self._checks = CheckScheduler(self._reactor, watched, self._enabled, self._on_change)
             self._checks.setServiceParent(self)

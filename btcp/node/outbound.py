@@ -15,7 +15,7 @@ from btcp.control.peers import Peers
 from btcp.handoff.actions import Action, Send
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import PROBER, Adopted, Reason, Refused, Terminate
-from btcp.health.probe import Probe
+from btcp.health.handoff_probe import HandoffProbe
 
 log = Logger()
 
@@ -31,7 +31,7 @@ class Sending:
         clock: Callable[[], float],
         perform: Callable[[list[Action]], None],
         peers: Peers,
-        probe: Probe,
+        probe: HandoffProbe,
     ) -> None:
         """
         @param clock: monotonic seconds.

@@ -33,8 +33,8 @@ from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import Capabilities, Endpoint
 from btcp.handoff.route import Route
 from btcp.health.build import ejection_thresholds
-from btcp.health.origins import Origins
-from btcp.health.probe import Probe
+from btcp.health.handoff_probe import HandoffProbe
+from btcp.health.origins import OriginChecks
 from btcp.logs import Recorder
 from btcp.node.core_settings import first_number, front_of, secured, settings
 from btcp.node.dispatch import Pump
@@ -145,8 +145,8 @@ class Node(MultiService):
         )
         self.peers.setServiceParent(self)
         told = self.neighbours.handoff, self.neighbours.terminate
-        self._probe = Probe(*told, partial(front_of, config), secured(config))
-        self._origins = Origins(reactor, self._probe.ask, self._wants_checks, self._checked)
+        self._probe = HandoffProbe(*told, partial(front_of, config), secured(config))
+        self._origins = OriginChecks(reactor, self._probe.ask, self._wants_checks, self._checked)
         self._origins.setServiceParent(self)
         self._origins.watch(config)
         looking: Any = TimerService(SECOND, self.membership.tick)
@@ -214,7 +214,7 @@ class Node(MultiService):
             Reply: self.neighbours.reply,
             Note: self.record,
             Blame: lambda seen: self.membership.refused(seen.node, seen.listener, seen.reason),
-            Witness: lambda seen: self._probe.witness(seen.number, seen.payload),
+            Witness: lambda seen: self._probe.reply(seen.number, seen.payload),
         }
 
     # -- service --------------------------------------------------------------

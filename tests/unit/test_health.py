@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Tests for L{btcp.health.verdict}, L{btcp.health.watch} and L{btcp.health.build}.
+Tests for L{btcp.health.rise_fall}, L{btcp.health.scheduler} and L{btcp.health.build}.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.cluster.ejection import EjectionThreshold
 from btcp.cluster.state import Health
 from btcp.config import Check, loads
-from btcp.health.asking import Origin
-from btcp.health.build import ejection_thresholds, watches
-from btcp.health.verdict import Verdict
-from btcp.health.watch import Checks, Watch
+from btcp.health.build import ejection_thresholds, checked_origins
+from btcp.health.checks import Origin
+from btcp.health.rise_fall import RiseFall
+from btcp.health.scheduler import CheckedOrigin, CheckScheduler
 from tests.unit.test_config import changed
 
 UP, DOWN, UNCHECKED = Health.UP, Health.DOWN, Health.UNCHECKED
@@ -32,17 +32,17 @@ class VerdictTests(SynchronousTestCase):
     What is thought after which checks.
     """
 
-    def after(self, checks: str, rise: int = 2, fall: int = 3) -> Verdict:
+    def after(self, checks: str, rise: int = 2, fall: int = 3) -> RiseFall:
         """
         @param checks: C{+} and C{-}.
         """
-        verdict = Verdict(rise, fall)
+        state = RiseFall(rise, fall)
         for check in checks:
             if check == "+":
-                verdict.good()
+                state.passed()
             else:
-                verdict.bad("ill")
-        return verdict
+                state.failed("ill")
+        return state
 
     def test_verdicts(self) -> None:
         for checks, health, steady in (
@@ -59,8 +59,8 @@ class VerdictTests(SynchronousTestCase):
             ("-++", UP, True),
             ("+---++---", DOWN, True),
         ):
-            verdict = self.after(checks)
-            self.assertEqual((verdict.health, verdict.steady), (health, steady), checks)
+            state = self.after(checks)
+            self.assertEqual((state.health, state.steady), (health, steady), checks)
 
     def test_one_is_enough(self) -> None:
         self.assertIs(self.after("+-", fall=1).health, DOWN)
@@ -74,9 +74,9 @@ class VerdictTests(SynchronousTestCase):
             self.assertEqual(self.after(checks).why, why, checks)
 
     def test_forget(self) -> None:
-        verdict = self.after("+--")
-        verdict.forget()
-        self.assertEqual(verdict, Verdict(2, 3))
+        state = self.after("+--")
+        state.reset()
+        self.assertEqual(state, RiseFall(2, 3))
 
 
 class Patient:
@@ -114,18 +114,20 @@ class ChecksTests(SynchronousTestCase):
         self.clock = Clock()
         self.patients = [Patient(self.clock), Patient(self.clock)]
         self.told: list[tuple[Health, str]] = []
-        self.wanted = True
+        self.enabled = True
         self.random = 0.5
 
     def start(self, count: int = 1) -> Patient:
         watched = [
-            Watch(Origin("web", f"192.0.2.{11 + n}", 8080), self.check, self.patients[n].ask)
+            CheckedOrigin(
+                Origin("web", f"192.0.2.{11 + n}", 8080), self.check, self.patients[n].ask
+            )
             for n in range(count)
         ]
-        self.checks = Checks(
+        self.checks = CheckScheduler(
             self.clock,
             watched,
-            lambda: self.wanted,
+            lambda: self.enabled,
             lambda health, why: self.told.append((health, why)),
             lambda: self.random,
         )
@@ -197,21 +199,21 @@ class ChecksTests(SynchronousTestCase):
         self.assertRegex(why, "^192.0.2.12:8080: [^;]*$")
         self.assertEqual(self.checks.health, DOWN)
 
-    def test_not_wanted(self) -> None:
+    def test_not_enabled(self) -> None:
         """
         Then nobody asks, and nothing is known.
         """
         patient = self.start()
         patient.ill()
         self.pass_time(8)
-        self.wanted = False
+        self.enabled = False
         self.pass_time(1)
         asked = list(patient.asked)
         self.pass_time(20)
         self.assertEqual(patient.asked, asked)
         self.assertEqual(self.told[-1], (UNCHECKED, ""))
         patient.well()
-        self.wanted = True
+        self.enabled = True
         self.pass_time(1)
         self.assertEqual(self.told[-1], (UP, ""))
 
@@ -263,7 +265,7 @@ class BuildTests(SynchronousTestCase):
 
         return [
             (each.origin.listener, each.origin.netloc, each.check.kind)
-            for each in watches(config, handoff)
+            for each in checked_origins(config, handoff)
         ]
 
     def test_families(self) -> None:

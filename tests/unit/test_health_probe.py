@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Tests for L{btcp.health.probe}.
+Tests for L{btcp.health.handoff_probe}.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from btcp.config import Check
 from btcp.content.tls import TlsReader
 from btcp.control.commands import HandoffRefused
 from btcp.handoff.messages import PROBER, Adopted, Endpoint, Handoff, Reason, Terminate
-from btcp.health.asking import Origin, Unwell
-from btcp.health.probe import Probe
+from btcp.health.checks import CheckFailed, Origin
+from btcp.health.handoff_probe import HandoffProbe
 
 CHECK = Check(kind="handoff", client="192.0.2.1", path="/well", status=((200, 299),))
 ORIGIN = Origin("web", "192.0.2.11", 8080)
@@ -30,7 +30,9 @@ class ProbeTests(SynchronousTestCase):
         self.orders: list[Handoff] = []
         self.answers: list[Deferred[Adopted]] = []
         self.over: list[int] = []
-        self.probe = Probe(self._handoff, self._terminate, lambda listener, size: FRONT, ["secure"])
+        self.probe = HandoffProbe(
+            self._handoff, self._terminate, lambda listener, size: FRONT, ["secure"]
+        )
 
     def _handoff(self, peer: str, order: Handoff) -> Deferred[Adopted]:
         self.assertEqual(peer, PROBER)
@@ -47,9 +49,9 @@ class ProbeTests(SynchronousTestCase):
         return self.probe.ask(self.clock, origin, check)
 
     def unwell(self, asked: Deferred[Any]) -> str:
-        return str(self.failureResultOf(asked, Unwell).value)
+        return str(self.failureResultOf(asked, CheckFailed).value)
 
-    def test_order(self) -> None:
+    def test_compose(self) -> None:
         self.ask()
         (order,) = self.orders
         self.assertEqual((order.listener, order.front), ("web", FRONT))
@@ -70,7 +72,7 @@ class ProbeTests(SynchronousTestCase):
 
     def test_well_by_tls(self) -> None:
         asked = self.ask(SECURE)
-        self.probe.witness(1, b"\x16\3\3\0\x7a\2\0\0\x76\3\3")
+        self.probe.reply(1, b"\x16\3\3\0\x7a\2\0\0\x76\3\3")
         self.assertIsNone(self.successResultOf(asked))
 
     def test_unwell_by_tls(self) -> None:
@@ -79,7 +81,7 @@ class ProbeTests(SynchronousTestCase):
         """
         for number, answer in enumerate((b"\x15\3\3\0\2\2\x50", b"HTTP/1.1 400 Bad\r\n\r\n"), 1):
             asked = self.ask(SECURE)
-            self.probe.witness(number, answer)
+            self.probe.reply(number, answer)
             self.assertEqual(self.unwell(asked), "it does not answer a ClientHello")
 
     def test_each_is_another_connection(self) -> None:
@@ -93,12 +95,12 @@ class ProbeTests(SynchronousTestCase):
         Its connection is ended, and not in the middle of what the shell does.
         """
         asked = self.ask()
-        self.probe.witness(1, b"")  # it acknowledges the request
+        self.probe.reply(1, b"")  # it acknowledges the request
         self.assertNoResult(asked)
-        self.probe.witness(1, b"HTTP/1.1 204 No Content\r\n\r\n")
+        self.probe.reply(1, b"HTTP/1.1 204 No Content\r\n\r\n")
         self.assertIsNone(self.successResultOf(asked))
-        self.probe.witness(1, b"more")
-        self.probe.witness(1, b"")
+        self.probe.reply(1, b"more")
+        self.probe.reply(1, b"")
         self.assertEqual(self.over, [])
         self.clock.advance(0)
         self.assertEqual(self.over, [1])
@@ -109,7 +111,7 @@ class ProbeTests(SynchronousTestCase):
             (b"SSH-2.0-\r\n", "it does not answer in HTTP/1"),
         ):
             asked = self.ask()
-            self.probe.witness(self.orders[-1].id, answer)
+            self.probe.reply(self.orders[-1].id, answer)
             self.assertEqual(self.unwell(asked), words)
             self.clock.advance(0)
             self.assertEqual(self.over.pop(), self.orders[-1].id)
@@ -133,7 +135,7 @@ class ProbeTests(SynchronousTestCase):
 
     def test_ended_after_its_answer(self) -> None:
         asked = self.ask()
-        self.probe.witness(1, b"HTTP/1.1 200 OK\r\n\r\n")
+        self.probe.reply(1, b"HTTP/1.1 200 OK\r\n\r\n")
         self.probe.ended(1, Reason.CLOSED)
         self.assertIsNone(self.successResultOf(asked))
         self.clock.advance(0)
@@ -149,7 +151,7 @@ class ProbeTests(SynchronousTestCase):
         self.failureResultOf(asked)
         self.clock.advance(0)
         self.assertEqual(self.over, [1])
-        self.probe.witness(1, b"HTTP/1.1 200 OK\r\n\r\n")
+        self.probe.reply(1, b"HTTP/1.1 200 OK\r\n\r\n")
         self.probe.ended(1, Reason.CLOSED)
         self.answers[0].errback(HandoffRefused(Reason.ABANDONED))
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Tests for L{btcp.health.asking}: real servers on loopback.
+Tests for L{btcp.health.checks}: real servers on loopback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web._newclient import ParseError
 
 from btcp.config import Check
-from btcp.health.asking import ASKINGS, MOST, Origin, Unwell, cause
+from btcp.health.checks import CHECK_FUNCTIONS, MAX_BODY, CheckFailed, Origin, cause
 from tests.certificates import Certificates
 
 
@@ -86,7 +86,7 @@ class AskingTestCase(TestCase):
             await each.ended
 
     def ask(self, kind: str, origin: Origin, **check: Any) -> Deferred[Any]:
-        asked = ASKINGS[kind](reactor, origin, Check(kind=kind, **check))
+        asked = CHECK_FUNCTIONS[kind](reactor, origin, Check(kind=kind, **check))
         return asked.addTimeout(self.patience, reactor)
 
     async def failure(self, kind: str, origin: Origin, **check: Any) -> Failure:
@@ -113,7 +113,7 @@ class AskingTestCase(TestCase):
         """
         try:
             await self.ask(kind, origin, **check)
-        except Unwell as problem:
+        except CheckFailed as problem:
             return str(problem)
         self.fail("it is well")
 
@@ -139,7 +139,7 @@ class ConnectionTests(AskingTestCase):
         with socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             origin = Origin("web", *nobody.getsockname())
-            for kind in ASKINGS:
+            for kind in CHECK_FUNCTIONS:
                 failure = await self.failure(kind, origin)
                 self.assertTrue(failure.check(ConnectionRefusedError), kind)
 
@@ -207,7 +207,7 @@ class WebTests(AskingTestCase):
         """
         Only the beginning is looked at; if nothing has to be in it, none of it.
         """
-        large = self.serve(response("200 OK", b"x" * (MOST - 3) + b"well" + b"y" * 5_000_000))
+        large = self.serve(response("200 OK", b"x" * (MAX_BODY - 3) + b"well" + b"y" * 5_000_000))
         await self.ask("http", large)
         self.assertIn("'well'", await self.unwell("http", large, body="well"))
         await self.ask("http", large, body="xwel")

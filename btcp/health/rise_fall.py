@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-From single checks to what is thought of an origin.
+Hysteresis of health checks: the number of consecutive results that changes an origin's health.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from btcp.cluster.state import Health
 
 
 @define
-class Verdict:
+class RiseFall:
     """
-    One bad check is no illness, one good check no recovery.
+    The health of one origin, derived from the results of its checks.
 
-    @ivar rise: good checks in a row after which the origin is up.
-    @ivar fall: bad ones after which it is down.
-    @ivar health: as it is thought to be.  The first check of all decides at once.
-    @ivar why: what the latest bad check found, as long as it matters.
+    @ivar rise: consecutive passed checks after which the origin is up.
+    @ivar fall: consecutive failed checks after which the origin is down.
+    @ivar health: the current health.  The first check after L{reset} sets it at once.
+    @ivar why: the problem that the last failed check found; cleared when the origin is up and
+        the latest check passed.
     """
 
     rise: int
@@ -30,28 +31,30 @@ class Verdict:
     @property
     def steady(self) -> bool:
         """
-        Whether the latest check agreed with the verdict.
+        Whether the latest check agreed with the current health.
         """
         return self.health is not Health.UNCHECKED and not self._against
 
-    def good(self) -> None:
+    def passed(self) -> None:
         """
-        A check passed.
+        Record a check that passed.
         """
         self._enter(Health.UP, self.rise)
         if self.steady and self.health is Health.UP:
             self.why = ""
 
-    def bad(self, why: str) -> None:
+    def failed(self, why: str) -> None:
         """
-        A check failed.
+        Record a check that failed.
+
+        @param why: the problem that it found.
         """
         self.why = why
         self._enter(Health.DOWN, self.fall)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """
-        What was found does not count any more.
+        Discard all results.
         """
         self.health, self.why, self._against = Health.UNCHECKED, "", 0
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Asking an origin whether it is well: by TCP, TLS, HTTP and HTTPS.
+Health checks of an origin by TCP, TLS, HTTP and HTTPS.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ from zope.interface import implementer
 
 from btcp.config import Check
 
-MOST = 65536
-"""Octets of a body that are looked at."""
+MAX_BODY = 65536
+"""Octets of a response body that are matched against the check's pattern."""
 
 
-class Unwell(Exception):
+class CheckFailed(Exception):
     """
-    The origin answers, and not as it should; the text says how.
+    A check whose origin responded, but not as expected; the text is the reason.
     """
 
 
 @frozen
 class Origin:
     """
-    Where an origin listens.
+    The endpoint of an origin server.
 
-    @ivar listener: whose it is.
-    @ivar host: its address in text.
+    @ivar listener: the name of the listener that it serves.
+    @ivar host: its IP address as text.
+    @ivar port: its TCP port.
     """
 
     listener: str
@@ -55,34 +56,38 @@ class Origin:
     @property
     def netloc(self) -> str:
         """
-        As URLs have it.
+        Address and port as in a URL.
         """
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def endpoint(self, reactor: Any) -> Any:
         """
-        @return: an C{IStreamClientEndpoint}.
+        Make an C{IStreamClientEndpoint} that connects to the origin.
         """
         kind = TCP6ClientEndpoint if ":" in self.host else TCP4ClientEndpoint
         return kind(reactor, self.host, self.port)
 
 
-Asking = Callable[[Any, Origin, Check], "Deferred[Any]"]
+CheckFunction = Callable[[Any, Origin, Check], "Deferred[Any]"]
 """
-Asks once.  Takes a reactor; fails if the origin is not well, ends when it is cancelled.
+The type of functions that perform one check.  The parameters are the reactor, the origin and the
+check's settings.  The L{Deferred} fires with any result if the check passed and with a failure
+otherwise; cancelling it ends the check.
 """
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class AnyCertificate:
+class UnverifiedTls:
     """
-    TLS with whoever answers at an address of this very host: whether his certificate is
-    that of the site, the clients judge.
+    TLS without verification of the server's certificate.
+
+    Checks connect to an address of this host only, and the certificate is for the site's
+    clients to verify.
     """
 
     def __init__(self, name: str | None) -> None:
         """
-        @param name: what to call the server (SNI), if anything.
+        @param name: the server name (SNI) to send, if any.
         """
         self._name = name
         self._context = SSL.Context(SSL.TLS_METHOD)
@@ -97,9 +102,11 @@ class AnyCertificate:
         return connection
 
 
-class _Visit(Protocol):
+class _ConnectProbe(Protocol):
     """
-    A connection that is of interest only until it C{stands}.
+    A connection that is closed as soon as it is established.
+
+    @ivar stands: fires when the connection is established.
     """
 
     transport: Any
@@ -120,14 +127,14 @@ class _Visit(Protocol):
 
 
 @implementer(IHandshakeListener)
-class _TlsVisit(_Visit):
+class _TlsProbe(_ConnectProbe):
     """
-    One that stands when both sides have agreed on keys.
+    A connection that counts as established when the TLS handshake is complete.
     """
 
     def connectionMade(self) -> None:
         """
-        That is not enough.
+        Do nothing: the handshake has yet to be completed.
         """
 
     def handshakeCompleted(self) -> None:
@@ -137,41 +144,41 @@ class _TlsVisit(_Visit):
         self._leave()
 
 
-def _visit(endpoint: Any, visit: _Visit) -> Deferred[Any]:
+def _connect_and_close(endpoint: Any, visit: _ConnectProbe) -> Deferred[Any]:
     factory = Factory.forProtocol(lambda: visit)
     factory.noisy = False
     connecting: Deferred[Any] = endpoint.connect(factory)
     return connecting.addCallback(lambda _: visit.stands)
 
 
-def ask_tcp(reactor: Any, origin: Origin, check: Check) -> Deferred[Any]:
+def check_tcp(reactor: Any, origin: Origin, check: Check) -> Deferred[Any]:
     """
-    Does it take a connection?
+    Check that the origin accepts a TCP connection.  See L{CheckFunction}.
     """
-    return _visit(origin.endpoint(reactor), _Visit())
+    return _connect_and_close(origin.endpoint(reactor), _ConnectProbe())
 
 
-def ask_tls(reactor: Any, origin: Origin, check: Check) -> Deferred[Any]:
+def check_tls(reactor: Any, origin: Origin, check: Check) -> Deferred[Any]:
     """
-    Does it shake hands?
+    Check that the origin completes a TLS handshake.  See L{CheckFunction}.
     """
-    return _visit(_encrypted(reactor, origin, check), _TlsVisit())
+    return _connect_and_close(_encrypted(reactor, origin, check), _TlsProbe())
 
 
 def _encrypted(reactor: Any, origin: Origin, check: Check) -> Any:
-    return wrapClientTLS(AnyCertificate(check.host), origin.endpoint(reactor))
+    return wrapClientTLS(UnverifiedTls(check.host), origin.endpoint(reactor))
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-class _Only:
+class _FixedEndpoint:
     """
-    Leads every request to one endpoint.
+    An endpoint factory that returns one endpoint for every URI.
     """
 
     def __init__(self, endpoint: Any) -> None:
         self._endpoint = endpoint
 
-    def endpointForURI(self, uri: object) -> _Only:
+    def endpointForURI(self, uri: object) -> _FixedEndpoint:
         """
         See L{IAgentEndpointFactory}.
         """
@@ -188,7 +195,9 @@ class _Only:
 
 class _Body(Protocol):
     """
-    The first octets of a body.
+    A receiver of the first octets of a response body.
+
+    @ivar came: fires with the octets.
     """
 
     transport: Any
@@ -211,40 +220,42 @@ class _Body(Protocol):
             self.came.callback(self._octets)
 
 
-def ask_web(reactor: Any, origin: Origin, check: Check) -> Deferred[Any]:
+def check_web(reactor: Any, origin: Origin, check: Check) -> Deferred[Any]:
     """
-    Does it answer a request as it should?
+    Check that the origin responds to an HTTP or HTTPS request with an expected status and body.
+    See L{CheckFunction}.
     """
-    return Deferred.fromCoroutine(_ask_web(reactor, origin, check))
+    return Deferred.fromCoroutine(_check_web(reactor, origin, check))
 
 
-async def _ask_web(reactor: Any, origin: Origin, check: Check) -> None:
-    # A connection of its own for each, as most clients have: that it takes new ones is
-    # what is asked.
+async def _check_web(reactor: Any, origin: Origin, check: Check) -> None:
+    # Not persistent: the check has to show that the origin accepts new connections.
     pool = HTTPConnectionPool(reactor, persistent=False)
     secure = check.kind == "https"
     endpoint = _encrypted(reactor, origin, check) if secure else origin.endpoint(reactor)
-    client = HTTPClient(Agent.usingEndpointFactory(reactor, _Only(endpoint), pool))
+    client = HTTPClient(Agent.usingEndpointFactory(reactor, _FixedEndpoint(endpoint), pool))
     response = await client.get(
-        f"{check.kind}://localhost{check.path}",  # where that is, L{_Only} says
+        f"{check.kind}://localhost{check.path}",  # the endpoint is L{_FixedEndpoint}'s
         headers=Headers({"Host": [check.host or origin.netloc], "User-Agent": ["btcp-health"]}),
         allow_redirects=False,
         unbuffered=True,
         reactor=reactor,
     )
-    body = _Body(MOST if check.body is not None else 0)
+    body = _Body(MAX_BODY if check.body is not None else 0)
     response.deliverBody(body)
     octets = await body.came
-    wrong = misfit(response.code, check)
+    wrong = status_problem(response.code, check)
     if wrong:
-        raise Unwell(wrong)
+        raise CheckFailed(wrong)
     if check.body is not None and not re.search(check.body.encode(), octets):
-        raise Unwell(f"nothing in its answer matches {check.body!r}")
+        raise CheckFailed(f"nothing in its answer matches {check.body!r}")
 
 
-def misfit(status: int, check: Check) -> str:
+def status_problem(status: int, check: Check) -> str:
     """
-    @return: why a status is not what the check expects; empty if it is.
+    Compare a response's status code with the ranges that a check accepts.
+
+    @return: the problem; empty if the status is accepted.
     """
     expected = any(low <= status <= high for low, high in check.status)
     return "" if expected else f"it answers with status {status}"
@@ -252,13 +263,16 @@ def misfit(status: int, check: Check) -> str:
 
 def cause(failure: Failure) -> Failure:
     """
-    @return: what really happened: a request that fails or is cancelled says so in a wrapping.
+    Unwrap a failure: an HTTP client reports the reason of a failed request inside
+    C{ResponseFailed}.
+
+    @return: the first of the inner reasons, or C{failure} if it has none.
     """
     inner = getattr(failure.value, "reasons", None)
     return inner[0] if inner else failure
 
 
-ASKINGS: Mapping[str, Asking] = MappingProxyType(
-    {"http": ask_web, "https": ask_web, "tcp": ask_tcp, "tls": ask_tls}
+CHECK_FUNCTIONS: Mapping[str, CheckFunction] = MappingProxyType(
+    {"http": check_web, "https": check_web, "tcp": check_tcp, "tls": check_tls}
 )
-"""By the kind of check."""
+"""Check functions by the kind of check."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The check that goes all the way: a connection of nobody's, handed to this node's own
-back-end half, whose answer is looked at where it would leave the host.
+Health check by handoff: hands a synthetic client's connection to this node's own back-end half
+and evaluates the origin's response at the point where packets would leave the host.
 """
 
 from __future__ import annotations
@@ -21,44 +21,48 @@ from twisted.internet.defer import Deferred
 from btcp.config import Check
 from btcp.control.commands import HandoffRefused
 from btcp.handoff.messages import PROBER, Adopted, Endpoint, Handoff, Reason, Terminate
-from btcp.health.asking import Origin, Unwell, misfit
+from btcp.health.checks import CheckFailed, Origin, status_problem
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r]")
 
 _SERVER_HELLO = re.compile(rb"\x16\x03[\x00-\x03].{2}\x02", re.DOTALL)
-"""A record of a handshake, and the message's type in it (RFC 8446, 4 and 5.1)."""
+"""The header of a handshake record and the message type ServerHello (RFC 8446, 4 and 5.1)."""
 
 _FIRST_PORT, _PORTS = 1024, 60000
-"""The client's ports are used in turn: one that comes back too soon finds the local TCP in
-the end of its last connection."""
+"""The range of source ports, used in turn: the local TCP may still have the last connection of
+a port in TIME-WAIT."""
 
 _WINDOW = 64240
 _MSS = 536
-"""RFC 9293, 3.7.1: every TCP can take that."""
+"""The default MSS of IPv4, which every TCP accepts (RFC 9293, 3.7.1)."""
 
 
 @define
-class _Asked:
+class _Pending:
     """
-    @ivar judge: from the first octets of an answer to what is wrong with it; empty if nothing is.
-    @ivar over: the back-end half has no connection any more.
+    A check in progress.
+
+    @ivar problem_of: returns the problem with a response, given its first octets; empty if
+        there is none.
+    @ivar answered: fires with the result of the check.
+    @ivar over: whether the back-end half has ended the connection.
     """
 
-    judge: Callable[[bytes], str]
+    problem_of: Callable[[bytes], str]
     answered: Deferred[None]
     over: bool = False
 
-    def unwell(self, how: str) -> None:
+    def fail(self, how: str) -> None:
         """
-        It is not as it should be.
+        Fail the check, unless it has a result.
         """
         if not self.answered.called:
-            self.answered.errback(Unwell(how))
+            self.answered.errback(CheckFailed(how))
 
 
-class Probe:
+class HandoffProbe:
     """
-    The front-end of connections that no client made.
+    The front-end half of the synthetic client's connections.
     """
 
     def __init__(
@@ -69,37 +73,38 @@ class Probe:
         secured: Collection[str] = (),
     ) -> None:
         """
-        @param handoff: as a peer's words are taken, by
-            L{btcp.node.peer_handler.Neighbours.handoff}.
-        @param terminate: likewise.
-        @param front: for a listener and a length of addresses, where clients connect to.
-        @param secured: listeners whose origins speak TLS.
+        @param handoff: L{btcp.node.peer_handler.Neighbours.handoff}, which handles messages of
+            peers.
+        @param terminate: L{btcp.node.peer_handler.Neighbours.terminate}.
+        @param front: returns the endpoint that clients connect to, given a listener's name and
+            the length of the addresses (4 or 16).
+        @param secured: the names of listeners whose origins speak TLS.
         """
         self._secured = secured
         self._handoff = handoff
         self._terminate = terminate
         self._front = front
-        self._asked: dict[int, _Asked] = {}
+        self._pending: dict[int, _Pending] = {}
         self._last = 0
 
     def ask(self, reactor: Any, origin: Origin, check: Check) -> Deferred[Any]:
         """
-        See L{btcp.health.asking.Asking}.
+        Check an origin.  See L{btcp.health.checks.CheckFunction}.
         """
         self._last += 1
         number = self._last
         answered: Deferred[None] = Deferred()
         if origin.listener in self._secured:
-            request, judge = _hello(check.host), _judge_hello
+            request, problem_of = _hello(check.host), _problem_of_hello
         else:
-            request, judge = _get(check, origin), partial(_judge_status, check)
-        self._asked[number] = _Asked(judge, answered)
-        order = self._order(number, origin, check, request)
+            request, problem_of = _get(check, origin), partial(_problem_of_status, check)
+        self._pending[number] = _Pending(problem_of, answered)
+        order = self._compose(number, origin, check, request)
         self._handoff(PROBER, order).addErrback(self._refused, number)
         return answered.addBoth(self._finish, number, reactor)
 
-    def _order(self, number: int, origin: Origin, check: Check, request: bytes) -> Handoff:
-        assert check.client is not None  # the configuration says so
+    def _compose(self, number: int, origin: Origin, check: Check, request: bytes) -> Handoff:
+        assert check.client is not None  # the configuration requires it of this kind of check
         client = ip_address(check.client).packed
         return Handoff(
             id=number,
@@ -121,45 +126,48 @@ class Probe:
 
     def _refused(self, failure: Any, number: int) -> None:
         failure.trap(HandoffRefused)
-        asked = self._asked.get(number)
+        asked = self._pending.get(number)
         if asked is not None:
             asked.over = True
-            asked.unwell(f"the handoff is refused: {failure.value.reason.value}")
+            asked.fail(f"the handoff is refused: {failure.value.reason.value}")
 
-    def witness(self, number: int, payload: bytes) -> None:
+    def reply(self, number: int, payload: bytes) -> None:
         """
-        Something that the origin would say to the client.
+        Process a segment that the origin sends to the synthetic client.
 
-        @param payload: of one segment; empty if that is an acknowledgment, or the end.
+        @param number: the handoff's number.
+        @param payload: the segment's payload; empty for acknowledgments, FIN and RST.
         """
-        asked = self._asked.get(number)
+        asked = self._pending.get(number)
         if asked is None or asked.answered.called or not payload:
             return
-        wrong = asked.judge(payload)
+        wrong = asked.problem_of(payload)
         if wrong:
-            asked.unwell(wrong)
+            asked.fail(wrong)
         else:
             asked.answered.callback(None)
 
     def ended(self, number: int, reason: Reason) -> None:
         """
-        The origin ended the connection.
+        Process the end of a connection, reported by the back-end half.
+
+        @param number: the handoff's number.
         """
-        asked = self._asked.get(number)
+        asked = self._pending.get(number)
         if asked is not None:
             asked.over = True
-            asked.unwell(f"the connection ended: {reason.value}")
+            asked.fail(f"the connection ended: {reason.value}")
 
     def _finish(self, result: Any, number: int, reactor: Any) -> Any:
-        if self._asked[number].over:
-            del self._asked[number]
+        if self._pending[number].over:
+            del self._pending[number]
         else:
-            # Later, for whoever told us is in the middle of something.
+            # In a later turn of the reactor: the caller may be processing actions of the core.
             reactor.callLater(0, self._abandon, number)
         return result
 
     def _abandon(self, number: int) -> None:
-        if not self._asked.pop(number).over:
+        if not self._pending.pop(number).over:
             over = Terminate(
                 front=PROBER, id=number, reason=Reason.ABANDONED, client_next=0, server_next=0
             )
@@ -172,20 +180,21 @@ def _get(check: Check, origin: Origin) -> bytes:
     return "\r\n".join((*lines, "Connection: close", "", "")).encode()
 
 
-def _judge_status(check: Check, payload: bytes) -> str:
-    # Every status line fits into one segment.
+def _problem_of_status(check: Check, payload: bytes) -> str:
+    # The status line is assumed to fit into the first segment.
     match = _STATUS_LINE.match(payload)
-    return misfit(int(match[1]), check) if match else "it does not answer in HTTP/1"
+    return status_problem(int(match[1]), check) if match else "it does not answer in HTTP/1"
 
 
 def _hello(name: str | None) -> bytes:
     """
-    @param name: what is asked for by SNI.
-    @return: a ClientHello.
+    Make a TLS record with a ClientHello.
+
+    @param name: the server name (SNI), if any.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing of the answer is trusted, or used
+    context.verify_mode = ssl.CERT_NONE  # the response is only looked at
     hello = ssl.MemoryBIO()
     client = context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname=name)
     with suppress(ssl.SSLWantReadError):
@@ -193,5 +202,5 @@ def _hello(name: str | None) -> bytes:
     return hello.read()
 
 
-def _judge_hello(payload: bytes) -> str:
+def _problem_of_hello(payload: bytes) -> str:
     return "" if _SERVER_HELLO.match(payload) else "it does not answer a ClientHello"
