@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-C{btcp doctor}: looks at a host and says what is wrong and what to type.
+C{btcp doctor}: examines a host, reports problems, and lists the commands that solve them.
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-All checks, in the order in which one thing rests on another.
+The list of all checks, and their execution.  A check precedes those that depend on its subject.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HOST: dict[str, Callable[[Host, Config | None], Iterable[Finding]]] = {
     "sysctls": network.check_sysctls,
     "firewall": network.check_firewall,
 }
-"""Those that can do without a configuration."""
+"""Checks that need no configuration, by name."""
 
 _NODE: dict[str, Callable[[Host, Config], Iterable[Finding]]] = {
     "user": kernel.check_user,
@@ -48,7 +48,7 @@ NAMES = (*_HOST, *_NODE)
 @frozen
 class Checked:
     """
-    @ivar check: its name.
+    A finding with the name of the check that made it.
     """
 
     check: str
@@ -56,7 +56,7 @@ class Checked:
 
     def shown(self) -> dict[str, object]:
         """
-        For JSON.
+        Convert the finding for JSON output.
         """
         its = self.finding
         return {
@@ -69,28 +69,29 @@ class Checked:
 
 def examine(host: Host, config: Config | None) -> Iterator[Checked]:
     """
-    Look at everything.
+    Run all checks.
 
-    @param config: C{None}: at what can be looked at without.
+    @param config: the node's configuration; C{None} runs only the checks that need none.
+    @return: the findings, as the checks make them.
     """
     for name, check in _HOST.items():
         yield from _one(name, check, host, config)
     if config is not None:
-        for name, its in _NODE.items():
-            yield from _one(name, its, host, config)
+        for name, node_check in _NODE.items():
+            yield from _one(name, node_check, host, config)
 
 
 def _one(name: str, check: Callable[[Host, Any], Iterable[Finding]], *at: Any) -> Iterator[Checked]:
     try:
         for finding in check(*at):
             yield Checked(name, finding)
-    except Exception as problem:  # one look that fails must not hide the others
-        yield Checked(name, fail(f"cannot look: {problem!r}"))
+    except Exception as problem:  # one broken check must not hide the others
+        yield Checked(name, fail(f"the check failed: {problem!r}"))
 
 
 def text(results: Iterable[Checked]) -> Iterator[str]:
     """
-    @return: lines for people.
+    Format findings and their remedies as lines of text.
     """
     width = max(map(len, NAMES))
     for result in results:
@@ -103,6 +104,6 @@ def text(results: Iterable[Checked]) -> Iterator[str]:
 
 def failed(results: Sequence[Checked]) -> bool:
     """
-    Whether anything was a failure.
+    Return whether any finding is a failure.
     """
     return any(each.finding.verdict is Verdict.FAIL for each in results)

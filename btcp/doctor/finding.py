@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What a check says.
+The results of checks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from attrs import frozen
 
 class Verdict(StrEnum):
     """
-    C{warn}: it works, and not as well as it could, or not for long.
+    Severity of a finding.
+
+    C{fail}: a node cannot work.  C{warn}: it works, but slower or less safely than it could, or
+    not for long.
     """
 
     FINE = "fine"
@@ -23,8 +26,11 @@ class Verdict(StrEnum):
 @frozen
 class Finding:
     """
-    @ivar says: one line.
-    @ivar remedy: what to type, a line each; a line that is no command begins with C{#}.
+    One result of a check.
+
+    @ivar verdict: the severity.
+    @ivar says: the result, in one line.
+    @ivar remedy: commands that solve the problem, one per line; other advice begins with C{#}.
     """
 
     verdict: Verdict
@@ -34,20 +40,20 @@ class Finding:
 
 def fine(says: str) -> Finding:
     """
-    All is well.
+    Make a finding that reports no problem.
     """
     return Finding(Verdict.FINE, says)
 
 
 def warn(says: str, *remedy: str) -> Finding:
     """
-    See L{Verdict}.
+    Make a finding of severity C{warn}, see L{Verdict}.
     """
     return Finding(Verdict.WARN, says, remedy)
 
 
 def fail(says: str, *remedy: str) -> Finding:
     """
-    It cannot work like this.
+    Make a finding of severity C{fail}, see L{Verdict}.
     """
     return Finding(Verdict.FAIL, says, remedy)

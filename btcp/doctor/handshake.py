@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-One TLS handshake with another node, as its peer.
+Test of a TLS handshake with another node.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from btcp.pki.trust import reason_of
 
 def problem(connected: socket, context: SSL.Context, node: str, patience: float) -> str | None:
     """
-    @param context: with our certificate.
-    @param node: who should be at the other end.
-    @param patience: seconds.
-    @return: what is wrong; C{None} if nothing is.
-    @raise OSError: the connection broke.
+    Perform a TLS handshake as a peer would, and verify the other node's name.
+
+    @param connected: a connected TCP socket.
+    @param context: a context with this node's certificate.
+    @param node: the name of the node that should answer.
+    @param patience: seconds that the handshake may take.
+    @return: the problem; C{None} if there is none.
+    @raise OSError: if the connection breaks.
     """
     connected.setblocking(False)
     connection = SSL.Connection(context, connected)
@@ -37,7 +40,7 @@ def problem(connected: socket, context: SSL.Context, node: str, patience: float)
                 return "no answer to the TLS handshake"
             select.select([connected], [], [], left)
         except SSL.SysCallError:
-            return "it closed the connection: it speaks no TLS, or does not want us"
+            return "it closed the connection: it does not speak TLS or refuses this node"
         except SSL.Error as error:
             return f"TLS: {reason_of(error)}"
     certificate = connection.get_peer_certificate()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What can be seen of a host.  Tests have one of their own.
+Access to the state of this host, for the checks.  Tests use a fake with the same methods.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from btcp.doctor import handshake, icmp
 from btcp.pki.trust import Loaded, load
 
 PATIENCE = 2.0
-"""Seconds that somebody else on the network may take."""
+"""Seconds to wait for an answer from the network."""
 
 _PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/sbin:/usr/sbin:/sbin"
 _PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}  # linux/pkt_sched.h
@@ -38,7 +38,9 @@ _ETHERNET = 1  # ARPHRD_ETHER
 @frozen
 class Device:
     """
-    @ivar addresses: packed.
+    A network device.
+
+    @ivar addresses: packed addresses of the device.
     """
 
     name: str
@@ -51,7 +53,10 @@ class Device:
 @frozen
 class Output:
     """
-    @ivar status: of a program; 127 if it is not there.
+    Result of a program.
+
+    @ivar status: its exit status; 127 if the program is missing, 126 if it could not run.
+    @ivar text: its standard output, or its error output if it failed.
     """
 
     status: int
@@ -69,8 +74,9 @@ class Host:
 
     def read(self, path: str) -> str | None:
         """
-        @return: what a file says, without white space around it; C{None} if it cannot
-            be read.
+        Read a text file.
+
+        @return: the content, stripped of white space; C{None} if it cannot be read.
         """
         try:
             return Path(path).read_text().strip()
@@ -79,7 +85,7 @@ class Host:
 
     def stat(self, path: str) -> os.stat_result | None:
         """
-        @return: C{None} if it is not there.
+        Return a file's status; C{None} if it does not exist or is inaccessible.
         """
         try:
             return os.stat(path)
@@ -88,9 +94,7 @@ class Host:
 
     def run(self, argv: Sequence[str], stdin: str = "") -> Output:
         """
-        Run a program.
-
-        @return: and what it printed; what it complained of, if it failed.
+        Run a program for at most 10 s.
         """
         program = shutil.which(argv[0], path=_PATH)
         if program is None:
@@ -112,7 +116,9 @@ class Host:
 
     def opens(self, path: str) -> str | None:
         """
-        @return: why a device cannot be opened; C{None} if it can.
+        Try to open a device for reading and writing.
+
+        @return: the error; C{None} if it can be opened.
         """
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
@@ -120,23 +126,27 @@ class Host:
             return problem.strerror or str(problem)
         return None
 
-    # -- who we are
+    # -- users and privileges
 
     def capabilities(self, pid: int | None = None) -> frozenset[int]:
         """
-        @param pid: of a process; C{None} for this one.
+        Return the numbers of the capabilities that a process has.
+
+        @param pid: the process; C{None} for this one.
         """
         return privileges.held(Path(f"/proc/{pid or 'self'}/status"))
 
     def account(self, user: str) -> tuple[int, int]:
         """
+        Return a user's uid and gid.
+
         @raise PrivilegeError: if there is no such user.
         """
         return privileges.account(user)
 
     def open_files(self) -> int:
         """
-        @return: how many a process may have.
+        Return the hard limit of open files per process.
         """
         return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
@@ -152,19 +162,25 @@ class Host:
 
     def ebpf(self) -> str | None:
         """
-        @return: why the tc programs cannot be had; C{None} if they can.
+        Try to load the tc programs.
+
+        @return: the reason why that is impossible; C{None} if it succeeds.
         """
         return _problem(programs.probe)
 
     def cookie(self) -> str | None:
         """
-        @return: why adoption by cookie cannot be had; C{None} if it can.
+        Try to load the program for adoption by cookie.
+
+        @return: the reason why that is impossible; C{None} if it succeeds.
         """
         return _problem(adoption.probe)
 
     def express(self) -> str | None:
         """
-        @return: why the kernel cannot hand connections off; C{None} if it can.
+        Try to load the programs for handoffs by the kernel.
+
+        @return: the reason why that is impossible; C{None} if it succeeds.
         """
         return _problem(express.probe)
 
@@ -172,9 +188,9 @@ class Host:
 
     def devices(self) -> Mapping[str, Device]:
         """
-        @return: by name.
+        List the network devices, by name.
         """
-        # Imported when it is needed: that takes longer than all of most commands.
+        # Imported here because the import takes longer than most commands.
         from pyroute2 import IPRoute
 
         with IPRoute() as route:
@@ -187,7 +203,9 @@ class Host:
 
     def filters(self, device: str) -> Mapping[str, Sequence[tuple[int, str]]]:
         """
-        @return: by direction, priority and name of each bpf filter.
+        List a device's tc filters of kind bpf.
+
+        @return: C{"ingress"} and C{"egress"} to pairs of priority and program name.
         """
         from pyroute2 import IPRoute
         from pyroute2.netlink.exceptions import NetlinkError
@@ -208,7 +226,10 @@ class Host:
 
     def connect(self, address: str, port: int, source: str | None = None) -> str | None:
         """
-        @return: why there is no TCP connection; C{None} if there is one.
+        Try to open a TCP connection.
+
+        @param source: the source address; C{None} for the kernel's choice.
+        @return: the error; C{None} if the connection was accepted.
         """
         try:
             self._connected(address, port, source).close()
@@ -218,7 +239,9 @@ class Host:
 
     def listen(self, address: str, port: int) -> str | None:
         """
-        @return: why nobody can listen there; C{None} if we could.
+        Try to listen on an address and port.
+
+        @return: the error; C{None} if that is possible.
         """
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as tried:
@@ -234,8 +257,10 @@ class Host:
         self, address: str, port: int, source: str | None, loaded: Loaded, node: str
     ) -> str | None:
         """
-        @param node: who should answer.
-        @return: why there is no TLS connection with it; C{None} if there is one.
+        Try to open a TLS connection to a node's control port.
+
+        @param node: the name of the node that should answer.
+        @return: the problem; C{None} if the handshake succeeds.
         """
         try:
             with self._connected(address, port, source) as connected:
@@ -245,7 +270,7 @@ class Host:
 
     def echo(self, address: str, size: int, source: str | None) -> icmp.Echo:
         """
-        Have a host answer a packet of C{size} octets that must not be cut.
+        Send an ICMP echo request of C{size} octets that must not be fragmented.
         """
         return icmp.echo(address, size, source, PATIENCE)
 

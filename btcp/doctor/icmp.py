@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Two questions that every host answers unless it was told not to: echo, and what time it is.
+ICMP echo and timestamp requests.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DAY = 86_400_000
 
 class Echo(Enum):
     """
-    What became of it.
+    The result of an echo request.
     """
 
     ANSWERED = "answered"
@@ -45,8 +45,12 @@ class Echo(Enum):
 
 def echo(address: str, size: int, source: str | None, patience: float) -> Echo:
     """
-    @param size: of the IP packet, in octets; it must not be cut.
-    @param patience: seconds.
+    Send an echo request with fragmentation forbidden, and wait for the reply.
+
+    @param address: the destination, as text.
+    @param size: octets of the IP packet.
+    @param source: the source address, as text; C{None} for the kernel's choice.
+    @param patience: seconds to wait.
     """
     v6 = ":" in address
     kind, reply = (_ECHO6, _ECHO_REPLY6) if v6 else (_ECHO, _ECHO_REPLY)
@@ -63,9 +67,11 @@ def echo(address: str, size: int, source: str | None, patience: float) -> Echo:
 
 def skew(address: str, source: str | None, patience: float) -> float | None:
     """
-    RFC 792's timestamp, which IPv6 does not have: milliseconds since midnight.
+    Compare a host's clock with this host's by an ICMP timestamp request (RFC 792).  ICMPv6 has
+    no such message.
 
-    @return: seconds that the other clock is ahead; C{None} if nobody says.
+    @param patience: seconds to wait.
+    @return: seconds that the other clock is ahead; C{None} if there is no usable answer.
     """
     if ":" in address:
         return None
@@ -80,7 +86,7 @@ def skew(address: str, source: str | None, patience: float) -> float | None:
     if answer is None or len(answer) < 12:
         return None
     theirs = struct.unpack("!III", answer[:12])[1]
-    if theirs & 0x80000000:  # it does not count from midnight
+    if theirs & 0x80000000:  # a value that is not milliseconds since midnight UT
         return None
     ahead = (theirs - _now(began + taken / 2) + _DAY // 2) % _DAY - _DAY // 2
     return float(ahead) / 1000
@@ -107,7 +113,9 @@ def _ask(
     asking: socket, address: str, kind: int, reply: int, body: bytes, patience: float
 ) -> bytes | None:
     """
-    @return: what follows the answer's head; C{None} if there is none.
+    Send a request and wait for the matching reply.
+
+    @return: the reply without its 8-octet header; C{None} if there is none in time.
     """
     v6 = asking.family == AF_INET6
     mark = os.urandom(4)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the kernel can do, and what we may.
+Checks of the kernel's features and the daemon's privileges.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OPEN_FILES = 1024
 
 def check_tun(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    The TAP device is made with it.
+    Check that C{/dev/net/tun}, which creates the TAP device, exists and can be opened.
     """
     if host.stat(_TUN) is None:
         yield fail(f"{_TUN} is missing", "modprobe tun", "echo tun >/etc/modules-load.d/btcp.conf")
@@ -48,7 +48,7 @@ def check_tun(host: Host, config: Config | None) -> Iterator[Finding]:
 
 def check_nftables(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    The raw datapath's table has chains at a device's ingress and egress.
+    Check for nft and for the ingress and egress hooks that the raw datapath's table needs.
     """
     tables = host.run(["nft", "list", "tables", "netdev"])
     if tables.status == 127:
@@ -70,11 +70,11 @@ def check_nftables(host: Host, config: Config | None) -> Iterator[Finding]:
 
 def check_ebpf(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    The datapath in the kernel: BTF, bpf, tc with clsact.
+    Check for what the eBPF datapath needs: BTF, bpf(2), tc with clsact.
     """
     wanted = config.datapath if config is not None else "auto"
     if wanted == "raw":
-        yield fine("not wanted: datapath is raw")
+        yield fine("not needed: the datapath is raw")
         return
     problem = host.ebpf()
     if problem is None:
@@ -86,33 +86,34 @@ def check_ebpf(host: Host, config: Config | None) -> Iterator[Finding]:
         remedy = [] if host.stat(_BTF) else ["# boot a kernel with CONFIG_DEBUG_INFO_BTF"]
     if "libbpf" in problem:
         remedy.append("apt-get install libbpf1")
-    remedy.append("# or say 'datapath: raw'; it works, and is slower")
+    remedy.append("# or configure 'datapath: raw', which is slower")
     yield (fail if wanted == "ebpf" else warn)(problem, *remedy)
 
 
 def check_cookie(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    Adoption by cookie, bpf_sk_assign_tcp_reqsk; and what express has beyond it.
+    Check for adoption by cookie (bpf_sk_assign_tcp_reqsk) and for what C{express} needs.
     """
     wanted = config.adoption if config is not None else "auto"
     if wanted == "replay" or (config is not None and config.datapath == "raw"):
-        yield fine("not wanted: adoption is replay")
+        yield fine("not needed: adoption is by replay")
         return
     express = config is not None and config.express
     problem = host.cookie() or (host.express() if express else None)
     if problem is None:
-        yield fine("the kernel takes requests by cookie" + ", and hands them off" * express)
+        yield fine("adoption by cookie" + ", and handoffs by the kernel" * express)
         return
     remedy = REMEDY if host.missing_objects() else "boot Linux 6.9 or later"
     otherwise = "express: false" if express else "adoption: replay"
     yield (fail if express or wanted == "cookie" else warn)(
-        problem, f"# {remedy}", f"# or say '{otherwise}'; it works, and is slower"
+        problem, f"# {remedy}", f"# or configure '{otherwise}', which is slower"
     )
 
 
 def check_capabilities(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    Of the daemon if it runs, else of who asks.
+    Check the capabilities of the daemon, or of this process if no daemon runs, and the limit of
+    open files.
     """
     pid = None if config is None else host.daemon(f"{config.run}/{SOCKET}")
     datapath, adoption = ("auto", "auto") if config is None else config.ways
@@ -127,7 +128,7 @@ def check_capabilities(host: Host, config: Config | None) -> Iterator[Finding]:
         )
     elif useful and datapath == "auto":
         yield warn(
-            f"{whose} has no {', '.join(useful)}: only the slower ways are left",
+            f"{whose} has no {', '.join(useful)}: only the slower modes are available",
             f"# AmbientCapabilities={' '.join(each.name for each in privileges.ALL)}",
         )
     else:
@@ -139,11 +140,11 @@ def check_capabilities(host: Host, config: Config | None) -> Iterator[Finding]:
 
 def check_user(host: Host, config: Config) -> Iterator[Finding]:
     """
-    Whom the daemon becomes, and whether the program is for him, too: much of it is read
-    only when it is needed.
+    Check that the user that the daemon changes to exists and can read the program, parts of
+    which are loaded only when they are needed.
     """
     if config.user is None:
-        yield fine("the daemon stays who starts it")
+        yield fine("the daemon runs as the invoking user")
         return
     try:
         host.account(config.user)
@@ -160,7 +161,7 @@ def check_user(host: Host, config: Config) -> Iterator[Finding]:
                 "# or install BTCP elsewhere, such as in /opt",
             )
             return
-    yield fine(f"the daemon becomes {config.user}")
+    yield fine(f"the daemon changes to user {config.user}")
 
 
 def _closed(host: Host, path: Path, mode: int) -> bool:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the host's network is set to.
+Checks of the host's network settings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ _BACKLOG = 1024
 
 def sysctl(host: Host, name: str) -> str | None:
     """
-    @param name: with dots; the only one in it may be between words.
+    Read a sysctl.
+
+    @param name: in the dotted form; no component may itself contain a dot.
+    @return: the value; C{None} if it does not exist.
     """
     return host.read("/proc/sys/" + name.replace(".", "/"))
 
@@ -28,49 +31,51 @@ def _set(name: str, value: int) -> tuple[str, str]:
 
 def check_sysctls(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    Those of the whole host that decide what its TCP does with a handed-off connection.
+    Check the global sysctls that affect handed-off connections.
     """
     found = list(_sysctls(host))
     yield from found
     if not found:
-        yield fine("source check, TIME-WAIT, TCP options and backlog are as they should be")
+        yield fine("rp_filter, TIME-WAIT, TCP options and backlog have suitable values")
 
 
 def _sysctls(host: Host) -> Iterator[Finding]:
     name = "net.ipv4.conf.all.rp_filter"
     if sysctl(host, name) == "1":
         yield fail(
-            f"{name} is 1: the local TCP would not see handed-off connections", *_set(name, 2)
+            f"{name} is 1: the kernel drops the packets of handed-off connections", *_set(name, 2)
         )
     name = "net.ipv4.tcp_syncookies"
     cookies = sysctl(host, name)
     if cookies == "0":
-        yield warn(f"{name} is 0: no adoption by cookie, and SYN floods hurt", *_set(name, 1))
+        yield warn(
+            f"{name} is 0: no adoption by cookie, and no defence against SYN floods",
+            *_set(name, 1),
+        )
     elif cookies == "2":
         yield warn(f"{name} is 2: replayed handshakes lose TCP options", *_set(name, 1))
     name = "net.ipv4.tcp_rfc1337"
     if sysctl(host, name) == "1":
-        yield warn(
-            f"{name} is 1: a client's port that is used again stalls in TIME-WAIT", *_set(name, 0)
-        )
+        yield warn(f"{name} is 1: a client that reuses a port stalls in TIME-WAIT", *_set(name, 0))
     for name in ("tcp_timestamps", "tcp_sack", "tcp_window_scaling"):
         if sysctl(host, f"net.ipv4.{name}") == "0":
             yield warn(
-                f"net.ipv4.{name} is 0: no node can promise it to clients any more",
+                f"net.ipv4.{name} is 0: no node of the cluster can offer it to clients",
                 *_set(f"net.ipv4.{name}", 1),
             )
     name = "net.core.somaxconn"
     backlog = sysctl(host, name)
     if backlog is not None and int(backlog) < _BACKLOG:
         yield warn(
-            f"{name} is {backlog}: an origin's queue of connections is not longer",
+            f"{name} is {backlog}: an origin's accept queue cannot be longer",
             *_set(name, 4096),
         )
 
 
 def facing(host: Host, config: Config) -> Device | None:
     """
-    @return: the device that faces the cluster.
+    Find the device that clients and other nodes are reached through: the configured one, or the
+    one with the node's first address.
     """
     devices = host.devices()
     if config.device is not None:
@@ -81,7 +86,7 @@ def facing(host: Host, config: Config) -> Device | None:
 
 def check_device(host: Host, config: Config) -> Iterator[Finding]:
     """
-    The device that faces the cluster, and this node's addresses.
+    Check the cluster-facing device and that the host has all addresses of the node.
     """
     held = {address for each in host.devices().values() for address in each.addresses}
     missing = [str(ip_address(each)) for each in config.own.addresses if each not in held]
@@ -95,7 +100,9 @@ def check_device(host: Host, config: Config) -> Iterator[Finding]:
         if config.device is not None:
             yield fail(f"there is no device {config.device}", "ip -brief link")
     elif not device.ethernet:
-        yield fail(f"{device.name} is no Ethernet device", "# say 'device:' in the configuration")
+        yield fail(
+            f"{device.name} is not an Ethernet device", "# set 'device:' in the configuration"
+        )
     elif not device.up:
         yield fail(f"{device.name} is down", f"ip link set {device.name} up")
     elif not missing:
@@ -104,19 +111,21 @@ def check_device(host: Host, config: Config) -> Iterator[Finding]:
 
 def check_offloads(host: Host, config: Config) -> Iterator[Finding]:
     """
-    What a device joins, somebody has to take apart again.
+    Check the device's offloads: LRO must be off, segmentation and checksumming should be on.
     """
     device = facing(host, config)
     if device is None:
         return
     said = host.run(["ethtool", "-k", device.name])
     if said.status:
-        yield warn(f"cannot see what {device.name} does: {said.text}", "apt-get install ethtool")
+        yield warn(
+            f"cannot read the offloads of {device.name}: {said.text}", "apt-get install ethtool"
+        )
         return
     features = dict(line.strip().split(": ", 1) for line in said.text.splitlines() if ": " in line)
     if features.get("large-receive-offload", "").startswith("on"):
         yield fail(
-            f"{device.name} joins packets in a way that cannot be undone (LRO)",
+            f"{device.name} merges packets irreversibly (LRO)",
             f"ethtool -K {device.name} lro off",
         )
         return
@@ -127,22 +136,22 @@ def check_offloads(host: Host, config: Config) -> Iterator[Finding]:
     ]
     if off:
         yield warn(
-            f"{device.name} is slower than it need be without {', '.join(off)}",
+            f"{device.name} is slower without {', '.join(off)}",
             f"ethtool -K {device.name} {' '.join(f'{each} on' for each in off)}",
         )
     else:
-        yield fine(f"{device.name} segments and checksums, and does no LRO")
+        yield fine(f"{device.name}: segmentation and checksumming on, LRO off")
 
 
 def check_shared(host: Host, config: Config) -> Iterator[Finding]:
     """
-    Listeners' addresses that are no node's own move between hosts; only one of these may
-    answer for them.
+    Check addresses of listeners that belong to no node.  They move between hosts, and only one
+    host at a time may announce them.
     """
     own = {address for node in config.nodes.values() for address in node.addresses}
     shared = {each for listener in config.listeners for each in listener.addresses} - own
     if not shared:
-        yield fine("no listener has an address that moves between hosts")
+        yield fine("no listener has an address that does not belong to a node")
         return
     devices = host.devices()
     for address in sorted(shared):
@@ -153,12 +162,12 @@ def check_shared(host: Host, config: Config) -> Iterator[Finding]:
         elif "lo" in holding and len(address) == 4:
             yield from _quiet(host, text, facing(host, config))
         else:
-            yield fine(f"{text} is on {', '.join(holding)}: this host answers for it")
+            yield fine(f"{text} is on {', '.join(holding)}: this host announces it")
 
 
 def _quiet(host: Host, address: str, device: Device | None) -> Iterator[Finding]:
     """
-    An address on lo is there for the local programs; the network must not hear of it.
+    Check that ARP does not announce an address of C{lo}, which is for local programs only.
     """
     name = "all" if device is None else device.name
     loud = []
@@ -168,31 +177,34 @@ def _quiet(host: Host, address: str, device: Device | None) -> Iterator[Finding]
         if max(values) < least:
             loud.append(f"sysctl -w net.ipv4.conf.all.{key}={least}")
     if loud:
-        yield fail(f"{address} is on lo, and this host tells the network that it has it", *loud)
+        yield fail(f"{address} is on lo, and this host announces it by ARP", *loud)
     else:
-        yield fine(f"{address} is on lo, and ARP does not tell of it")
+        yield fine(f"{address} is on lo, and ARP does not announce it")
 
 
 def check_firewall(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    What clients send comes to the origin by the device btcp0.
+    Check that the packet filter accepts what arrives through the device btcp0, which delivers
+    the clients' packets to the origin.
     """
     said = host.run(["nft", "list", "ruleset"])
     if said.status:
-        return  # without nft, or not by root: said elsewhere
+        return  # nft is missing or this is not root: other checks report that
     dropping = [chain for chain in _inputs(said.text) if "btcp0" not in said.text]
     for table, chain in dropping:
         yield warn(
-            f"chain {chain} of table {table} drops what no rule accepts; btcp0 is in none",
+            f"chain {chain} of table {table} has policy drop and no rule for btcp0",
             f"nft insert rule {table} {chain} iifname btcp0 accept",
         )
     if not dropping:
-        yield fine("no chain of the packet filter drops what comes in by btcp0")
+        yield fine("no chain of the packet filter drops packets from btcp0")
 
 
 def _inputs(ruleset: str) -> Iterator[tuple[str, str]]:
     """
-    @return: table and chain of each that drops at input.
+    Find input chains with policy drop in the output of C{nft list ruleset}.
+
+    @return: table and chain of each.
     """
     table = chain = ""
     for line in ruleset.splitlines():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Certificates, and the other nodes.
+Checks of the certificates and of the other nodes.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from btcp.doctor.network import facing
 from btcp.pki.trust import Loaded, TrustError
 
 _SKEW, _TOO_MUCH_SKEW = 5.0, 60.0
-"""Seconds.  A certificate is valid from a minute before it was made."""
+"""Seconds of clock difference that are a warning, and a failure."""
 
-_SMALLEST = 576  # RFC 791: what every host takes
-_SMALLEST6 = 1280
+_SMALLEST = 576  # every host accepts that (RFC 791)
+_SMALLEST6 = 1280  # the minimum MTU of IPv6 (RFC 8200, 5)
 
 
 def others(config: Config) -> list[Node]:
     """
-    @return: all nodes but this one.
+    Return all nodes but this one.
     """
     return [node for name, node in config.nodes.items() if name != config.node]
 
@@ -38,18 +38,19 @@ def _loaded(host: Host, config: Config) -> Loaded | None:
         return None
     try:
         return host.trust(config.control.credentials, config.node)
-    except TrustError:  # said by L{check_certificates}
+    except TrustError:  # reported by L{check_certificates}
         return None
 
 
 def check_certificates(host: Host, config: Config) -> Iterator[Finding]:
     """
-    Whether they fit each other and this node, for how long, and who can read the key.
+    Check that certificate, key and authority match each other and this node, when the
+    certificate expires, and who can read the key.
     """
     files = config.control.credentials
     if files is None:
         yield warn(
-            "control.insecure: whoever reaches the control channel can take over connections",
+            "control.insecure: any host that reaches the control port can hijack connections",
             "btcp ca init /root/btcp-ca",
         )
         return
@@ -62,7 +63,7 @@ def check_certificates(host: Host, config: Config) -> Iterator[Finding]:
     left = ends - datetime.now(UTC)
     renew = f"btcp ca renew DIRECTORY {config.node}  # where the authority is"
     if left < ENDS_SOON:
-        yield warn(f"{files.certificate} ends in {left.days} days", renew)
+        yield warn(f"{files.certificate} expires in {left.days} days", renew)
     else:
         yield fine(f"for node {config.node}, {left.days} days left")
 
@@ -72,13 +73,13 @@ def _key(host: Host, path: str, user: str | None) -> Iterator[Finding]:
     if found is None:
         return
     if found.st_mode & 0o077 & ~0o040:
-        yield fail(f"{path} is open to others", f"chmod 0600 {path}")
+        yield fail(f"{path} is accessible to other users", f"chmod 0600 {path}")
     elif user is not None:
         uid, gid = host.account(user)
         readable = uid in (0, found.st_uid) or (found.st_gid == gid and found.st_mode & 0o040)
         if not readable:
             yield fail(
-                f"{path} is not for user {user}: once renewed, it cannot be read",
+                f"user {user} cannot read {path}: the daemon could not load a renewed key",
                 f"chown {user} {path}",
             )
 
@@ -102,7 +103,7 @@ def check_peers(host: Host, config: Config) -> Iterator[Finding]:
             yield unreachable(
                 f"{where}: {problem}",
                 f"ping -c 1 {address}",
-                "# is twistd running there?  does a firewall stand between?",
+                "# is twistd running there?  is there a firewall in between?",
             )
             continue
         if loaded is not None:
@@ -116,7 +117,8 @@ def check_peers(host: Host, config: Config) -> Iterator[Finding]:
 
 def check_mtu(host: Host, config: Config) -> Iterator[Finding]:
     """
-    What a node forwards to another has the size of what came from the client.
+    Check that packets of the device's MTU reach the other nodes unfragmented: forwarded packets
+    are as large as those that clients send.
     """
     device = facing(host, config)
     if device is None:
@@ -130,16 +132,16 @@ def check_mtu(host: Host, config: Config) -> Iterator[Finding]:
         if answer is Echo.ANSWERED:
             good.append(node.name)
         elif answer is Echo.IMPOSSIBLE:
-            yield warn("only root can try how large packets may be", "sudo btcp doctor")
+            yield warn("only root can test the path MTU", "sudo btcp doctor")
             return
         elif host.echo(address, small, source) is Echo.ANSWERED:
             yield fail(
                 f"packets of {device.mtu} octets do not reach node {node.name} and come back",
-                "ip link show  # there and here: all devices, and those between, the same MTU",
+                "ip link show  # all devices between the nodes need the same MTU",
             )
         else:
             yield warn(
-                f"node {node.name} does not answer pings: its MTU is not known",
+                f"node {node.name} does not answer pings: the path MTU is unknown",
                 f"ping -c 1 {address}",
             )
     if good:
@@ -148,7 +150,8 @@ def check_mtu(host: Host, config: Config) -> Iterator[Finding]:
 
 def check_clock(host: Host, config: Config) -> Iterator[Finding]:
     """
-    Certificates live by it.
+    Check the kernel's clock source and the differences between the nodes' clocks, on which the
+    validity of certificates depends.
     """
     clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     source = host.read(clock)
@@ -164,10 +167,12 @@ def check_clock(host: Host, config: Config) -> Iterator[Finding]:
         if abs(skew) >= _SKEW:
             verdict = fail if abs(skew) >= _TOO_MUCH_SKEW else warn
             yield verdict(
-                f"the clock of node {node.name} is {skew:+.1f} s from ours",
+                f"the clock of node {node.name} differs by {skew:+.1f} s",
                 "timedatectl set-ntp true",
             )
-    yield fine(f"others' clocks: {', '.join(told)}" if told else "no other node tells its time")
+    yield fine(
+        f"clocks of other nodes: {', '.join(told)}" if told else "no node answers ICMP timestamps"
+    )
 
 
 def _source(config: Config, destination: bytes) -> str | None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Who listens where on this host.
+Checks of the TCP ports on this host.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from btcp.doctor.host import Host
 
 def check_control(host: Host, config: Config) -> Iterator[Finding]:
     """
-    The control channel's port: ours, or free.
+    Check that the control port is used by the daemon, or free if no daemon runs.
     """
     address, port = config.own.control
     at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -25,18 +25,18 @@ def check_control(host: Host, config: Config) -> Iterator[Finding]:
         if problem is None:
             yield fine(f"twistd listens on {at}")
         else:
-            yield fail(f"twistd runs, and does not listen on {at}: {problem}", "btcp show peers")
+            yield fail(f"twistd runs but does not listen on {at}: {problem}", "btcp show peers")
         return
     problem = host.listen(address, port)
     if problem is None:
         yield fine(f"{at} is free")
     else:
-        yield fail(f"nobody could listen on {at}: {problem}", f"ss -ltnp 'sport = :{port}'")
+        yield fail(f"cannot listen on {at}: {problem}", f"ss -ltnp 'sport = :{port}'")
 
 
 def check_origins(host: Host, config: Config) -> Iterator[Finding]:
     """
-    The origins listen on all addresses of the node: any may be asked for.
+    Check that the origins accept connections at all addresses of the node.
     """
     good = []
     for port in sorted({listener.origin for listener in config.listeners}):
@@ -49,7 +49,7 @@ def check_origins(host: Host, config: Config) -> Iterator[Finding]:
                 yield fail(
                     f"no origin at {at}: {problem}",
                     f"ss -ltn 'sport = :{port}'",
-                    "# start it, or have it listen on that address, not on 127.0.0.1 only",
+                    "# start it, or let it listen on that address, not on 127.0.0.1 only",
                 )
     if good:
         yield fine(f"origins answer at {', '.join(good)}")
@@ -57,7 +57,7 @@ def check_origins(host: Host, config: Config) -> Iterator[Finding]:
 
 def check_listeners(host: Host, config: Config) -> Iterator[Finding]:
     """
-    Somebody who listens where clients come in gets none of them.
+    Warn about local servers that a listener of BTCP shadows.
     """
     hidden = []
     for listener in config.listeners:
@@ -68,8 +68,8 @@ def check_listeners(host: Host, config: Config) -> Iterator[Finding]:
                 hidden.append(f"{address} port {listener.port}")
     for each in hidden:
         yield warn(
-            f"a program listens on {each}, where BTCP takes all clients away from it",
+            f"a local server on {each} is shadowed by a listener and gets no clients",
             f"ss -ltnp 'sport = :{each.rpartition(' ')[2]}'",
         )
     if not hidden:
-        yield fine("no program listens where BTCP takes the clients")
+        yield fine("no local server is shadowed by a listener")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The daemon, or what one has left behind.
+Checks of the running daemon, and for what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from btcp.doctor.network import facing
 
 def check_daemon(host: Host, config: Config) -> Iterator[Finding]:
     """
-    Whether it runs, and whom it is linked to.
+    Check that the daemon runs, answers, and has links to all other nodes.
     """
     path = f"{config.run}/{SOCKET}"
     pid = host.daemon(path)
     if pid is None:
-        yield warn("twistd does not run", "systemctl start btcp")
+        yield warn("twistd is not running", "systemctl start btcp")
         return
     try:
         peers = host.query(path, "peers")["peers"]
@@ -34,28 +34,28 @@ def check_daemon(host: Host, config: Config) -> Iterator[Finding]:
     if down:
         yield warn(f"twistd, pid {pid}: no link to {', '.join(down)}", "btcp show peers")
     else:
-        yield fine(f"twistd, pid {pid}, is linked to all {len(peers)} others")
+        yield fine(f"twistd, pid {pid}, has links to all {len(peers)} other nodes")
 
 
 def check_remains(host: Host, config: Config) -> Iterator[Finding]:
     """
-    What a daemon that was killed could not undo.
+    Check for the table, programs, device and socket of a daemon that was killed.
     """
     path = f"{config.run}/{SOCKET}"
     if host.daemon(path) is not None:
-        yield fine("what is there belongs to the daemon that runs")
+        yield fine("everything belongs to the running daemon")
         return
     found = list(_remains(host, config, path))
     yield from found
     if not found:
-        yield fine("nothing")
+        yield fine("no remains of a killed daemon")
 
 
 def _remains(host: Host, config: Config, path: str) -> Iterator[Finding]:
-    again = "# or start the daemon, which takes it away"
+    again = "# or start the daemon, which removes it"
     if f"table netdev {TABLE}" in host.run(["nft", "list", "tables", "netdev"]).text:
         yield warn(
-            f"table netdev {TABLE}: nobody answers at the ports of listeners and origins",
+            f"table netdev {TABLE} is left: the ports of listeners and origins are unreachable",
             f"nft delete table netdev {TABLE}",
             again,
         )
@@ -65,13 +65,13 @@ def _remains(host: Host, config: Config, path: str) -> Iterator[Finding]:
         for priority, name in entries:
             if device is not None and name.startswith("btcp_"):
                 yield warn(
-                    f"tc program {name} on {device.name}: clients of the listeners reach nobody",
+                    f"tc program {name} is left on {device.name}: the listeners are unreachable",
                     f"tc filter del dev {device.name} {direction} pref {priority}",
                     again,
                 )
     if TAP in host.devices():
         yield fail(
-            f"device {TAP} is there: another twistd runs, with another 'run:'", "pgrep -af twistd"
+            f"device {TAP} exists: another twistd runs, with another 'run:'", "pgrep -af twistd"
         )
     if host.stat(path) is not None:
-        yield warn(f"{path} is a dead socket", f"rm {path}", again)
+        yield warn(f"{path} is the socket of a dead daemon", f"rm {path}", again)

@@ -250,7 +250,7 @@ class CookieTests(DoctorCase):
 
     def test_express(self) -> None:
         wanted = configuration(express=True)
-        self.assertIn("hands them off", self.only(wanted).says)
+        self.assertIn("handoffs by the kernel", self.only(wanted).says)
         for lacks in ("express", "cookie"):
             self.host.lacks = {lacks: "no such thing"}
             found = self.only(wanted)
@@ -308,7 +308,9 @@ class UserTests(DoctorCase):
     check = "user"
 
     def test_known(self) -> None:
-        self.assertEqual(self.only(configuration(user="btcp")), fine("the daemon becomes btcp"))
+        self.assertEqual(
+            self.only(configuration(user="btcp")), fine("the daemon changes to user btcp")
+        )
 
     def test_unknown(self) -> None:
         self.assertEqual(
@@ -374,7 +376,7 @@ class DeviceTests(DoctorCase):
 
     def test_no_ethernet(self) -> None:
         self.give(ethernet=False)
-        self.assertEqual(self.only().says, "eth0 is no Ethernet device")
+        self.assertEqual(self.only().says, "eth0 is not an Ethernet device")
 
 
 class OffloadTests(DoctorCase):
@@ -407,7 +409,7 @@ class SharedTests(DoctorCase):
 
     def test_here(self) -> None:
         self.host.held["eth0"] = evolve(self.host.held["eth0"], addresses=OWN | {_VIP})
-        self.assertIn("this host answers for it", self.only(self.moving).says)
+        self.assertIn("this host announces it", self.only(self.moving).says)
 
     def test_on_lo(self) -> None:
         """
@@ -596,7 +598,7 @@ class ClockTests(DoctorCase):
         self.host.skews = {"192.0.2.12": 7.0, "192.0.2.13": -3600.0}
         verdicts = [each.verdict for each in self.findings()]
         self.assertEqual(verdicts, ["warn", "fail", "fine"])
-        self.assertEqual(self.findings()[-1].says, "others' clocks: b +7.0 s, c -3600.0 s")
+        self.assertEqual(self.findings()[-1].says, "clocks of other nodes: b +7.0 s, c -3600.0 s")
 
     def test_coarse(self) -> None:
         path = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
@@ -609,7 +611,7 @@ class DaemonTests(DoctorCase):
 
     def test_not_running(self) -> None:
         self.host.pid = None
-        self.assertEqual(self.only(), warn("twistd does not run", "systemctl start btcp"))
+        self.assertEqual(self.only(), warn("twistd is not running", "systemctl start btcp"))
 
     def test_lost_link(self) -> None:
         self.host.states["c"] = "down"
@@ -650,7 +652,7 @@ class RemainsTests(DoctorCase):
 
     def test_nothing(self) -> None:
         self.host.pid = None
-        self.assertEqual(self.only(), fine("nothing"))
+        self.assertEqual(self.only(), fine("no remains of a killed daemon"))
 
     def test_another_daemon(self) -> None:
         self.host.pid = None
@@ -680,7 +682,7 @@ class ExaminationTests(SynchronousTestCase):
 
         self.patch(host, "devices", devices)
         results = {each.check: each.finding for each in examine(host, CONFIG)}
-        self.assertEqual(results["device"], fail("cannot look: OSError('netlink is odd')"))
+        self.assertEqual(results["device"], fail("the check failed: OSError('netlink is odd')"))
         self.assertEqual(results["control"].verdict, "fine")
 
     def test_text(self) -> None:

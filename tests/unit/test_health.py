@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.cluster.ejection import EjectionThreshold
 from btcp.cluster.state import Health
 from btcp.config import Check, loads
-from btcp.health.build import ejection_thresholds, checked_origins
+from btcp.health.build import checked_origins, ejection_thresholds
 from btcp.health.checks import Origin
 from btcp.health.rise_fall import RiseFall
 from btcp.health.scheduler import CheckedOrigin, CheckScheduler

@@ -102,7 +102,7 @@ class NodeTests(SynchronousTestCase):
         """
         seen: list[object] = []
         probe = self.node._probe
-        self.patch(probe, "witness", lambda *what: seen.append(what))
+        self.patch(probe, "reply", lambda *what: seen.append(what))
         self.patch(probe, "ended", lambda *what: seen.append(what))
         over = Terminate(front=PROBER, id=5, reason=Reason.IDLE, client_next=0, server_next=0)
         self.node.perform([Witness(4, b"HTTP"), Send(PROBER, over)])
