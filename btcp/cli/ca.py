@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-C{btcp ca}: the certificates of a cluster that has no authority of its own.
+C{btcp ca}: a certificate authority for clusters that have none.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _level(text: str) -> str:
 
 class Making(Command):
     """
-    A command that takes its options before and after its arguments.
+    A subcommand of C{btcp ca}: accepts options before and after arguments.
     """
 
     problems = (AuthorityError,)
@@ -55,7 +55,7 @@ class Making(Command):
 
 class Init(Making):
     """
-    Make an authority: the certificate that every node knows, and its key.
+    Make an authority: a certificate that every node trusts, and its key.
     """
 
     synopsis = "DIR [--days N]"
@@ -63,7 +63,7 @@ class Init(Making):
 
     def parseArgs(self, directory: str = "") -> None:
         if not directory:
-            raise usage.UsageError("say in which directory")
+            raise usage.UsageError("the directory is missing")
         self["directory"] = directory
 
     def run(self) -> int:
@@ -71,7 +71,7 @@ class Init(Making):
         ends = authority.create(directory, self["days"], datetime.now(UTC))
         print(
             f"{directory / 'ca.crt'}: the authority, valid until {ends:%Y-%m-%d}\n"
-            f"{directory / 'ca.key'}: its key; it belongs on no node\n"
+            f"{directory / 'ca.key'}: its key; keep it off the nodes\n"
             f"next, for each node: btcp ca issue {directory} NODE"
         )
         return 0
@@ -79,10 +79,12 @@ class Init(Making):
 
 class ForSomebody(Making):
     """
-    What issuing and renewing have in common.
+    Base of C{issue} and C{renew}.
 
-    @cvar operating: for an operator: directory, name, level, days, the time.
-    @cvar make: the same for a node, without a level.
+    @cvar operating: makes an operator's certificate, given directory, name, level, days of
+        validity and the current time.
+    @cvar make: makes a node's certificate, given directory, name, days of validity and the
+        current time.
     """
 
     synopsis = "DIR NODE | DIR --operator NAME [--level LEVEL]  [--days N]"
@@ -96,7 +98,7 @@ class ForSomebody(Making):
 
     def parseArgs(self, directory: str = "", node: str = "") -> None:
         if not directory or bool(node) is (self["operator"] is not None):
-            raise usage.UsageError("say in which directory, and for which node or --operator")
+            raise usage.UsageError("want a directory, and either a node or --operator")
         if node and self["level"] is not None:
             raise usage.UsageError("--level is for operators")
         self["directory"], self["node"] = directory, node
@@ -116,14 +118,15 @@ class ForSomebody(Making):
         home = directory / "operators" / name
         print(
             f"{home / 'operator.crt'}: for operator {name}, valid until {ends:%Y-%m-%d}\n"
-            f"copy {home}/* to ~/.btcp of that operator, readable by nobody else"
+            f"copy {home}/* to ~/.btcp of that operator, readable by the operator only"
         )
         return 0
 
     def advice(self, home: Path) -> str:
         """
+        Describe the next step for the administrator.
+
         @param home: the directory of the node's files.
-        @return: what to do next.
         """
         raise NotImplementedError
 
@@ -150,7 +153,7 @@ class Renew(ForSomebody):
     operating = authority.renew_operator
 
     def advice(self, home: Path) -> str:
-        return f"copy {home / 'node.crt'} to that host; the daemon takes it within a minute"
+        return f"copy {home / 'node.crt'} to that host; the daemon loads it within a minute"
 
 
 class Ca(Group):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-C{btcp check}: what a configuration says, or all that is wrong with it.
+C{btcp check}: validation of a configuration file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from btcp.config import Config, ConfigErrors, load
 
 class Check(Command):
     """
-    Tell all that is wrong with a configuration, without starting anything.
+    Report all mistakes of a configuration, without starting anything.
     """
 
     synopsis = "[--node NAME] NODE.YAML"
@@ -25,7 +25,7 @@ class Check(Command):
 
     def parseArgs(self, path: str = "") -> None:
         if not path:
-            raise usage.UsageError("say which file to check")
+            raise usage.UsageError("the file to check is missing")
         self["path"] = path
 
     def run(self) -> int:
@@ -40,7 +40,7 @@ class Check(Command):
 
 def summary(config: Config) -> str:
     """
-    What a configuration says, in a few lines.
+    Summarise a configuration in a few lines: nodes and listeners.
     """
     addresses = ", ".join(str(ip_address(address)) for address in config.own.addresses)
     lines = [f"node {config.node} of {', '.join(config.nodes)}, at {addresses}"]

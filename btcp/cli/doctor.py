@@ -17,7 +17,7 @@ from btcp.doctor.host import Host
 
 class Doctor(Command):
     """
-    Look at this host and tell what is wrong with it and what to type.
+    Examine this host; report problems and the commands that solve them.
     """
 
     synopsis = "[--json] [--config NODE.YAML] [--node NAME]"
@@ -43,5 +43,5 @@ class Doctor(Command):
             shown = [each.shown() for each in results]
             print(json.dumps({"checks": shown, "configuration": problems}, indent=1))
         elif wrong is not None:
-            print(f"{wrong}\nbtcp: nothing else can be looked at without it", file=sys.stderr)
+            print(f"{wrong}\nbtcp: all other checks need the configuration", file=sys.stderr)
         return FAILED if wrong is not None or failed(results) else 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-C{btcp lab}.
+C{btcp lab}: a cluster in network namespaces on one machine.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _OCTETS = 1_000_000 / 8
 
 def _delay(text: str) -> float:
     """
+    Parse a duration such as C{30ms}.
+
     @return: seconds.
-    @raise ValueError: it is no duration; the text says what would be.
+    @raise ValueError: if it is not a duration; the text describes a valid one.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text)
     if text == "0":
@@ -37,8 +39,10 @@ def _delay(text: str) -> float:
 
 def _rate(text: str) -> float:
     """
+    Parse a rate in Mbit/s.
+
     @return: octets per second.
-    @raise ValueError: it is no rate; the text says what would be.
+    @raise ValueError: if it is not a rate; the text describes a valid one.
     """
     if not re.fullmatch(r"\d+(?:\.\d+)?", text):
         raise ValueError("a rate is a number of Mbit/s, such as 100")
@@ -47,8 +51,10 @@ def _rate(text: str) -> float:
 
 def _loss(text: str) -> float:
     """
-    @return: per cent.
-    @raise ValueError: it is no share; the text says what would be.
+    Parse a packet loss in per cent.
+
+    @return: per cent, 0 to 100.
+    @raise ValueError: if it is not a percentage; the text describes a valid one.
     """
     if not re.fullmatch(r"\d+(?:\.\d+)?", text) or float(text) > 100:
         raise ValueError("a loss is a number of per cent, such as 1")
@@ -64,7 +70,7 @@ DISTANCE: list[list[Any]] = [
 
 class LabCommand(Command):
     """
-    What all commands about a lab have in common.
+    Base of the commands that operate on a lab.
     """
 
     problems = (LabError,)
@@ -74,7 +80,7 @@ class LabCommand(Command):
 
 class Up(LabCommand):
     """
-    Bring a lab up and leave it standing.
+    Start a lab and leave it running.
     """
 
     optFlags: ClassVar = [
@@ -96,7 +102,7 @@ class Up(LabCommand):
 
 class Down(LabCommand):
     """
-    Take a lab down, also one that crashed.
+    Stop a lab, also one that is in a broken state.
     """
 
     def run(self) -> int:
@@ -106,7 +112,7 @@ class Down(LabCommand):
 
 class Status(LabCommand):
     """
-    Tell who is in a lab, what runs and what was counted.
+    Show a lab's hosts, processes and counters.
     """
 
     def run(self) -> int:
@@ -116,14 +122,14 @@ class Status(LabCommand):
 
 class Exec(LabCommand):
     """
-    Run a command on a host of a lab and exit as it does.
+    Run a command on a host of a lab and exit with its status.
     """
 
     synopsis = "[--prefix PREFIX] HOST COMMAND..."
 
     def parseArgs(self, host: str = "", *command: str) -> None:
         if not command:
-            raise usage.UsageError("say on which host to run which command")
+            raise usage.UsageError("want a host and a command")
         self["host"], self["command"] = host, command
 
     def run(self) -> int:
@@ -133,12 +139,12 @@ class Exec(LabCommand):
 
 class Demo(Command):
     """
-    Show the method at work in a lab of its own.
+    Demonstrate handoffs in a separate lab.
     """
 
     problems = (LabError,)
 
-    optFlags: ClassVar = [["keep", "k", "Leave the lab standing."]]
+    optFlags: ClassVar = [["keep", "k", "Leave the lab running."]]
     optParameters: ClassVar = DISTANCE
 
     def run(self) -> int:
@@ -152,9 +158,9 @@ class Labs(Group):
     """
 
     subCommands = [
-        ("up", None, Up, "Bring a lab up."),
-        ("down", None, Down, "Take it down."),
-        ("status", None, Status, "Tell what stands and runs."),
-        ("exec", None, Exec, "Run a command on a host of it."),
-        ("demo", None, Demo, "Show the method at work."),
+        ("up", None, Up, "Start a lab."),
+        ("down", None, Down, "Stop a lab."),
+        ("status", None, Status, "Show hosts, processes and counters."),
+        ("exec", None, Exec, "Run a command on a host of a lab."),
+        ("demo", None, Demo, "Demonstrate handoffs."),
     ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The command C{btcp}: C{check}, C{doctor}, C{unload}, C{ca}, C{lab}, and the orders to a node.
-The daemon itself is C{twistd btcp}.
+The command C{btcp}: the subcommands C{check}, C{doctor}, C{unload}, C{ca} and C{lab}, and the
+commands that are sent to a node.  The daemon itself is C{twistd btcp}.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from twisted.python import usage
 from btcp.cli.management import VERBS, WHERE
 from btcp.cli.options import FAILED, MISUSED, Command, Group
 
-# Each of these needs much that the others do not, and who gives an order to a node waits for
-# none of it.
+# Subcommands are imported when they are chosen: some imports take longer than a command to a
+# node.
 
 
 def _check() -> Command:
@@ -59,8 +59,8 @@ class Btcp(Group):
     subCommands = [
         ("check", None, _check, "Validate a configuration."),
         *VERBS,
-        ("doctor", None, _doctor, "Look at this host; tell what is wrong."),
-        ("unload", None, _unload, "Take from this host what a daemon left."),
+        ("doctor", None, _doctor, "Examine this host; report problems."),
+        ("unload", None, _unload, "Remove what a daemon left on this host."),
         ("ca", None, _ca, "Make the certificates of a cluster."),
         ("lab", None, _lab, "A cluster on this one machine."),
     ]
@@ -77,7 +77,9 @@ class Btcp(Group):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    @param argv: the arguments; those of the process unless given.
+    Parse the arguments and run the chosen command.
+
+    @param argv: the arguments; by default those of the process.
     @return: the exit status.
     """
     options = Btcp()

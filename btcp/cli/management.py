@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The commands of C{btcp} that speak to a node: every verb of the shell, the shell itself, C{top}.
+The subcommands of C{btcp} that are sent to a node: each verb of the shell, the shell, and C{top}.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from btcp.config.reading import Reading
 
 WHERE: list[list[Any]] = [
     ["socket", "s", "/run/btcp/btcp.sock", "The management socket of the node on this host."],
-    ["node", "n", None, "A node to speak to over TLS instead."],
-    ["connect", "c", None, "Its ADDRESS:PORT; without, the configuration says."],
+    ["node", "n", None, "Connect to this node over TLS instead."],
+    ["connect", "c", None, "Its ADDRESS:PORT; by default from the configuration."],
     ["certificate", "k", "~/.btcp", "The directory that btcp ca issue --operator made."],
-    ["config", "f", "/etc/btcp/node.yaml", "The configuration that knows the nodes."],
+    ["config", "f", "/etc/btcp/node.yaml", "The configuration with the nodes' addresses."],
 ]
-"""Options that say which node, before the verb or after it."""
+"""Options that select the node; accepted before and after the verb."""
 
 SHORTEST = 0.1
-"""Seconds from one look of C{top} to the next; each costs the node some work."""
+"""Minimum interval of C{top} in seconds; each update costs the node some work."""
 
 
 class Speaking(Command):
     """
-    A command to a node.
+    Base of the commands that connect to a node.
     """
 
     optFlags: ClassVar = [["json", "j", "Print JSON."]]
@@ -49,7 +49,7 @@ class Speaking(Command):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Take options among the words as well.
+        Parse options before, between and after the words of the command.
         """
         try:
             given, words = gnu_getopt(list(options or ()), self.shortOpt, self.longOpt)
@@ -60,7 +60,7 @@ class Speaking(Command):
 
     def where(self, name: str) -> Any:
         """
-        An option: said after the verb, or before it, or not at all.
+        Return an option's value: as given after the verb, else before the verb, else the default.
         """
         shorts = {long: short for long, short, *_ in [*WHERE, ["json", "j"]]}
         if not self.said & {name, shorts[name]} and self.parent is not None:
@@ -70,8 +70,10 @@ class Speaking(Command):
 
     def connect(self) -> Connection:
         """
+        Connect to the selected node.
+
         @raise Unreachable: if the node does not answer.
-        @raise usage.UsageError: if it is not clear which.
+        @raise usage.UsageError: if the options or the configuration select no node.
         """
         node, end = self.where("node"), self.where("connect")
         if node is None and end is None:
@@ -101,16 +103,16 @@ def _end(text: str) -> tuple[str, int]:
 
 class Verb(Speaking):
     """
-    One order.
+    A command to a node, given on the command line.
 
-    @cvar verb: its first word.
+    @cvar verb: the command's first word.
     """
 
     verb: ClassVar[str]
 
     def parseArgs(self, *words: str) -> None:
         """
-        All the rest.
+        Compose the command from the verb and the remaining words.
         """
         try:
             self["line"] = quoted([self.verb, *words])
@@ -126,17 +128,17 @@ class Verb(Speaking):
 
     def getUsage(self, width: int | None = None) -> str:
         """
-        The forms of the verb, beside the options.
+        Describe the options and the verb's commands.
         """
         forms = "\n".join(
             f"  {form.usage}\n      {form.summary}" for form in FORMS if form.words[0] == self.verb
         )
-        return f"{super().getUsage(width)}\nOrders:\n{forms}\n"
+        return f"{super().getUsage(width)}\nCommands:\n{forms}\n"
 
 
 class Talk(Speaking):
     """
-    Orders one after the other: from a terminal with history and completion, or from a script
+    Read commands line by line: from a terminal, with history and completion, or from a script,
     until one fails.
     """
 
@@ -159,12 +161,12 @@ def _seconds(text: str) -> float:
 
 class Top(Speaking):
     """
-    A live view of a node and its cluster; one view of one interval if this is no terminal.
+    Show a live view of a node and its cluster; a single view if the output is not a terminal.
     """
 
     optParameters: ClassVar = [
         *WHERE,
-        ["interval", "i", 1.0, "Seconds from one look to the next.", _seconds],
+        ["interval", "i", 1.0, "Seconds between updates.", _seconds],
     ]
 
     def run(self) -> int:
@@ -187,19 +189,19 @@ def _verb(name: str) -> tuple[str, None, Callable[[], Command], str]:
 
 
 _WHAT = {
-    "show": "Ask a node what it does.",
-    "set": "Take a node out of service, or back; weigh it.",
+    "show": "Show the state of a node.",
+    "set": "Drain a node or put it back into service; set its weight.",
     "shutdown": "Reset a connection.",
     "wait": "Wait until a node has drained.",
     "clear": "Set counters to zero.",
-    "trace": "Write packets of chosen flows into a file.",
-    "reload": "Have the configuration read again.",
-    "help": "Explain the orders.",
+    "trace": "Write packets of selected flows to a file.",
+    "reload": "Reload the configuration.",
+    "help": "Explain the commands.",
 }
 
 VERBS: list[tuple[str, None, Callable[[], Command], str]] = [
     *(_verb(name) for name in _WHAT),
-    ("shell", None, Talk, "Give one order after the other."),
+    ("shell", None, Talk, "Read commands line by line."),
     ("top", None, Top, "Show a node and its cluster, live."),
 ]
-"""For C{btcp}."""
+"""The subcommands of C{btcp}: name, no shortcut, factory and description."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What every command of C{btcp} is made of.
+Base classes of the commands of C{btcp}.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ MISUSED = 2
 
 class Command(usage.Options):
     """
-    A command, or a group of them.
+    A command, or a group of commands.
 
-    @cvar problems: what L{run} may raise; each line of the message says one reason.
+    @cvar problems: exceptions that L{run} may raise; each line of their text is one problem.
     """
 
     problems: ClassVar[tuple[type[Exception], ...]] = ()
 
     def run(self) -> int:
         """
-        Do it.
+        Run the command.
 
         @return: the exit status.
         """
@@ -34,7 +34,7 @@ class Command(usage.Options):
 
     def chosen(self) -> Command:
         """
-        The command itself, or that of the group that was asked for.
+        Return the command to run: this one, or the subcommand that the arguments chose.
         """
         inner: Command | None = getattr(self, "subOptions", None)
         return self if inner is None else inner.chosen()
@@ -42,13 +42,13 @@ class Command(usage.Options):
 
 class Group(Command):
     """
-    Commands to choose from.
+    A command that consists of subcommands.
 
-    @cvar subCommands: name, shortcut, what makes it and description of each.
+    @cvar subCommands: name, shortcut, factory and description of each subcommand.
     """
 
     subCommands: ClassVar[list[tuple[str, None, Callable[[], Command], str]]]
 
     def run(self) -> int:
         names = ", ".join(name for name, _, _, _ in self.subCommands)
-        raise usage.UsageError(f"say what to do: {names}")
+        raise usage.UsageError(f"a command is missing; want one of: {names}")

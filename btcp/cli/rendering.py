@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Answers as text for people.
+Rendering of a node's answers as text.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from btcp.table import describe, table
 
 def rendered(line: str, reply: Reply) -> str:
     """
-    @param line: what was asked.
-    @return: lines, the last without a newline; nothing if there is nothing to say.
+    Render an answer.
+
+    @param line: the command that it answers.
+    @return: lines of text, the last without a newline; may be empty.
     """
     value = _worded(reply.value)
     if "error" in value:
@@ -27,11 +29,11 @@ def rendered(line: str, reply: Reply) -> str:
     if "drained" in value:
         return _drained(value)
     if "changed" in value:
-        return str(value["changed"] or "nothing has changed")
+        return str(value["changed"] or "no changes")
     if "shut" in value:
         return f"reset {value['client']}: {value['shut']}"
     if "cleared" in value:
-        return f"{value['cleared']} counters are zero again"
+        return f"{value['cleared']} counters reset to zero"
     if "log" in value:
         return _errors(value)
     name, inner = next(iter(value.items()), ("", ""))
@@ -39,13 +41,15 @@ def rendered(line: str, reply: Reply) -> str:
         return describe(name, inner)
     if "cut" in value:
         shown = describe("flows", value["flows"])
-        return f"{shown}\nthere may be more" if value["cut"] else shown
+        return f"{shown}\n(truncated: there may be more)" if value["cut"] else shown
     return describe(name, inner if len(value) == 1 else value) if value else ""
 
 
 def complaint(line: str, value: Mapping[str, Any]) -> str:
     """
-    @param value: of an answer that is an error.
+    Render an error; errors of syntax are shown below the command, with a marker.
+
+    @param value: the answer's value.
     """
     if "column" in value:
         return pointed(line, value["column"], value["length"], value["error"])
@@ -54,16 +58,17 @@ def complaint(line: str, value: Mapping[str, Any]) -> str:
 
 def succeeded(reply: Reply) -> bool:
     """
-    Whether there is an answer to show, though it be not the one that was hoped for.
+    Return whether an answer is a result for standard output (even if its status is not C{DONE}),
+    as opposed to an error.
     """
     return reply.status is Status.DONE or "error" not in reply.value
 
 
 def _worded(value: Any, depth: int = 0) -> Any:
     """
-    What a table shows better than Python's own spelling.
+    Convert values for display: lists become text, floats are rounded, absent values become C{-}.
 
-    @param depth: how deep it is in the answer.
+    @param depth: the nesting depth in the answer.
     """
     if isinstance(value, dict):
         return {key: _worded(inner, depth + 1) for key, inner in value.items()}
@@ -79,8 +84,8 @@ def _worded(value: Any, depth: int = 0) -> Any:
 
 def _errors(value: Mapping[str, Any]) -> str:
     counted = table([("counter", "value"), *value["counters"].items()])
-    counters = counted if value["counters"] else "no counter of trouble has moved"
-    warned = describe("log", value["log"]) if value["log"] else "no warning was logged"
+    counters = counted if value["counters"] else "no error counter has changed"
+    warned = describe("log", value["log"]) if value["log"] else "no warnings in the log"
     return f"{counters}\n\n{warned}"
 
 

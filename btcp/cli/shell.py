@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The shell: line after line, from a terminal or from a script.
+The interactive shell, which also runs scripts.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ from btcp.cli.rendering import rendered, succeeded
 HISTORY = Path("~/.btcp_history")
 
 MOST_HISTORY = 1000
-"""Lines."""
+"""Lines of history that are kept."""
 
 
 class Shell:
     """
-    Has lines carried out and prints how they went.
+    An interpreter of command lines: sends them to the node and prints the answers.
     """
 
     def __init__(
         self, connect: Callable[[], Connection], out: IO[str], err: IO[str], as_json: bool
     ) -> None:
         """
-        @param connect: makes a connection, as often as one is needed.
+        @param connect: connects to the node; called whenever there is no usable connection.
+        @param out: receives results.
+        @param err: receives errors.
+        @param as_json: print answers as JSON instead of text.
         """
         self._connect = connect
         self._connection: Connection | None = None
@@ -44,7 +47,7 @@ class Shell:
 
     def run(self, line: str) -> Status:
         """
-        Carry out one line, and print how it went.
+        Run one line and print the answer.
         """
         try:
             reply = self._reply(line)
@@ -66,7 +69,7 @@ class Shell:
 
     def _ask(self, line: str, order: Order) -> Reply:
         """
-        Ask the node, over a new connection if it closed the last for being idle.
+        Send a command to the node, over a new connection if the node has closed the last one.
         """
         waits = order.values.get("seconds", 0.0)
         seconds = waits if isinstance(waits, float) else 0.0
@@ -77,7 +80,8 @@ class Shell:
 
     def _alive(self, connection: Connection) -> bool:
         """
-        Whether the node has not closed it: an order is not to be given twice to find that out.
+        Test the connection with a harmless command, because a command that failed on a dead
+        connection must not be repeated blindly.
         """
         try:
             connection.ask("show info")
@@ -95,7 +99,7 @@ class Shell:
 
     def close(self) -> None:
         """
-        Leave the node.
+        Close the connection to the node.
         """
         if self._connection is not None:
             self._connection.close()
@@ -105,9 +109,9 @@ class Shell:
 
     def script(self, lines: Iterator[str]) -> Status:
         """
-        Carry out lines until one fails.
+        Run lines until one fails; empty lines and comments are skipped.
 
-        @return: how the last one went.
+        @return: the status of the last line.
         """
         for line in lines:
             if not line.strip() or line.lstrip().startswith("#"):
@@ -121,7 +125,7 @@ class Shell:
 
     def converse(self, prompt: str) -> Status:
         """
-        Talk to somebody at a terminal.
+        Run the lines that an operator enters at a terminal.
         """
         _prepare(self.names())
         try:
@@ -133,7 +137,7 @@ class Shell:
                     if line.strip():
                         self.run(line)
                 except KeyboardInterrupt:
-                    self.close()  # an answer may be on its way
+                    self.close()  # the answer to the interrupted command may still arrive
                     print(file=self._out)
         except EOFError:
             print(file=self._out)
@@ -143,7 +147,7 @@ class Shell:
 
     def names(self) -> dict[str, Sequence[str]]:
         """
-        @return: those that can be completed.
+        Fetch the names that completion offers, by kind of argument.
         """
         try:
             self._connection = self._connection or self._connect()
@@ -155,7 +159,7 @@ class Shell:
 
 def _prepare(names: dict[str, Sequence[str]]) -> None:
     """
-    Give the terminal history and completion.
+    Set up history and completion of the terminal.
     """
 
     def complete(text: str, state: int) -> str | None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-C{btcp top}: a node and its cluster, live.
+C{btcp top}: a live view of a node and its cluster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from btcp.admin.client import Connection, Unreachable
 from btcp.admin.protocol import Status
 from btcp.table import table
 
-# what is shown, and the counters that make it up: those that begin so
+# The label of each rate, and the prefixes of the counters that are added up for it.
 _RATES = (
     ("connections", ("accept.established",)),
     ("handed to peers", ("handoff.sent",)),
@@ -44,12 +44,12 @@ _OTHER_SCREEN, _OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 @frozen
 class Sample:
     """
-    What a node said at one time.
+    The state of a node at one time.
 
-    @ivar at: seconds, monotonic.
-    @ivar info: of C{show info}.
-    @ivar stats: of C{show stats}.
-    @ivar nodes: of C{show nodes}.
+    @ivar at: monotonic seconds.
+    @ivar info: the answer to C{show info}.
+    @ivar stats: the answer to C{show stats}.
+    @ivar nodes: the answer to C{show nodes}.
     """
 
     at: float
@@ -60,6 +60,9 @@ class Sample:
 
 def sample(connection: Connection, now: float) -> Sample:
     """
+    Query a node's state.
+
+    @param now: monotonic seconds.
     @raise Unreachable: if the node does not answer.
     """
     said = [connection.ask(f"show {what}") for what in ("info", "stats", "nodes")]
@@ -72,9 +75,13 @@ def sample(connection: Connection, now: float) -> Sample:
 
 def view(before: Sample, after: Sample, width: int, height: int) -> list[str]:
     """
+    Lay out a screen.
+
+    @param before: the previous sample, for rates.
+    @param after: the current sample.
     @param width: of the screen, in characters.
-    @param height: in lines.
-    @return: the lines of a screen.
+    @param height: of the screen, in lines.
+    @return: the lines of the screen.
     """
     info, flows = after.info, after.stats["flows"]
     lines = [
@@ -93,7 +100,7 @@ def _rates(before: Sample, after: Sample) -> Iterator[tuple[str, int]]:
     seconds = max(after.at - before.at, 1e-3)
     for name, prefixes in _RATES:
         moved = _sum(after.stats["counters"], prefixes) - _sum(before.stats["counters"], prefixes)
-        # Below zero when somebody cleared the counters in between.
+        # Negative if the counters were cleared in between.
         yield name, round(max(moved, 0) / seconds)
 
 
@@ -121,7 +128,7 @@ def _period(seconds: float) -> str:
 
 def once(connection: Connection, interval: float, out: IO[str]) -> None:
     """
-    Print one view, of one interval: for those that are no terminal.
+    Print a single view, with rates over one interval.
 
     @raise Unreachable: if the node does not answer.
     """
@@ -133,13 +140,13 @@ def once(connection: Connection, interval: float, out: IO[str]) -> None:
 
 def live(connection: Connection, interval: float, out: IO[str]) -> None:
     """
-    Show a view after another until somebody presses q.
+    Update the view after each interval until the operator presses q.
 
     @raise Unreachable: if the node does not answer any more.
     """
     before = sample(connection, time.monotonic())
     with _keys() as keys, _screen(out):
-        pause = min(interval, 0.2)  # for the first one
+        pause = min(interval, 0.2)  # show the first view soon
         while not _quits(keys, pause):
             after = sample(connection, time.monotonic())
             width, height = shutil.get_terminal_size()
@@ -160,7 +167,9 @@ def _screen(out: IO[str]) -> Iterator[None]:
 @contextmanager
 def _keys() -> Iterator[int | None]:
     """
-    The keyboard's descriptor, which has each key at once, if there is one.
+    Put the terminal into cbreak mode, so that each key is readable at once.
+
+    @return: the descriptor of the terminal; C{None} if standard input is not one.
     """
     if not sys.stdin.isatty():
         yield None
@@ -176,12 +185,14 @@ def _keys() -> Iterator[int | None]:
 
 def _quits(keys: int | None, seconds: float) -> bool:
     """
-    Wait, and see whether that was enough.
+    Wait for a time or until a key is pressed.
+
+    @return: whether the key was q, or the terminal is gone.
     """
     if keys is None:
         time.sleep(seconds)
         return False
     ready, _, _ = select.select([keys], [], [], seconds)
-    # Not by way of sys.stdin, which keeps to itself what it has read too much.
+    # Not through sys.stdin, whose buffer select() does not see.
     pressed = os.read(keys, 64) if ready else b"-"
     return not pressed or b"q" in pressed.lower()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-C{btcp unload}: a host without a trace of a daemon that is gone.
+C{btcp unload}: removal of everything that a stopped daemon left on this host.
 """
 
 from __future__ import annotations
@@ -25,54 +25,56 @@ from btcp.datapath.raw.host import device_of
 
 class Unload(Command):
     """
-    Take from this host what a daemon left: its programs, and with them the connections
-    that they go on moving.
+    Remove what a daemon left on this host: its kernel programs, and thereby the connections
+    that they still forward.
     """
 
     synopsis = "[--node NAME] [--force] NODE.YAML"
-    optFlags: ClassVar = [["force", "f", "Even if a daemon runs: it will see no more packets."]]
+    optFlags: ClassVar = [["force", "f", "Even if a daemon runs, which then receives no packets."]]
     optParameters: ClassVar = [["node", "n", None, "Which of its nodes this host is."]]
 
     def parseArgs(self, path: str = "") -> None:
         if not path:
-            raise usage.UsageError("say with which file the daemon was started")
+            raise usage.UsageError("the daemon's configuration file is missing")
         self["path"] = path
 
     def run(self) -> int:
         try:
             config = load(self["path"], self["node"])
             if os.geteuid() != 0:
-                raise DatapathError("only root can")
+                raise DatapathError("only root can do this")
             if not self["force"]:
                 _require_no_daemon()
             removed = [*clear(config.device or device_of(config.own.addresses)), *_files(config)]
         except (ConfigErrors, DatapathError) as problem:
             print(f"btcp: {problem}", file=sys.stderr)
             return FAILED
-        print("\n".join(f"removed {each}" for each in removed) or "there was nothing")
+        print("\n".join(f"removed {each}" for each in removed) or "nothing to remove")
         return 0
 
 
 def _require_no_daemon() -> None:
     """
-    @raise DatapathError: there is one, or there can be none: its device cannot be had.
+    Make sure that no daemon runs, by taking its TAP device for a moment.
+
+    @raise DatapathError: if a daemon has the device, or the device cannot be made.
     """
     try:
         Tap(TAP).close()
     except DatapathError as problem:
-        raise DatapathError(f"{problem} Stop it first, or say --force") from None
+        raise DatapathError(f"{problem} Stop it first, or use --force") from None
 
 
 def _files(config: Config) -> list[str]:
     """
-    Remove the socket that a dead daemon left.
+    Remove the management socket of a dead daemon.
 
-    @return: its name, if it was there.
+    @return: its path if it existed.
     """
     path = Path(config.run) / SOCKET
     try:
         there = path.exists()
         remove_stale(str(path))
-    except SocketInUse:  # of one that runs, and was not to keep us from it
+    except SocketInUse:  # a running daemon's, which --force ignores
         return []
     return [str(path)] if there else []

@@ -258,7 +258,7 @@ class EndTests(TakeoverTestCase):
         self.assert_detached("a")
         self.assertEqual(self.tables("a"), "")
         self.assertFalse((self.lab.home("a") / "btcp.sock").exists())
-        self.assertEqual(self.unload("a").stdout, b"there was nothing\n")
+        self.assertEqual(self.unload("a").stdout, b"nothing to remove\n")
         self.lab.start_daemon("a")
         self.assertEqual(self.resumed("a"), 0)
         self.assert_fetched("a", "/b/100k")

@@ -337,7 +337,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("a/node.crt: for node a, valid until ", said)
         self.assert_days("a/node.crt", authority.NODE_DAYS)
         said = self.run_ca("renew", str(self.directory), "a", "--days", "30")
-        self.assertIn("the daemon takes it within a minute", said)
+        self.assertIn("the daemon loads it within a minute", said)
         self.assert_days("a/node.crt", 30)
         said = self.run_ca("issue", str(self.directory), "--operator", "eve", "--level", "admin")
         self.assertIn("operators/eve/operator.crt: for operator eve, valid until ", said)

@@ -272,7 +272,7 @@ class RenderedTests(SynchronousTestCase):
             {"flows": [row], "cut": True},
             "role   node  age",
             "front  -     1.0",
-            "there may be more",
+            "(truncated: there may be more)",
         )
         self.assert_rendered({"flows": [], "cut": False}, "no flows")
 
@@ -284,9 +284,9 @@ class RenderedTests(SynchronousTestCase):
     def test_errors(self) -> None:
         self.assert_rendered(
             {"counters": {}, "log": []},
-            "no counter of trouble has moved",
+            "no error counter has changed",
             "",
-            "no warning was logged",
+            "no warnings in the log",
         )
         self.assert_rendered(
             {"counters": {"dropped.x": 1}, "log": [{"text": "oh"}]},
@@ -300,8 +300,8 @@ class RenderedTests(SynchronousTestCase):
     def test_small_answers(self) -> None:
         self.assert_rendered({})
         self.assert_rendered({"changed": ["limits.flows", "policy"]}, "limits.flows, policy")
-        self.assert_rendered({"changed": []}, "nothing has changed")
-        self.assert_rendered({"cleared": 3}, "3 counters are zero again")
+        self.assert_rendered({"changed": []}, "no changes")
+        self.assert_rendered({"cleared": 3}, "3 counters reset to zero")
         self.assert_rendered({"client": "x:1", "shut": 1}, "reset x:1: 1")
         self.assert_rendered({"trace": {"state": "none"}}, "name   value", "state  none")
 

@@ -129,16 +129,16 @@ class ConnectionTests(AskingTestCase):
 
     async def test_tls(self) -> None:
         """
-        With or without a name; whoever signed the certificate.
+        With and without a server name; the certificate is not verified.
         """
         origin = self.serve(b"", tls=True)
         await self.ask("tls", origin)
         await self.ask("tls", origin, host="www.example")
 
-    async def test_nobody_listens(self) -> None:
-        with socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            origin = Origin("web", *nobody.getsockname())
+    async def test_no_server(self) -> None:
+        with socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            origin = Origin("web", *unused.getsockname())
             for kind in CHECK_FUNCTIONS:
                 failure = await self.failure(kind, origin)
                 self.assertTrue(failure.check(ConnectionRefusedError), kind)
