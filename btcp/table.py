@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Values as text for people: aligned columns.
+Formatting of values as text with aligned columns.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 def table(rows: Iterable[Sequence[object]]) -> str:
     """
-    Align rows of equal length; columns that hold only numbers, below the first row which
-    is the heading, to the right.
+    Format rows of equal length as aligned columns.
 
+    @param rows: the heading and the other rows.  Columns whose cells are all numbers, except in
+        the heading, are aligned to the right.
     @return: lines without trailing blanks, the last without a newline.
     """
     grid = list(rows)
@@ -30,7 +31,7 @@ def table(rows: Iterable[Sequence[object]]) -> str:
 
 def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """
-    Mappings in mappings as one, the keys joined with dots.
+    Flatten nested mappings; keys are joined with dots.
     """
     leaves: dict[str, object] = {}
     for key, value in values.items():
@@ -43,9 +44,9 @@ def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 def describe(name: str, values: object) -> str:
     """
-    What JSON can say, for people: a table for each list in it, and one of all the rest.
+    Format a JSON value as tables: one for each list in it, and one for everything else.
 
-    @param name: what the values are.
+    @param name: the heading for values that have no name of their own.
     """
     if isinstance(values, list):
         return _listed(name, values)

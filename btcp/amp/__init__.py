@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-AMP with bounds on what a peer can make a connection store.
+An implementation of AMP that bounds the memory that a peer can make a connection use.
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-AMP boxes out of a stream of octets, and back, within bounds.
+Parser and serialiser of AMP boxes, with bounds.
 
-Twisted's own reader lets one box have any number of keys and takes four times as
-long; what it reads and writes is the same.  No I/O happens here.
+The format is that of L{twisted.protocols.amp}, whose parser accepts any number of keys in a box
+and takes four times as long.  This module does no I/O.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 from twisted.protocols.amp import AmpBox
 
 MAX_BOX = 128 * 1024
-"""Octets of one box, lengths included: a request of 65,535 octets fits with room."""
+"""Maximum octets of a box, including lengths; a value of 65,535 octets fits with all else."""
 
 MAX_KEYS = 64
-"""Keys of one box; the largest command has a dozen."""
+"""Maximum number of keys in a box; the largest command has a dozen."""
 
-TLS = "TLS, where boxes were expected: one side's configuration says 'insecure' and not the other's"
+TLS = "TLS instead of AMP: only one side's configuration has 'insecure'"
 
 _TLS_RECORDS = (0x1503, 0x1603)
-"""How an alert and a handshake begin, read as the length of a key."""
+"""The first two octets of a TLS alert and a TLS handshake, read as the length of a key."""
 
 MAX_KEY = 0xFF
 MAX_VALUE = 0xFFFF
@@ -27,10 +27,10 @@ MAX_VALUE = 0xFFFF
 
 class BoxReader:
     """
-    The receiving half of one connection.
+    Incremental parser of the boxes that one connection receives.
 
-    @ivar fault: what is wrong with the octets received, in words, or L{None}.
-        Once set, nothing more is read.
+    @ivar fault: the reason why the octets received are invalid, or L{None}.  Once it is set,
+        further octets are ignored.
     """
 
     def __init__(self) -> None:
@@ -38,16 +38,17 @@ class BoxReader:
         self._box: AmpBox = AmpBox()
         self._size = 0
         self._key: bytes | None = None
-        # The start of a string that is not complete, and how many octets it
-        # lacks: a peer who sends octet by octet makes us copy it only once.
+        # An incomplete string and the number of octets that it lacks.  Counting avoids copying
+        # the string again for each octet of a peer that sends octet by octet.
         self._rest = bytearray()
         self._missing = 0
 
     def receive(self, data: bytes) -> list[AmpBox]:
         """
-        @param data: octets as they arrived, of any length.
-        @return: the boxes that are now complete, in order; those before a
-            L{fault} included.
+        Parse the next octets.
+
+        @param data: received octets, any number.
+        @return: the boxes that are now complete, in order, up to a L{fault}.
         """
         if self._missing > len(data):
             self._rest += data
@@ -62,9 +63,9 @@ class BoxReader:
 
     def _take(self, data: bytes, boxes: list[AmpBox]) -> int:
         """
-        Read all complete strings in C{data}.
+        Parse all complete strings in C{data} and append complete boxes to C{boxes}.
 
-        @return: how many octets that were.
+        @return: the number of octets consumed.
         """
         at, end = 0, len(data)
         self._missing = 0
@@ -76,7 +77,7 @@ class BoxReader:
                 at += 2
                 continue
             size = self._size + length + 2
-            # Judged by its length, before it is waited for.
+            # The length is checked before the string is buffered.
             if size > MAX_BOX or (length > MAX_KEY and self._key is None):
                 known = self._key is None and length in _TLS_RECORDS
                 self.fault = TLS if known else "a key or a box is too long"
@@ -91,7 +92,7 @@ class BoxReader:
 
     def _string(self, string: bytes) -> None:
         """
-        A key or the value of one is complete.
+        Add a complete string, which is a key or a key's value, to the box.
         """
         if self._key is not None:
             self._box[self._key] = string
@@ -104,12 +105,14 @@ class BoxReader:
 
 def serialize(box: AmpBox) -> bytes:
     """
+    Serialise a box.
+
     @raise ValueError: if a key or value is too long for AMP.
     """
     parts: list[bytes] = []
     for key, value in box.items():
         if len(key) > MAX_KEY or len(value) > MAX_VALUE:
-            raise ValueError(f"{len(value)} octets for {key!r} are too many for AMP")
+            raise ValueError(f"{len(value)} octets of {key!r} exceed AMP's limit")
         parts += (len(key).to_bytes(2, "big"), key, len(value).to_bytes(2, "big"), value)
     parts.append(b"\0\0")
     return b"".join(parts)

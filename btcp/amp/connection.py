@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-AMP with bounds: a connection that its other side cannot make grow.
+An AMP connection whose buffers are bounded, whatever the peer does.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from zope.interface import implementer
 from btcp.amp.boxes import TLS, BoxReader, serialize
 
 LINGER = 1.0
-"""Seconds a connection that we close may take to read our last word."""
+"""Seconds that the peer has to read the last octets of a connection that this side closes."""
 
 MAX_UNREAD = 4 * 1024 * 1024
-"""Octets that a peer may leave unread, beside those that the kernel holds."""
+"""Maximum octets queued for a peer that does not read, beyond the kernel's buffers."""
 
 log = Logger()
 
 
 class Stage(Enum):
     """
-    What a connection is to us.
+    The state of a connection.  It only moves forward.
+
+    C{GREETING}: connected, not yet usable for commands.  C{UP}: usable.  C{GONE}: ended.
     """
 
     GREETING = "greeting"
@@ -41,13 +43,11 @@ class Stage(Enum):
 @implementer(IPushProducer)
 class Backlog:
     """
-    What is to be written and the transport does not take, because the other side
-    does not read.
+    The queue of octets that the transport does not accept because the peer does not read.
 
-    Kept here and not in the transport's own buffer, of which nobody can tell how
-    much it holds.
+    They are queued here rather than in the transport, whose buffer has no public size.
 
-    @ivar octets: how much it is.
+    @ivar octets: the number of octets in the queue.
     """
 
     def __init__(self, transport: Any) -> None:
@@ -59,7 +59,7 @@ class Backlog:
 
     def write(self, data: bytes) -> None:
         """
-        Write C{data} after all that waits.
+        Write C{data}, after everything that is queued.
         """
         if self._full:
             self._held.append(data)
@@ -69,10 +69,10 @@ class Backlog:
 
     def finish(self) -> None:
         """
-        Leave it all to the transport, and close that.
+        Pass the whole queue to the transport and close that when it has written everything.
         """
         transport = self._transport
-        # A producer that is paused would keep it from closing.
+        # A paused producer would keep the transport from closing.
         transport.unregisterProducer()
         transport.writeSequence(list(self._held))
         self.stopProducing()
@@ -80,13 +80,13 @@ class Backlog:
 
     def pauseProducing(self) -> None:
         """
-        The transport's buffer is full.  Said again with every write to it.
+        Stop writing: the transport's buffer is full.  Called again at every further write.
         """
         self._full = True
 
     def resumeProducing(self) -> None:
         """
-        The transport's buffer is empty.
+        Write from the queue: the transport's buffer is empty.
         """
         self._full = False
         while self._held and not self._full:
@@ -96,22 +96,21 @@ class Backlog:
 
     def stopProducing(self) -> None:
         """
-        The connection is lost, which the protocol hears by itself.
+        Discard the queue: the connection is lost, of which the transport notifies the protocol.
         """
         self._held.clear()
         self.octets = 0
-        self._transport = None  # which may keep us
+        self._transport = None  # breaks a reference cycle
 
 
 class BoundedAMP(amp.AMP):
     """
-    An AMP connection that reads and writes within bounds, and whose end is said
-    once and at once.
+    An AMP connection with bounded buffers, which reports its end once and as soon as it is known.
 
-    @cvar channel: what its counters' names begin with.
-    @ivar stage: it only moves forward.
-    @ivar counters: one is moved for whatever the other side does wrong.
-    @ivar lost: fires when the transport is gone too.
+    @cvar channel: the prefix of its counters.
+    @ivar stage: the state of the connection.
+    @ivar counters: incremented for each violation of the protocol by the peer.
+    @ivar lost: fires with C{None} when the transport is closed.
     """
 
     channel: ClassVar[str] = "control"
@@ -129,19 +128,23 @@ class BoundedAMP(amp.AMP):
 
     def ended(self, why: str) -> None:
         """
-        Override: nothing more will come.  Called once, as soon as that is known.
+        Process the end of the connection.  To be overridden.  Called once, maybe before the
+        transport is closed.
+
+        @param why: the reason, as text.
         """
 
     @property
     def address(self) -> str:
         """
-        The other side's address, in words.
+        The peer's address as text.
         """
         return str(getattr(self._transportPeer, "host", self._transportPeer))
 
     def makeConnection(self, transport: Any) -> None:
         """
-        As in L{amp.AMP}, which also logs every connection of a stranger.
+        Start the connection.  Overrides L{amp.AMP}'s method, which would log every connection,
+        also of peers that are not authenticated.
         """
         self._transportPeer = transport.getPeer()
         if ITCPTransport.providedBy(transport):
@@ -151,25 +154,30 @@ class BoundedAMP(amp.AMP):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # amp.AMP has no default either
         """
-        The transport is gone.
+        Process the close of the transport.
         """
         self.limit(None)
         amp.BinaryBoxProtocol.connectionLost(self, reason)
         self.transport = None
-        # What AMP is to itself: else only the garbage collector, which seldom runs, would
-        # free what a connection held.
+        # Break AMP's reference cycles with itself, so that the connection is freed at once and
+        # not by the next run of the garbage collector.
         self.boxReceiver = self.locator = self.boxSender = None
         self.lost.callback(None)
 
     def stopReceivingBoxes(self, reason: Failure) -> None:
         """
-        As L{amp.BoxDispatcher}, but once only.
+        Process the end of the stream.  Overrides L{amp.BoxDispatcher}'s method, which would fail
+        commands again that have already failed.
         """
         self._end(reason.getErrorMessage())
 
     def limit(self, seconds: float | None, why: str = "", counter: str = "") -> None:
         """
-        Drop the connection after so many C{seconds} unless told otherwise.
+        Set a deadline, in place of the last one, after which the connection is dropped.
+
+        @param seconds: from now; L{None} for no deadline.
+        @param why: the reason that L{drop} reports.
+        @param counter: the counter that L{drop} increments.
         """
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
@@ -178,7 +186,10 @@ class BoundedAMP(amp.AMP):
 
     def drop(self, why: str, counter: str) -> None:
         """
-        End the connection now, unread answers and all.
+        Abort the connection now; queued octets are lost.
+
+        @param why: the reason, which is logged as a warning.
+        @param counter: the counter to increment.
         """
         if self.stage is not Stage.GONE:
             self.counters[counter] += 1
@@ -189,7 +200,7 @@ class BoundedAMP(amp.AMP):
 
     def close(self, why: str) -> None:
         """
-        End the connection when the other side has read what was written.
+        Close the connection after the peer has read everything, or after L{LINGER} seconds.
         """
         if self.stage is Stage.GONE:
             return
@@ -199,7 +210,7 @@ class BoundedAMP(amp.AMP):
 
     def complain(self, why: str, counter: str) -> None:
         """
-        Count what the other side did; write it down the first time.
+        Count a violation by the peer; the first one of the connection is logged.
         """
         self.counters[counter] += 1
         if not self._complained:
@@ -214,14 +225,14 @@ class BoundedAMP(amp.AMP):
         if self.stage is Stage.GONE:
             return
         self.stage = Stage.GONE
-        # Questions in flight are answered first, so that whoever asks again
-        # elsewhere has done so before it hears that this peer is lost.
+        # Outstanding commands fail first, so that their callers have tried other peers before
+        # they learn that this peer is lost.
         self.failAllOutgoing(Failure(ConnectionLost(why)))
         self.ended(why)
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Read boxes; garbage ends the connection.
+        Parse boxes; invalid octets drop the connection.
         """
         if self.stage is Stage.GONE:
             return
@@ -241,15 +252,15 @@ class BoundedAMP(amp.AMP):
             raise ConnectionLost()
         self._backlog.write(serialize(box))
         if self._backlog.octets > MAX_UNREAD and self.stage is not Stage.GONE:
-            # Later, for whoever writes is in the middle of something.
+            # In a later turn of the reactor: the caller may be iterating over connections.
             self.clock.callLater(0, self._unread)
 
     def _unread(self) -> None:
-        self.drop("does not read what we write", f"{self.channel}.unread")
+        self.drop(f"does not read; {MAX_UNREAD} octets are queued", f"{self.channel}.unread")
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """
-        A question or an answer.
+        Dispatch a command to L{asked}, or an answer to the command that waits for it.
         """
         if self.stage is Stage.GONE:
             return
@@ -258,13 +269,12 @@ class BoundedAMP(amp.AMP):
         elif self._is_answer(box):
             super().ampBoxReceived(box)
         else:
-            why = "neither a question nor an answer to one of ours"
+            why = "sent neither a command nor an answer to one"
             self.drop(why, f"{self.channel}.malformed")
 
     def _is_answer(self, box: amp.AmpBox) -> bool:
         """
-        Whether L{amp.BoxDispatcher} can make sense of C{box}; it takes that for
-        granted.
+        Check that C{box} answers an outstanding command, which L{amp.BoxDispatcher} assumes.
         """
         if amp.ANSWER in box:
             return box[amp.ANSWER] in self._outstandingRequests
@@ -273,16 +283,19 @@ class BoundedAMP(amp.AMP):
 
     def asked(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
         """
-        Override: the question C{name}, to be answered with L{answer} or L{error}.
+        Process the command C{name}, which L{answer} or L{error} has to answer.  To be overridden.
 
-        Not by AMP's own look-up: that would offer a peer StartTLS as well, and
-        whatever is called C{amp_*}.
+        AMP's own look-up of responders is not used: it would also offer StartTLS, and every
+        method named C{amp_*}.
+
+        @param tag: identifies the command in the answer.
+        @param box: the command's arguments.
         """
         raise NotImplementedError
 
     def answer(self, tag: bytes, box: amp.AmpBox) -> None:
         """
-        Answer the question C{tag}, if anybody still waits for it.
+        Answer the command C{tag}; ignored if the connection has ended.
         """
         if self.stage is not Stage.GONE:
             box[amp.ANSWER] = tag
@@ -290,7 +303,7 @@ class BoundedAMP(amp.AMP):
 
     def error(self, tag: bytes, code: bytes, description: str) -> None:
         """
-        Answer the question C{tag} with an error, if anybody still waits for it.
+        Answer the command C{tag} with an error; ignored if the connection has ended.
         """
         if self.stage is not Stage.GONE:
             box = amp.AmpBox()

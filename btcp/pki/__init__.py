@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-Certificates: the names in them, whom they are trusted to be, and a small authority.
+Certificates: names of nodes and operators, mutual TLS, and a small certificate authority.
 """

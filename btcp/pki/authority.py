@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-A small certificate authority, for clusters that have none: a directory of files.
+A small certificate authority for clusters that have none.  It is a directory of files.
 
-C{ca.crt} and C{ca.key} are the authority's own; in a directory C{NODE} each are C{node.crt},
-C{node.key} and C{ca.crt}, which is all that node needs; in C{operators/NAME} the same for an
-operator, with C{operator} for C{node} in the files' names.
+C{ca.crt} and C{ca.key} are the authority's certificate and key.  The directory C{NODE} has the
+files that a node needs: C{node.crt}, C{node.key} and C{ca.crt}.  The directory C{operators/NAME}
+has C{operator.crt}, C{operator.key} and C{ca.crt} of an operator.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ AUTHORITY_DAYS = 3650
 NODE_DAYS = 365
 
 LEAST = "user"
-"""What an operator may do who is not said to do more."""
+"""The default level of an operator, which is the lowest."""
 
 CLOCK_SKEW = timedelta(hours=1)
-"""A new certificate has been valid for so long, because hosts' clocks differ."""
+"""Time by which the validity of a new certificate begins in the past, because clocks differ."""
 
 _SECRET, _PUBLIC = 0o600, 0o644
 
@@ -47,12 +47,12 @@ _Key = ec.EllipticCurvePrivateKey
 @frozen
 class Subject:
     """
-    Whom a certificate is for.
+    A node or operator for which a certificate is made.
 
-    @ivar home: the directory for it.
-    @ivar files: how the names of its files begin.
-    @ivar name: in the certificate.
-    @ivar purposes: of the certificate.
+    @ivar home: the directory of its files.
+    @ivar files: the base name of its files, C{"node"} or C{"operator"}.
+    @ivar name: the DNS name in its certificate.
+    @ivar purposes: the extended key usages of its certificate.
     """
 
     home: Path
@@ -63,21 +63,21 @@ class Subject:
     @property
     def key(self) -> Path:
         """
-        The file of its key.
+        Path of the private key.
         """
         return self.home / f"{self.files}.key"
 
     @property
     def certificate(self) -> Path:
         """
-        The file of its certificate.
+        Path of the certificate.
         """
         return self.home / f"{self.files}.crt"
 
 
 class AuthorityError(Exception):
     """
-    It cannot be done; the text says why, in one line.
+    An operation of the authority that failed; the text is the reason, in one line.
     """
 
 
@@ -85,9 +85,11 @@ def create(directory: Path, days: int, now: datetime) -> datetime:
     """
     Make an authority.
 
-    @param directory: is made if it is not there.
-    @return: when its certificate ends.
-    @raise AuthorityError: there is one already, or the files cannot be written.
+    @param directory: the directory for its files, which is created if it does not exist.
+    @param days: validity of its certificate.
+    @param now: the current time.
+    @return: when its certificate expires.
+    @raise AuthorityError: if the directory has an authority, or files cannot be written.
     """
     for name in ("ca.key", "ca.crt"):
         if (directory / name).exists():
@@ -109,19 +111,19 @@ def issue(directory: Path, node: str, days: int, now: datetime) -> datetime:
     """
     Make a key and a certificate for a node.
 
-    @return: when the certificate ends.
-    @raise AuthorityError: the node has a key already, there is no such authority, or the
-        files cannot be read or written.
+    @return: when the certificate expires.
+    @raise AuthorityError: if the node has a key, the directory has no authority, or files
+        cannot be read or written.
     """
     return _issue(directory, _node(directory, node), days, now)
 
 
 def renew(directory: Path, node: str, days: int, now: datetime) -> datetime:
     """
-    Make a new certificate for a node's key, in place of the old one.
+    Replace a node's certificate by a new one for the same key.
 
-    @return: when the new one ends.
-    @raise AuthorityError: the node has no key, there is no such authority, or the files
+    @return: when the new certificate expires.
+    @raise AuthorityError: if the node has no key, the directory has no authority, or files
         cannot be read or written.
     """
     return _renew(directory, _node(directory, node), days, now)
@@ -133,9 +135,9 @@ def issue_operator(
     """
     Make a key and a certificate for an operator.
 
-    @param level: what the certificate allows; L{None} is the least.
-    @return: when it ends.
-    @raise AuthorityError: as L{issue}.
+    @param level: the operator's level of permission; L{None} is the lowest.
+    @return: when the certificate expires.
+    @raise AuthorityError: see L{issue}.
     """
     return _issue(directory, _operator(directory, operator, level or LEAST), days, now)
 
@@ -144,11 +146,11 @@ def renew_operator(
     directory: Path, operator: str, level: str | None, days: int, now: datetime
 ) -> datetime:
     """
-    Make a new certificate for an operator's key, in place of the old one.
+    Replace an operator's certificate by a new one for the same key.
 
-    @param level: what it allows; L{None}: as the old one.
-    @return: when the new one ends.
-    @raise AuthorityError: as L{renew}.
+    @param level: the operator's level of permission; L{None} keeps that of the old one.
+    @return: when the new certificate expires.
+    @raise AuthorityError: see L{renew}.
     """
     home = _operator(directory, operator, LEAST)
     if level is None and home.certificate.exists():
@@ -181,14 +183,14 @@ def _renew(directory: Path, subject: Subject, days: int, now: datetime) -> datet
 
 def _node(directory: Path, node: str) -> Subject:
     if NAME.match(node) is None:
-        raise AuthorityError(f"{node!r} is not a node's name: 1 to 32 of a-z, 0-9 and '-'")
+        raise AuthorityError(f"{node!r} is not a node name: want 1 to 32 of a-z, 0-9 and '-'")
     both = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
     return Subject(directory / node, "node", certificate_name(node), both)
 
 
 def _operator(directory: Path, operator: str, level: str) -> Subject:
     if NAME.match(operator) is None:
-        raise AuthorityError(f"{operator!r} is not a name: 1 to 32 of a-z, 0-9 and '-'")
+        raise AuthorityError(f"{operator!r} is not a name: want 1 to 32 of a-z, 0-9 and '-'")
     name = operator_name(operator, level)
     only = (ExtendedKeyUsageOID.CLIENT_AUTH,)
     return Subject(directory / "operators" / operator, "operator", name, only)
@@ -209,7 +211,7 @@ def _sign(
     if now + timedelta(days=days) > end:
         left = max((end - now).days, 0)
         raise AuthorityError(
-            f"the authority itself ends on {end:%Y-%m-%d}: --days can be {left} at most"
+            f"the authority's certificate expires on {end:%Y-%m-%d}: --days can be {left} at most"
         )
     public = key.public_key()
     purposes = x509.ExtendedKeyUsage(subject.purposes)
@@ -302,7 +304,7 @@ def _make_directory(path: Path) -> None:
 
 def _add(path: Path, content: bytes, mode: int) -> None:
     """
-    Write a file that must not be there yet.
+    Write a new file; an existing one is an error.
     """
     try:
         _write(path, content, mode, os.link)
@@ -311,20 +313,22 @@ def _add(path: Path, content: bytes, mode: int) -> None:
 
 
 def _taken(path: Path) -> str:
-    return f"{path} is there already and will not be overwritten"
+    return f"{path} already exists and will not be overwritten"
 
 
 def _put(path: Path, content: bytes, mode: int) -> None:
     """
-    Write a file, in place of the one that may be there.
+    Write a file, replacing an existing one.
     """
     _write(path, content, mode, os.replace)
 
 
 def _write(path: Path, content: bytes, mode: int, place: Callable[[Path, Path], None]) -> None:
     """
-    @param place: gives the file, which is complete, its name.
-    @raise FileExistsError: if C{place} does.
+    Write a file atomically: a temporary file gets its name when it is complete.
+
+    @param place: moves the temporary file to C{path}.
+    @raise FileExistsError: if C{place} raises it.
     """
     temporary = None
     try:

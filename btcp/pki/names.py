@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Nodes' and operators' names in certificates.
+Names of nodes and operators in certificates.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from service_identity.exceptions import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 
 DOMAIN = "btcp.internal"
-"""Nobody but an authority of one's own signs for names below C{internal}: ICANN has set it
-aside for private use."""
+"""Public authorities do not sign names below C{internal}, which ICANN has reserved for private
+use."""
 
 OPERATORS = f"operator.{DOMAIN}"
 
@@ -22,7 +22,7 @@ _OPERATOR = re.compile(rf"([a-z0-9-]{{1,32}})\.([a-z]{{1,16}})\.{re.escape(OPERA
 
 _SHOWN = 3
 
-# What service_identity and cryptography raise for names they cannot make sense of.
+# Exceptions that service_identity and cryptography raise for malformed names.
 _UNREADABLE = (
     CertificateError,
     ValueError,
@@ -33,27 +33,27 @@ _UNREADABLE = (
 
 def certificate_name(node: str) -> str:
     """
-    The DNS name in the certificate of a node.
+    Compose the DNS name in the certificate of a node.
 
-    Not the node's bare name, which may be a number and so no DNS name for
-    service_identity, and for which a certificate may have been made with nothing of
-    BTCP in mind.
+    The bare node name is not used: it may be a number, which service_identity does not accept as
+    a DNS name, and certificates with that name may exist for purposes other than BTCP.
     """
     return f"{node}.{DOMAIN}"
 
 
 def operator_name(operator: str, level: str) -> str:
     """
-    The DNS name in the certificate of an operator: of more labels than a node's, so that
-    none of the two can be taken for the other.
+    Compose the DNS name in the certificate of an operator.  It has more labels than that of a
+    node, so neither can be mistaken for the other.
     """
     return f"{operator}.{level}.{OPERATORS}"
 
 
 def operator_of(certificate: x509.Certificate) -> tuple[str, str] | None:
     """
-    @return: an operator's name and level, L{None} if the certificate is not that of one
-        operator.
+    Read the operator's name and level from a certificate.
+
+    @return: name and level; L{None} if the certificate does not name exactly one operator.
     """
     try:
         names = [each for each in extract_patterns(certificate) if isinstance(each, DNSPattern)]
@@ -68,8 +68,10 @@ def operator_of(certificate: x509.Certificate) -> tuple[str, str] | None:
 
 def misnamed(certificate: x509.Certificate, node: str) -> str | None:
     """
-    @param node: who the one with this certificate says it is.
-    @return: what is wrong with that, in words; L{None} if nothing is.
+    Verify that a certificate is that of a node.
+
+    @param node: the name that the peer with this certificate claims.
+    @return: the reason why the certificate does not prove the claim; L{None} if it does.
     """
     wanted = certificate_name(node)
     try:
@@ -77,7 +79,7 @@ def misnamed(certificate: x509.Certificate, node: str) -> str | None:
     except _UNREADABLE as error:
         return f"the names in the certificate cannot be read: {error}"
     names = [each for each in patterns if isinstance(each, DNSPattern)]
-    # A wildcard would be every node at once.
+    # A wildcard would match every node.
     exact = [name for name in names if b"*" not in name.pattern]
     try:
         verify_service_identity(exact, [DNS_ID(wanted)], [])

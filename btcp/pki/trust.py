@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Who this node is to its peers, and whose word it takes for who they are: its files, read
-for TLS.
+Mutual TLS between the nodes: loads certificate, key and authorities, and reloads them when the
+files change.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from btcp.pki.names import misnamed
 
 class TrustError(Exception):
     """
-    The files cannot be used; the text says why, in one line.
+    Credentials that cannot be used; the text is the reason, in one line.
     """
 
 
 @frozen
 class Loaded:
     """
-    What the files held.
+    Loaded credentials.
 
-    @ivar context: for either side of a connection.
-    @ivar ends: when the certificate does.
+    @ivar context: the TLS context for connections in either direction.
+    @ivar ends: when the certificate expires.
     """
 
     context: SSL.Context
@@ -45,17 +45,17 @@ class Loaded:
 
 def load(files: Credentials, node: str) -> Loaded:
     """
-    Read the files and make sure that peers with the same authority will take the
-    certificate for that of C{node}.
+    Load credentials, and verify that peers with the same authorities will accept the certificate
+    as that of C{node}.
 
-    @raise TrustError: they would not, or a file cannot be read.
+    @raise TrustError: if they would not, or a file cannot be read.
     """
     try:
         return _load(files, node)
     except TrustError:
         raise
-    except Exception as error:  # cryptography's and OpenSSL's are many, and not all documented
-        raise TrustError(f"{', '.join(astuple(files))} can not be used: {error!r}") from error
+    except Exception as error:  # cryptography and OpenSSL raise undocumented ones
+        raise TrustError(f"{', '.join(astuple(files))} cannot be used: {error!r}") from error
 
 
 def _load(files: Credentials, node: str) -> Loaded:
@@ -81,12 +81,12 @@ def _context(
     between: list[x509.Certificate],
     authorities: list[x509.Certificate],
 ) -> SSL.Context:
-    # Not by CertificateOptions, whose contexts tell nobody what is wrong with a
-    # certificate, and take no callback that would.
+    # Not by Twisted's CertificateOptions, whose contexts have no callback that reports why a
+    # certificate was rejected.
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    # A session that is resumed would not be verified again.
+    # The peer's certificate is not verified again when a session is resumed.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_options(SSL.OP_NO_TICKET)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verified)
@@ -105,7 +105,8 @@ def _verified(
     connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
 ) -> bool:
     """
-    OpenSSL has judged one certificate of the other side's chain.
+    OpenSSL's verification callback for each certificate of the peer's chain; passes errors to
+    the connection's protocol.
     """
     if not ok:
         connection.get_app_data().wrappedProtocol.unverified(error)
@@ -114,7 +115,7 @@ def _verified(
 
 def reason_of(error: SSL.Error) -> str:
     """
-    What OpenSSL has to say, in its own words.
+    Extract OpenSSL's own text from an error.
     """
     queue = error.args[0] if error.args else ()
     return str(queue[-1][-1]) if queue and isinstance(queue, list) else str(error)
@@ -133,7 +134,7 @@ def _key(path: str) -> Any:
     try:
         return load_pem_private_key(content, None)
     except TypeError:
-        raise TrustError(f"{path} is encrypted; the daemon has nobody to ask") from None
+        raise TrustError(f"{path} is encrypted; the daemon cannot ask for the passphrase") from None
     except ValueError:
         raise TrustError(f"{path} is not a private key in PEM") from None
 
@@ -161,13 +162,13 @@ def _check_signatures(
         crypto.X509StoreContext(store, subject, chain).verify_certificate()
     except crypto.X509StoreContextError as error:
         raise TrustError(
-            f"{files.certificate} does not pass with {files.authority}: {error}"
+            f"{files.certificate} does not verify with {files.authority}: {error}"
         ) from None
 
 
 def _stamp(files: Credentials) -> tuple[tuple[int, int, int] | None, ...]:
     """
-    @return: other values if the files are others, or have been written to.
+    Make a value that changes whenever one of the files is replaced or written to.
     """
     return tuple(_stamp_of(path) for path in astuple(files))
 
@@ -183,13 +184,14 @@ def _stamp_of(path: str) -> tuple[int, int, int] | None:
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class Trust:
     """
-    Makes TLS connections with what the files say now.
+    A factory of TLS connections with the credentials last loaded.
     """
 
     def __init__(self, files: Credentials, node: str) -> None:
         """
-        @param node: the node that this host is.
-        @raise TrustError: if the files cannot be used.
+        @param files: the paths of the credentials.
+        @param node: the name of this host's node.
+        @raise TrustError: if the credentials cannot be used.
         """
         self._files = files
         self._node = node
@@ -199,35 +201,34 @@ class Trust:
     @property
     def ends(self) -> datetime:
         """
-        When our certificate does.
+        The time when this node's certificate expires.
         """
         return self._loaded.ends
 
     def refresh(self) -> bool:
         """
-        Read the files again if they have changed.  Connections that stand are not
-        concerned.
+        Reload the files if they have changed.  Existing connections are not affected.
 
-        @return: whether they had.
-        @raise TrustError: they had, and cannot be used.  Said once for each change;
-            what they held before stays in use.
+        @return: whether they had changed.
+        @raise TrustError: if the changed files cannot be used.  Raised once for each change; the
+            credentials loaded before stay in use.
         """
         stamp = _stamp(self._files)
         if stamp == self._stamp:
             return False
-        # Before they are read: what is written meanwhile is seen the next time.
+        # Set before the files are read, so that a write during the read is noticed next time.
         self._stamp = stamp
         self._loaded = load(self._files, self._node)
         return True
 
     def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """
-        A connection that we dial.
+        Make the TLS state of an outgoing connection.
         """
         return SSL.Connection(self._loaded.context)
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """
-        A connection that we accept.
+        Make the TLS state of an incoming connection.
         """
         return SSL.Connection(self._loaded.context)

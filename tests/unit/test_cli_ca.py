@@ -104,10 +104,10 @@ class CreateTests(AuthorityTestCase):
     def test_not_twice(self) -> None:
         create(self.directory, 100, NOW)
         before = self.files()
-        self.refused("ca.key is there already and will not be overwritten", create, 100, NOW)
+        self.refused("ca.key already exists and will not be overwritten", create, 100, NOW)
         self.assertEqual(self.files(), before)
         (self.directory / "ca.key").unlink()
-        self.refused("ca.crt is there already and will not be overwritten", create, 100, NOW)
+        self.refused("ca.crt already exists and will not be overwritten", create, 100, NOW)
         self.assertEqual(sorted(self.files()), ["ca.crt"])
 
     def test_two_are_two(self) -> None:
@@ -164,7 +164,7 @@ class IssueTests(AuthorityTestCase):
     def test_key_is_not_overwritten(self) -> None:
         issue(self.directory, "a", 365, NOW)
         before = self.files()
-        self.refused("node.key is there already and will not be", issue, "a", 365, NOW)
+        self.refused("node.key already exists and will not be", issue, "a", 365, NOW)
         self.assertEqual(self.files(), before)
 
     def test_renew(self) -> None:
@@ -197,8 +197,8 @@ class IssueTests(AuthorityTestCase):
         What is no node's name is no directory's either.
         """
         for name in ("", "..", "a/b", "A", "a.b", "x" * 33, "a\n"):
-            self.refused("is not a node's name", issue, name, 1, NOW)
-            self.refused("is not a node's name", renew, name, 1, NOW)
+            self.refused("is not a node name", issue, name, 1, NOW)
+            self.refused("is not a node name", renew, name, 1, NOW)
         for name in ("1", "ca", "-", "x" * 32):
             issue(self.directory, name, 1, NOW)
             certificate(self.directory / name / "node.crt")
@@ -239,7 +239,7 @@ class IssueTests(AuthorityTestCase):
 
     def test_not_longer_than_the_authority(self) -> None:
         later = NOW + timedelta(days=900)
-        words = "the authority itself ends on 2030-01-25: --days can be 100 at most"
+        words = "the authority's certificate expires on 2030-01-25: --days can be 100 at most"
         self.refused(words, issue, "a", 101, later)
         self.assertEqual(sorted(self.files()), ["ca.crt", "ca.key"])
         issue(self.directory, "a", 100, later)
@@ -355,7 +355,7 @@ class CommandTests(SynchronousTestCase):
         self.run_ca("init", str(self.directory))
         said = self.run_ca("init", str(self.directory), status=FAILED)
         path = self.directory / "ca.key"
-        self.assertEqual(said, f"btcp: {path} is there already and will not be overwritten\n")
+        self.assertEqual(said, f"btcp: {path} already exists and will not be overwritten\n")
 
     def test_misuse(self) -> None:
         for argv in (

@@ -247,7 +247,7 @@ class LoadTests(TrustTestCase):
             ("not-yet-valid", "certificate is not yet valid"),
         ):
             files = self.certificates.wrong(kind, "a")
-            problem = f"does not pass with {files.authority}: "
+            problem = f"does not verify with {files.authority}: "
             self.refused(problem, certificate=files.certificate, key=files.key)
             self.refused(words, certificate=files.certificate, key=files.key)
 
@@ -278,7 +278,7 @@ class LoadTests(TrustTestCase):
         Whatever else may be odd about the files is one line, too.
         """
         self.patch(trust, "misnamed", lambda *arguments: 1 / 0)
-        self.refused("ca.crt can not be used: ZeroDivisionError")
+        self.refused("ca.crt cannot be used: ZeroDivisionError")
 
 
 class RefreshTests(TrustTestCase):
@@ -699,7 +699,7 @@ class WrongPeerTests(PairTestCase):
         self.start_good("a")
         yield self.until(lambda: self.counters["a"] and self.counters["b"])
         self.assertEqual(set(+self.counters["b"]), {"control.refused-tls.insecure"})
-        self.assert_logged("TLS, where boxes were expected")
+        self.assert_logged("TLS instead of AMP")
         self.assertEqual(set(+self.counters["a"]), {"control.refused-tls.unfinished"})
         self.assertEqual(self.owners["a"].said + self.owners["b"].said, [])
 
