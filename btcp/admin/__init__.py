@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-How people ask a running node what it does.
+The management interface of a running node: protocol, command grammar, handlers and endpoints.
 """

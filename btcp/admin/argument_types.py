@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-What the words of an order can stand for: how each is read, and what to offer for it.
+Types of a command's arguments: parsing, and words offered by completion.
 
-Each reader answers with a value or raises C{ValueError}, whose text says what is wanted.
+Each parser returns a value or raises C{ValueError}, whose text describes what is valid.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from btcp.handoff.messages import Endpoint
 from btcp.handoff.states import Accept, Adopt
 
 LONGEST_WAIT = 86400.0
-"""Seconds that an order can wait; nobody is at the terminal for longer."""
+"""Maximum seconds that a command can wait."""
 
 LARGEST_TRACE = 1 << 40
 
@@ -36,10 +36,10 @@ _STATES = tuple(dict.fromkeys(state.value for half in (Accept, Adopt) for state 
 @frozen
 class Client:
     """
-    A client, or one of its connections.
+    A client's address, or the endpoint of one of its connections.
 
-    @ivar address: packed.
-    @ivar port: L{None} for any.
+    @ivar address: the packed address.
+    @ivar port: the port; L{None} matches any.
     """
 
     address: bytes
@@ -47,12 +47,13 @@ class Client:
 
 
 @frozen
-class Kind:
+class ArgumentType:
     """
-    What one word can be.
+    The type of one argument.
 
-    @ivar metavar: how it is written where a form is explained.
-    @ivar words: all it can be, or nothing if there is more than can be listed.
+    @ivar metavar: the placeholder in usage lines.
+    @ivar read: parses the argument's word.
+    @ivar words: all valid words; empty if they cannot be enumerated.
     """
 
     metavar: str
@@ -62,16 +63,16 @@ class Kind:
 
 def suggestion(word: str, known: Sequence[str]) -> str:
     """
-    @return: what was wanted in place of C{word}, and what may have been meant.
+    Compose the message for an invalid word: the valid words, and the most similar one.
     """
-    wanted = f"want {', '.join(known)}" if known else "there is nothing to say here"
+    wanted = f"want {', '.join(known)}" if known else "want nothing here"
     close = get_close_matches(word, known, 1)
     return f"{wanted}; did you mean {close[0]}?" if close else wanted
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> ArgumentType:
     """
-    One of these words.
+    Make a type whose values are the given words.
     """
 
     def read(word: str) -> str:
@@ -79,7 +80,7 @@ def choice(*words: str) -> Kind:
             raise ValueError(suggestion(word, words))
         return word
 
-    return Kind("|".join(words), read, words)
+    return ArgumentType("|".join(words), read, words)
 
 
 def _name(word: str) -> str:
@@ -131,7 +132,7 @@ def _endpoint(word: str) -> Endpoint:
         address = _packed(match[1] or match[2])
         if address is not None and (len(address) == 16) == (match[1] is not None):
             return Endpoint(address, int(match[3]))
-    raise ValueError("want a client's end, as 192.0.2.1:1024 or [2001:db8::1]:1024")
+    raise ValueError("want a client's endpoint, such as 192.0.2.1:1024 or [2001:db8::1]:1024")
 
 
 def _client(word: str) -> Client:
@@ -141,7 +142,7 @@ def _client(word: str) -> Client:
     try:
         end = _endpoint(word)
     except ValueError:
-        raise ValueError("want a client's address, or its end as 192.0.2.1:1024") from None
+        raise ValueError("want a client's address, or an endpoint such as 192.0.2.1:1024") from None
     return Client(end.address, end.port)
 
 
@@ -154,17 +155,17 @@ def _packed(text: str) -> bytes | None:
 
 def _file(word: str) -> str:
     if not word.startswith("/") or word.endswith("/"):
-        raise ValueError("want the absolute path of a file: it is the node that writes it")
+        raise ValueError("want the absolute path of a file, which the node writes")
     return word
 
 
-NODE = Kind("NODE", _name)
-LISTENER = Kind("LISTENER", _name)
-STATE = Kind("STATE", _state, _STATES)
-PERCENT = Kind("PERCENT%", _percent)
-TIME = Kind("TIME", _duration)
-SIZE = Kind("SIZE", _size)
-COUNT = Kind("COUNT", _count)
-CLIENT = Kind("ADDRESS[:PORT]", _client)
-END = Kind("ADDRESS:PORT", _endpoint)
-FILE = Kind("FILE", _file)
+NODE = ArgumentType("NODE", _name)
+LISTENER = ArgumentType("LISTENER", _name)
+STATE = ArgumentType("STATE", _state, _STATES)
+PERCENT = ArgumentType("PERCENT%", _percent)
+TIME = ArgumentType("TIME", _duration)
+SIZE = ArgumentType("SIZE", _size)
+COUNT = ArgumentType("COUNT", _count)
+CLIENT = ArgumentType("ADDRESS[:PORT]", _client)
+END = ArgumentType("ADDRESS:PORT", _endpoint)
+FILE = ArgumentType("FILE", _file)

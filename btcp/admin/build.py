@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-All that lets people manage a node, put together.
+Construction of the management service.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from attrs import field, frozen
 from twisted.application.service import MultiService
 
 from btcp.admin.endpoints import Protected, SocketService, TlsService
-from btcp.admin.handlers import Managed, Orders, Surroundings, Tracer
+from btcp.admin.handlers import CommandHandlers, HandlerContext, Managed, Tracer
 from btcp.admin.protocol import SOCKET
-from btcp.admin.recent_errors import Recent
+from btcp.admin.recent_errors import RecentErrors
 from btcp.admin.server import SecuredSession, Session, Sessions
 
 
 @frozen
 class About:
     """
-    What a node is, beside its configuration.
+    Facts about the running node for C{show info}.
 
-    @ivar ebpf: the kernel moves the packets of spliced flows.
-    @ivar admits: connections are adopted by cookie.
-    @ivar clock: monotonic seconds.
+    @ivar node: its name.
+    @ivar epoch: the number of the daemon's incarnation.
+    @ivar ebpf: whether the datapath is C{ebpf}.
+    @ivar admits: whether connections are adopted by cookie.
+    @ivar clock: returns monotonic seconds.
+    @ivar started: when the daemon started, in seconds of C{clock}.
     """
 
     node: str
@@ -44,7 +47,7 @@ class About:
 
     def __call__(self) -> dict[str, object]:
         """
-        @return: what C{show info} shows.
+        Return the answer to C{show info}, without the operator's level.
         """
         return {
             "node": self.node,
@@ -59,7 +62,7 @@ class About:
 
 class ManagedNode(Managed, Protocol):
     """
-    What of L{btcp.node.service.Node} is used here.
+    The part of L{btcp.node.service.Node} that the management service uses.
     """
 
     @property
@@ -68,13 +71,13 @@ class ManagedNode(Managed, Protocol):
 
 def manage(reactor: Any, node: ManagedNode, tracer: Tracer, about: About) -> MultiService:
     """
-    @return: a service that listens on the management socket, and on the TLS port if there is
-        to be one.
+    Make the service that listens on the management socket, and on the TLS port if one is
+    configured.
     """
-    service, recent = MultiService(), Recent()
+    service, recent = MultiService(), RecentErrors()
     recent.setServiceParent(service)
-    orders = Orders(
-        Surroundings(
+    commands = CommandHandlers(
+        HandlerContext(
             node=node,
             tracer=tracer,
             reactor=reactor,
@@ -85,10 +88,10 @@ def manage(reactor: Any, node: ManagedNode, tracer: Tracer, about: About) -> Mul
     )
     counters = node.core.counters
     path = str(Path(node.config.run) / SOCKET)
-    sessions = Sessions(Session, orders, reactor, counters)
+    sessions = Sessions(Session, commands, reactor, counters)
     SocketService(path, sessions, reactor).setServiceParent(service)
     end = node.config.own.manage
     if end is not None:
-        secured = Sessions(SecuredSession, orders, reactor, counters)
+        secured = Sessions(SecuredSession, commands, reactor, counters)
         TlsService(end, secured, node.protection, reactor).setServiceParent(service)
     return service

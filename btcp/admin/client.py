@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The asking side: for programs without a reactor, it waits for the answer.
+Blocking client of the management interface, for programs without a reactor.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from btcp.amp.boxes import BoxReader, serialize
 from btcp.pki.names import DOMAIN, certificate_name
 
 PATIENCE = 30.0
-"""Seconds for each piece of an answer, unless the order says that it may take longer."""
+"""Seconds to wait for each piece of an answer, in addition to what a command may wait."""
 
 
 class Unreachable(Exception):
     """
-    The node does not answer, or is not who it should be; the text says why.
+    A node that does not answer or cannot be authenticated; the text is the reason.
     """
 
 
 @frozen
 class Reply:
     """
-    What a node said.
+    A node's answer to a command.
 
-    @ivar value: what its JSON says.
+    @ivar value: the decoded JSON.
     """
 
     status: Status
@@ -44,14 +44,16 @@ class Reply:
 
 class Connection:
     """
-    One connection to a node.  Not for several threads at once.
+    A connection to a node.  Not thread-safe.
+
+    @ivar where: the node, as text for messages.
     """
 
     def __init__(self, where: str, open: Callable[[], socket]) -> None:
         """
-        @param where: the node, in words.
-        @param open: makes the connection.
-        @raise Unreachable: if it cannot.
+        @param where: the node, as text for messages.
+        @param open: connects to the node and returns the socket.
+        @raise Unreachable: if it cannot connect.
         """
         self.where = where
         self._asked = 0
@@ -75,14 +77,17 @@ class Connection:
 
     def close(self) -> None:
         """
-        Leave.
+        Close the connection.
         """
         self._socket.close()
 
     def ask(self, line: str, seconds: float = 0.0) -> Reply:
         """
-        @param seconds: how long it may take to do that.
-        @raise Unreachable: if no answer comes, or none that makes sense.
+        Send a command and wait for the whole answer.
+
+        @param line: the command.
+        @param seconds: the time that the command itself may take.
+        @raise Unreachable: if there is no answer in time, or an invalid one.
         """
         try:
             self._socket.settimeout(PATIENCE + seconds)
@@ -96,7 +101,7 @@ class Connection:
         except OSError as error:
             raise Unreachable(f"{self.where}: {_words(error)}") from error
         except (KeyError, ValueError) as error:
-            raise Unreachable(f"{self.where}: not an answer that a node gives") from error
+            raise Unreachable(f"{self.where}: invalid answer") from error
 
     def _ask(self, command: type[amp.Command], values: dict[str, object]) -> amp.AmpBox:
         self._asked += 1
@@ -115,8 +120,10 @@ class Connection:
 
 def local(path: str) -> Connection:
     """
-    @param path: of a management socket.
-    @raise Unreachable: if nobody listens there.
+    Connect to the management socket of a node on this host.
+
+    @param path: the socket's path.
+    @raise Unreachable: if no daemon listens on it.
     """
 
     def open() -> socket:
@@ -134,10 +141,14 @@ def local(path: str) -> Connection:
 
 def remote(end: tuple[str, int], files: Path, node: str | None) -> Connection:
     """
+    Connect to the management port of a node over TLS.
+
     @param end: address and port.
     @param files: the directory that C{btcp ca issue --operator} made.
-    @param node: who that must be; L{None}: any node with a certificate of our authority.
-    @raise Unreachable: if it does not answer, or does not want us, or is somebody else.
+    @param node: the name that the node's certificate must have; L{None} accepts any node of the
+        same authority.
+    @raise Unreachable: if the node does not answer, refuses the operator's certificate, or has
+        the wrong certificate.
     """
     where = f"{f'node {node} at ' if node else ''}{end[0]} port {end[1]}"
 
@@ -165,19 +176,21 @@ def _names_a_node(certificate: Any) -> bool:
 
 def _words(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not good: {error.verify_message}"
+        return f"its certificate is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
-        return f"it does not take our certificate ({error.reason})"
+        return f"it refuses the operator's certificate ({error.reason})"
     return error.strerror or str(error) or type(error).__name__
 
 
 def query_now(path: str, what: str) -> object:
     """
-    Ask the node that listens on the socket C{path}.
+    Run a C{show} command at the node that listens on a management socket.
 
-    @param what: as after C{show}, such as C{stats}, C{flows} or C{peers}.
-    @raise OSError: if nobody listens, or answers in time.
-    @raise ValueError: if it will not show that.
+    @param path: the socket's path.
+    @param what: the words after C{show}, such as C{stats}, C{flows} or C{peers}.
+    @return: the decoded JSON of the answer.
+    @raise OSError: if no daemon listens or it does not answer in time.
+    @raise ValueError: if the node refuses the command.
     """
     try:
         with local(path) as connection:

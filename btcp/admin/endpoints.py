@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Where a node can be managed: its socket, and its TLS port.
+Endpoints of the management interface: the local socket and the TLS port.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from btcp.control.dialing import listen
 
 class SocketInUse(Exception):
     """
-    Another process listens on the management socket, or it is no socket.
+    A management socket that another process listens on, or a path that is not a socket.
     """
 
 
 class Protected(Protocol):
     """
-    What of L{btcp.control.protection.Protection} is used here.
+    The part of L{btcp.control.protection.Protection} that the TLS port uses.
     """
 
     def factory(
@@ -38,7 +38,7 @@ class Protected(Protocol):
 
 class ManageService(Service):
     """
-    Listens for people.
+    Base of the services that accept management sessions.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -47,7 +47,7 @@ class ManageService(Service):
 
     def listen(self) -> Any:
         """
-        Override.
+        Start to listen.  To be overridden.
 
         @return: an C{IListeningPort}.
         """
@@ -55,14 +55,16 @@ class ManageService(Service):
 
     def startService(self) -> None:
         """
-        Begin.
+        Start to listen.
         """
         self._listening = self.listen()
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
         """
-        Listen no more, and end all sessions.
+        Stop listening and close all sessions.
+
+        @return: fires when all connections are closed.
         """
         super().stopService()
         listening, self._listening = self._listening, None
@@ -72,12 +74,12 @@ class ManageService(Service):
 
 class SocketService(ManageService):
     """
-    The management socket, which is for its owner alone.
+    The management socket, which only the daemon's user (and root) can open.
     """
 
     def __init__(self, path: str, sessions: Sessions, reactor: Any) -> None:
         """
-        @param path: of the socket; its directory exists.
+        @param path: the socket's path; its directory must exist.
         @param reactor: provides C{IReactorUNIX}.
         """
         super().__init__(sessions)
@@ -86,7 +88,9 @@ class SocketService(ManageService):
 
     def listen(self) -> Any:
         """
-        @raise SocketInUse: if somebody else listens there.
+        Replace a stale socket and listen.
+
+        @raise SocketInUse: if another process listens on the socket.
         """
         remove_stale(self._path)
         return self._reactor.listenUNIX(self._path, self._sessions, mode=0o600)
@@ -94,7 +98,7 @@ class SocketService(ManageService):
 
 class TlsService(ManageService):
     """
-    The port for operators with certificates.
+    The TLS port for operators with certificates.
     """
 
     def __init__(
@@ -102,7 +106,7 @@ class TlsService(ManageService):
     ) -> None:
         """
         @param end: address and port.
-        @param protection: shows the node's certificate, and wants one.
+        @param protection: provides mutual TLS with the node's certificate.
         @param reactor: provides C{IReactorTCP}.
         """
         super().__init__(sessions)
@@ -112,7 +116,9 @@ class TlsService(ManageService):
 
     def listen(self) -> Any:
         """
-        @raise twisted.internet.error.CannotListenError: if the address cannot be had.
+        Listen on the address and port.
+
+        @raise twisted.internet.error.CannotListenError: if the address is not available.
         """
         factory = self._protection.factory(self._sessions.buildProtocol, dialing=False)
         return listen(self._reactor, *self._end, factory)
@@ -120,9 +126,9 @@ class TlsService(ManageService):
 
 def remove_stale(path: str) -> None:
     """
-    Remove the socket that a node left behind that did not end in order.
+    Remove the socket of a daemon that did not stop in order.
 
-    @raise SocketInUse: if somebody listens on it, or it is something else.
+    @raise SocketInUse: if a process listens on it, or the path is not a socket.
     """
     try:
         is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
@@ -131,7 +137,7 @@ def remove_stale(path: str) -> None:
     if not is_socket:
         raise SocketInUse(f"{path} is not a socket")
     with socket(AF_UNIX, SOCK_STREAM) as probe:
-        # A full queue of connections must not make us wait, and is a sign of life.
+        # Non-blocking: a full accept queue must not block, and shows that a process listens.
         probe.setblocking(False)
         try:
             probe.connect(path)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-All the flows of a node, or some, as pieces of JSON text that are made when they are asked for.
+The answer to C{show flows}: a node's flows as JSON text, produced in pieces on demand.
 
-A node has hundreds of thousands, and packets to move: so each piece looks at a few only.
+A node can have hundreds of thousands of flows while it handles packets, so each piece examines a
+bounded number of them.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from btcp.handoff.messages import Endpoint
 from btcp.logs import endpoint_text
 
 GLANCE = 1024
-"""Flows that one piece looks at, at most, found or not: a few milliseconds."""
+"""Maximum number of flows that one piece examines, matching or not: a few milliseconds."""
 
 Row = dict[str, object]
 F = TypeVar("F")
 
 
 @frozen(kw_only=True)
-class Wanted:
+class FlowFilter:
     """
-    Which flows; L{None} is any.
+    A selection of flows; C{None} matches everything.
 
-    @ivar limit: how many at most.
+    @ivar limit: the maximum number of flows listed.
     """
 
     client: Client | None = None
@@ -46,7 +47,7 @@ class Wanted:
 
     def takes(self, client: Endpoint, listener: str, node: str | None, state: str) -> bool:
         """
-        Whether it is one of them.
+        Return whether a flow with these properties is selected.
         """
         return (
             (self.node is None or self.node == node)
@@ -59,18 +60,20 @@ class Wanted:
         return wanted.address == client.address and wanted.port in (None, client.port)
 
 
-def listing(
+def list_flows(
     core: BottomTcp,
     clock: Callable[[], float],
-    wanted: Wanted,
+    wanted: FlowFilter,
     elsewhere: Iterable[Held] = (),
 ) -> Iterator[bytes]:
     """
-    @param clock: the core's time.
-    @param elsewhere: connections of which the core does not know.
-    @return: pieces of C{{"flows": [...], "cut": false}}; C{cut} is true if there may be more than
-        the limit.  Each row is of the moment its piece is made; flows that begin meanwhile are
-        left out.
+    List the selected flows.
+
+    @param clock: the core's clock.
+    @param elsewhere: offloaded connections, which the core does not know.
+    @return: pieces of C{{"flows": [...], "cut": false}}; C{cut} is true if the list was cut at the
+        limit.  A row shows the flow at the moment its piece is made; flows that begin after the
+        first piece are not listed.
     """
     text, seen, left = bytearray(b'{"flows":['), 0, wanted.limit
     comma = b""
@@ -91,12 +94,12 @@ def listing(
     yield bytes(text) + b'],"cut":true}'
 
 
-def _rows(core: BottomTcp, clock: Callable[[], float], wanted: Wanted) -> Iterator[Row | None]:
+def _rows(core: BottomTcp, clock: Callable[[], float], wanted: FlowFilter) -> Iterator[Row | None]:
     """
-    @return: for each flow what there is to say, or L{None} if it is not wanted.
+    Iterate over the core's flows: a row for each selected flow, L{None} for each other one.
     """
     accepted, adopted = core.acceptor.flows.by_key, core.adopter.flows.outbound
-    # The keys of one moment; the tables change while somebody reads.
+    # Copies of the keys: the tables change between pieces.
     fronts = list(accepted) if wanted.role != "back" else ()
     backs = list(adopted) if wanted.role != "front" else ()
     for front in _present(accepted, fronts):
@@ -105,7 +108,7 @@ def _rows(core: BottomTcp, clock: Callable[[], float], wanted: Wanted) -> Iterat
         yield _back(back, clock(), wanted)
 
 
-def _held(core: BottomTcp, wanted: Wanted, elsewhere: Iterable[Held]) -> Iterator[Row | None]:
+def _held(core: BottomTcp, wanted: FlowFilter, elsewhere: Iterable[Held]) -> Iterator[Row | None]:
     for held in elsewhere:
         entry = held.entry
         name, client = _listener(core, held), entry.client
@@ -127,7 +130,8 @@ def _held(core: BottomTcp, wanted: Wanted, elsewhere: Iterable[Held]) -> Iterato
 
 def _listener(core: BottomTcp, held: Held) -> str:
     """
-    @return: the name of a connection's listener; at a back-end, of the first with its origin.
+    Find the name of an offloaded connection's listener; at a back-end, that of the first listener
+    with the connection's origin port.
     """
     settings, at = core.context.settings, held.entry.listener
     if held.role == "front":
@@ -144,7 +148,7 @@ def _present(table: Mapping[bytes, F], keys: Iterable[bytes]) -> Iterator[F]:
             yield flow
 
 
-def _front(flow: AcceptedFlow, now: float, wanted: Wanted) -> Row | None:
+def _front(flow: AcceptedFlow, now: float, wanted: FlowFilter) -> Row | None:
     client = flow.client
     if not wanted.takes(client, flow.listener, flow.node, flow.state.value):
         return None
@@ -159,7 +163,7 @@ def _front(flow: AcceptedFlow, now: float, wanted: Wanted) -> Row | None:
     }
 
 
-def _back(flow: AdoptedFlow, now: float, wanted: Wanted) -> Row | None:
+def _back(flow: AdoptedFlow, now: float, wanted: FlowFilter) -> Row | None:
     order = flow.order
     if not wanted.takes(order.client, order.listener, flow.peer, flow.state.value):
         return None

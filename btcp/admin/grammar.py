@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-From a line to an order, or to what is wrong with it and where.
+Parser of command lines, with errors that point at the wrong word.
 
-No I/O happens here.  Which orders there are, L{btcp.admin.syntax} says.
+This module does no I/O.  The commands are defined in L{btcp.admin.syntax}.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import field, frozen
 
-from btcp.admin.argument_types import Kind, suggestion
+from btcp.admin.argument_types import ArgumentType, suggestion
 from btcp.admin.levels import Level
 
 LONGEST_LINE = 1024
@@ -21,12 +21,12 @@ _WORD = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s"']\S*)|(["']\S*))""")
 _PLAIN = re.compile(r"[^\s\"'#]\S*\Z")
 
 
-class Misunderstood(Exception):
+class SyntaxProblem(Exception):
     """
-    The line is no order.
+    A line that is not a valid command.
 
-    @ivar column: of the first character of what is wrong; 0 is the line's first.
-    @ivar length: of what is wrong, in characters; 0 if something is missing there.
+    @ivar column: column of the first wrong character, from 0.
+    @ivar length: number of wrong characters; 0 if something is missing at C{column}.
     """
 
     def __init__(self, message: str, column: int, length: int) -> None:
@@ -38,43 +38,48 @@ class Misunderstood(Exception):
 @frozen
 class Word:
     """
-    @ivar text: without its quotes.
-    @ivar column: of its first character in the line, quotes included.
-    @ivar length: with its quotes.
+    A word of a line.
+
+    @ivar text: the word without quotes.
+    @ivar column: column of its first character (or opening quote) in the line, from 0.
+    @ivar length: number of characters, including quotes.
     """
 
     text: str
     column: int
     length: int
 
-    def wrong(self, message: str) -> Misunderstood:
+    def wrong(self, message: str) -> SyntaxProblem:
         """
-        @return: that this word is wrong.
+        Make the error that points at this word.
         """
-        return Misunderstood(message, self.column, self.length)
+        return SyntaxProblem(message, self.column, self.length)
 
 
 @frozen
 class Argument:
     """
-    A word that stands for a value.
+    An argument or option of a command.
 
-    @ivar name: of the value in an L{Order}.
+    @ivar name: the key of its value in a L{ParsedCommand}; for options also the word before it.
+    @ivar kind: its type.
     """
 
     name: str
-    kind: Kind
+    kind: ArgumentType
 
 
 @frozen
 class Form:
     """
-    One kind of order.
+    The syntax of one command.
 
-    @ivar words: what it begins with.
-    @ivar arguments: what must follow, in this order.
-    @ivar last: what may follow then.
-    @ivar options: what may follow in any order, each after its own name, once.
+    @ivar words: the words that it begins with.
+    @ivar level: the lowest level that may use it.
+    @ivar summary: its description in help texts.
+    @ivar arguments: required arguments, in this order.
+    @ivar last: an optional argument after them.
+    @ivar options: optional arguments, in any order, each preceded by its name.
     """
 
     words: tuple[str, ...]
@@ -87,14 +92,14 @@ class Form:
     @property
     def name(self) -> str:
         """
-        Its words.
+        The command's words, joined.
         """
         return " ".join(self.words)
 
     @property
     def usage(self) -> str:
         """
-        The form in one line.
+        The usage line.
         """
         parts = [self.name, *(argument.kind.metavar for argument in self.arguments)]
         if self.last is not None:
@@ -103,11 +108,11 @@ class Form:
 
 
 @frozen
-class Order:
+class ParsedCommand:
     """
-    Something to do.
+    A valid command with its arguments.
 
-    @ivar values: of its arguments and options, by name; those not said are not in it.
+    @ivar values: values of arguments and options by name; absent ones are not included.
     """
 
     form: Form
@@ -116,13 +121,16 @@ class Order:
 
 def split(line: str) -> list[Word]:
     """
-    @raise Misunderstood: if a quote is not closed, or the line is no line.
+    Split a line into words; quotes work as in a shell, without escapes.
+
+    @raise SyntaxProblem: if a quote is not closed, or the line is too long or has characters
+        that are not printable.
     """
     if len(line) > LONGEST_LINE:
-        raise Misunderstood(f"a line has {LONGEST_LINE} characters at most", LONGEST_LINE, 0)
+        raise SyntaxProblem(f"a line has {LONGEST_LINE} characters at most", LONGEST_LINE, 0)
     if not line.isprintable():
         column = next(at for at, each in enumerate(line) if not each.isprintable())
-        raise Misunderstood("want printable characters only", column, 1)
+        raise SyntaxProblem("want printable characters only", column, 1)
     words, line = [], line.rstrip()
     at = 0
     while at < len(line):
@@ -131,7 +139,7 @@ def split(line: str) -> list[Word]:
         kind = match.lastindex or 0
         column, at = match.start(kind), match.end()
         if kind == 4:
-            raise Misunderstood("the quote is not closed", column, at - column)
+            raise SyntaxProblem("the quote is not closed", column, at - column)
         column -= kind < 3
         words.append(Word(match[kind], column, at - column))
     return words
@@ -139,8 +147,9 @@ def split(line: str) -> list[Word]:
 
 def quoted(words: Sequence[str]) -> str:
     """
-    @return: the line that L{split} makes these words of.
-    @raise ValueError: if there is none.
+    Join words to a line, with quotes where necessary; the inverse of L{split}.
+
+    @raise ValueError: if a word contains both kinds of quotes.
     """
     return " ".join(word if _PLAIN.match(word) else _quote(word) for word in words)
 
@@ -152,13 +161,15 @@ def _quote(word: str) -> str:
     raise ValueError(f"{word} has both kinds of quotes")
 
 
-def parse(line: str, forms: Sequence[Form]) -> Order:
+def parse(line: str, forms: Sequence[Form]) -> ParsedCommand:
     """
-    @raise Misunderstood: if it is none.
+    Parse a line as one of the given commands.
+
+    @raise SyntaxProblem: if it is not a valid command.
     """
     words = split(line)
     form = _form(words, forms, len(line))
-    return Order(form, _values(form, words[len(form.words) :], len(line)))
+    return ParsedCommand(form, _values(form, words[len(form.words) :], len(line)))
 
 
 def _form(words: Sequence[Word], forms: Sequence[Form], end: int) -> Form:
@@ -170,7 +181,7 @@ def _form(words: Sequence[Word], forms: Sequence[Form], end: int) -> Form:
             return whole[0]
         known = list(dict.fromkeys(form.words[count] for form in forms))
         if count == len(words):
-            raise Misunderstood(suggestion("", known), end, 0)
+            raise SyntaxProblem(suggestion("", known), end, 0)
         if words[count].text not in known:
             raise words[count].wrong(suggestion(words[count].text, known))
     raise AssertionError("not reached")
@@ -181,7 +192,7 @@ def _values(form: Form, words: Sequence[Word], end: int) -> dict[str, object]:
     left = list(words)
     for argument in form.arguments:
         if not left:
-            raise Misunderstood(f"want {argument.kind.metavar} here", end, 0)
+            raise SyntaxProblem(f"want {argument.kind.metavar} here", end, 0)
         values[argument.name] = _read(argument, left.pop(0))
     if form.last is not None and left:
         values[form.last.name] = _read(form.last, left.pop(0))
@@ -191,10 +202,10 @@ def _values(form: Form, words: Sequence[Word], end: int) -> dict[str, object]:
         if word.text not in options:
             known = [name for name in options if name not in values]
             twice = word.text in values
-            raise word.wrong(f"{word.text} is there twice" if twice else _no_option(word, known))
+            raise word.wrong(f"{word.text} is repeated" if twice else _no_option(word, known))
         option = options.pop(word.text)
         if not left:
-            raise Misunderstood(f"want {option.kind.metavar} after {option.name}", end, 0)
+            raise SyntaxProblem(f"want {option.kind.metavar} after {option.name}", end, 0)
         values[option.name] = _read(option, left.pop(0))
     return values
 
@@ -212,6 +223,6 @@ def _read(argument: Argument, word: Word) -> object:
 
 def pointed(line: str, column: int, length: int, message: str) -> str:
     """
-    @return: the line, and below it what is wrong at which place.
+    Format an error as two lines: the command, and a marker with the message below the wrong word.
     """
     return f"{line}\n{' ' * column}{'^' * max(length, 1)} {message}"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Carrying out what people order.
+Handlers of the management commands.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from btcp.admin import views
-from btcp.admin.flows import Wanted, listing
-from btcp.admin.grammar import Order
+from btcp.admin.flows import FlowFilter, list_flows
+from btcp.admin.grammar import ParsedCommand
 from btcp.admin.levels import Level
 from btcp.admin.protocol import Status
 from btcp.admin.syntax import explained
@@ -27,38 +27,43 @@ from btcp.handoff.messages import Endpoint
 from btcp.logs import endpoint_text
 
 LOOK_TIME = 0.2
-"""Seconds from one look at a node that drains to the next."""
+"""Seconds between checks of a draining node."""
 
 DEFAULT_WAIT = 60.0
+"""Seconds that C{wait drained} waits by default."""
 
 Row = Mapping[str, object]
 
 
-class OrderFailed(Exception):
+class CommandFailed(Exception):
     """
-    It cannot be done; the text says why.
+    A command that failed; the text is the reason.
     """
 
 
 class Membership(Protocol):
     """
-    See C{btcp.cluster.membership}.
+    The part of L{btcp.cluster.membership.Membership} that the handlers use.
     """
 
     def set_state(self, node: str, state: Admin) -> None:
         """
+        Set a node's administrative state.
+
         @raise KeyError: if there is no such node.
         """
 
     def set_weight(self, node: str, percent: int) -> None:
         """
+        Set the percentage of its configured weight that a node has.
+
         @raise KeyError: if there is no such node.
         """
 
 
 class Managed(Protocol):
     """
-    What of a node people look at and change.
+    The part of L{btcp.node.service.Node} that the handlers use.
     """
 
     core: BottomTcp
@@ -71,7 +76,9 @@ class Managed(Protocol):
 
     def show(self, what: str) -> Any:
         """
-        @param what: C{stats}, C{peers} or C{nodes}: for each of these C{node}, C{admin},
+        Return the answer to a C{show} command, as JSON values.
+
+        @param what: C{stats}, C{peers} or C{nodes}.  The rows of C{nodes} have C{node}, C{admin},
             C{drained}, C{fronts}, C{backs} and more.
         """
 
@@ -83,22 +90,26 @@ class Managed(Protocol):
 
     def reload(self) -> list[str]:
         """
-        @return: what has changed.
-        @raise Exception: it cannot be; the text says why.
+        Reload the configuration.
+
+        @return: the keys that have changed.
+        @raise Exception: if it cannot be applied; the text is the reason.
         """
 
 
 class Tracer(Protocol):
     """
-    See L{btcp.datapath.trace.TraceDatapath}.
+    The part of L{btcp.datapath.trace.TraceDatapath} that the handlers use.
     """
 
     def begin(
         self, path: str, client: tuple[bytes, int | None] | None, ports: set[int], limit: int
     ) -> None:
         """
-        @raise OSError: if the file cannot be made.
-        @raise ValueError: if there is a trace already.
+        Start a trace.
+
+        @raise OSError: if the file cannot be created.
+        @raise ValueError: if a trace is running.
         """
 
     def end(self) -> None: ...
@@ -107,14 +118,16 @@ class Tracer(Protocol):
 
 
 @frozen(kw_only=True)
-class Surroundings:
+class HandlerContext:
     """
-    What the shell has to do with, beside the node.
+    The objects that the handlers work with.
 
-    @ivar clock: the core's time.
-    @ivar reactor: waits.
-    @ivar recent: what was worth a warning.
-    @ivar about: says what C{show info} says, but for who asks.
+    @ivar node: the node.
+    @ivar tracer: records packets.
+    @ivar reactor: provides timers.
+    @ivar clock: the core's clock.
+    @ivar recent: returns recent warnings and errors of the log.
+    @ivar about: returns the answer to C{show info}, without the operator's level.
     """
 
     node: Managed
@@ -128,9 +141,10 @@ class Surroundings:
 @frozen
 class Outcome:
     """
-    How an order went.
+    The result of a command.
 
-    @ivar pieces: of the JSON text that answers it.
+    @ivar pieces: the JSON text of the answer, in pieces.
+    @ivar status: the status of the command.
     """
 
     pieces: Iterator[bytes]
@@ -139,7 +153,7 @@ class Outcome:
 
 def plain(value: object, status: Status = Status.DONE) -> Outcome:
     """
-    An answer that is small.
+    Make the result of a command whose answer is small.
     """
     text = json.dumps(value, default=str, separators=(",", ":")).encode()
     return Outcome(iter([text]), status)
@@ -149,23 +163,23 @@ Answer = Outcome | Awaitable[Outcome]
 
 
 @frozen
-class Orders:
+class CommandHandlers:
     """
-    Does them.
+    Dispatcher of commands to their handlers.
     """
 
-    _around: Surroundings
+    _context: HandlerContext
     _do: Mapping[str, Callable[[Mapping[str, Any], Level], Answer]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         looks = {
-            "nodes": lambda: self._around.node.show("nodes"),
-            "map": lambda: {"map": views.partition(self._around.node.config)},
-            "stats": lambda: self._around.node.show("stats"),
+            "nodes": lambda: self._context.node.show("nodes"),
+            "map": lambda: {"map": views.partition(self._context.node.config)},
+            "stats": lambda: self._context.node.show("stats"),
             "errors": self._errors,
-            "peers": lambda: self._around.node.show("peers"),
-            "config": lambda: {"config": views.configuration(self._around.node.config)},
-            "trace": lambda: {"trace": self._around.tracer.show()},
+            "peers": lambda: self._context.node.show("peers"),
+            "config": lambda: {"config": views.configuration(self._context.node.config)},
+            "trace": lambda: {"trace": self._context.tracer.show()},
         }
         does: dict[str, Callable[[Mapping[str, Any], Level], Answer]] = {
             **{f"show {what}": _looking(look) for what, look in looks.items()},
@@ -184,72 +198,74 @@ class Orders:
         }
         object.__setattr__(self, "_do", does)
 
-    def carry_out(self, order: Order, level: Level) -> Answer:
+    def execute(self, command: ParsedCommand, level: Level) -> Answer:
         """
-        @param level: of whoever orders it.
-        @return: at once, or when it is awaited.
-        @raise OrderFailed: it cannot be done; also when it is awaited.
+        Execute a command.
+
+        @param level: the operator's level.
+        @return: the result, or an awaitable of it if the command waits.
+        @raise CommandFailed: if the command fails; an awaitable raises it as well.
         """
-        return self._do[order.form.name](order.values, level)
+        return self._do[command.form.name](command.values, level)
 
     # -- looking --------------------------------------------------------------
 
     def _errors(self) -> object:
-        counters = self._around.node.show("stats")["counters"]
-        return {"counters": views.troubles(counters), "log": self._around.recent()}
+        counters = self._context.node.show("stats")["counters"]
+        return {"counters": views.troubles(counters), "log": self._context.recent()}
 
     def _flows(self, values: Mapping[str, Any], level: Level) -> Outcome:
-        node, clock = self._around.node, self._around.clock
-        return Outcome(listing(node.core, clock, Wanted(**values), node.held_elsewhere()))
+        node, clock = self._context.node, self._context.clock
+        return Outcome(list_flows(node.core, clock, FlowFilter(**values), node.held_elsewhere()))
 
     def _info(self, values: Mapping[str, Any], level: Level) -> Outcome:
-        return plain({"info": {**self._around.about(), "level": str(level)}})
+        return plain({"info": {**self._context.about(), "level": str(level)}})
 
     # -- nodes ----------------------------------------------------------------
 
     def _row(self, node: str) -> Row:
         row: Row
-        for row in self._around.node.show("nodes")["nodes"]:
+        for row in self._context.node.show("nodes")["nodes"]:
             if row["node"] == node:
                 return row
-        raise OrderFailed(f"there is no node {node}")
+        raise CommandFailed(f"there is no node {node}")
 
     def _set_node(self, values: Mapping[str, Any], level: Level) -> Outcome:
         self._row(values["node"])
-        self._around.node.membership.set_state(values["node"], Admin(values["admin"]))
+        self._context.node.membership.set_state(values["node"], Admin(values["admin"]))
         return plain({"nodes": [self._row(values["node"])]})
 
     def _set_weight(self, values: Mapping[str, Any], level: Level) -> Outcome:
         self._row(values["node"])
-        self._around.node.membership.set_weight(values["node"], values["percent"])
+        self._context.node.membership.set_weight(values["node"], values["percent"])
         return plain({"nodes": [self._row(values["node"])]})
 
     async def _wait_drained(self, values: Mapping[str, Any], level: Level) -> Outcome:
         node, patience = values["node"], values.get("seconds", DEFAULT_WAIT)
-        began = self._around.clock()
+        began = self._context.clock()
         while True:
             row = self._row(node)
             if row["admin"] == "ready":
-                raise OrderFailed(f"{node} is ready, and takes new flows: set node {node} drain")
-            waited = self._around.clock() - began
+                raise CommandFailed(f"{node} is ready and accepts new flows: set node {node} drain")
+            waited = self._context.clock() - began
             said = {"node": node, "fronts": row["fronts"], "backs": row["backs"]}
             drained = bool(row["drained"])
             if drained or waited >= patience:
                 answer = {**said, "drained": drained, "seconds": round(waited, 1)}
                 return plain(answer, Status.DONE if drained else Status.FAILED)
-            await deferLater(self._around.reactor, LOOK_TIME)
+            await deferLater(self._context.reactor, LOOK_TIME)
 
     # -- flows, counters ------------------------------------------------------
 
     def _shutdown_flow(self, values: Mapping[str, Any], level: Level) -> Outcome:
         client = values["client"]
-        count = self._around.node.shutdown_flow(client)
+        count = self._context.node.shutdown_flow(client)
         if not count:
-            raise OrderFailed(f"there is no flow of {endpoint_text(client)} on this node")
+            raise CommandFailed(f"there is no flow of {endpoint_text(client)} on this node")
         return plain({"client": endpoint_text(client), "shut": count})
 
     def _clear_counters(self, values: Mapping[str, Any], level: Level) -> Outcome:
-        return plain({"cleared": self._around.node.clear_counters()})
+        return plain({"cleared": self._context.node.clear_counters()})
 
     # -- trace, configuration -------------------------------------------------
 
@@ -258,39 +274,39 @@ class Orders:
         ends = None if client is None else (client.address, client.port)
         ports = self._ports(values.get("listener"))
         try:
-            self._around.tracer.begin(path, ends, ports, values.get("max", DEFAULT_TRACE))
+            self._context.tracer.begin(path, ends, ports, values.get("max", DEFAULT_TRACE))
         except OSError as error:
-            raise OrderFailed(f"{path}: {error.strerror}") from None
+            raise CommandFailed(f"{path}: {error.strerror}") from None
         except ValueError as error:
-            raise OrderFailed(str(error)) from None
-        return plain({"trace": self._around.tracer.show()})
+            raise CommandFailed(str(error)) from None
+        return plain({"trace": self._context.tracer.show()})
 
     def _ports(self, name: str | None) -> set[int]:
-        listeners = self._around.node.config.listeners
+        listeners = self._context.node.config.listeners
         for listener in listeners:
             if name == listener.name:
                 return {listener.port, listener.origin}
         if name is not None:
             known = ", ".join(listener.name for listener in listeners)
-            raise OrderFailed(f"there is no listener {name}; there are {known}")
+            raise CommandFailed(f"there is no listener {name}; known: {known}")
         return set()
 
     def _trace_stop(self, values: Mapping[str, Any], level: Level) -> Outcome:
         try:
-            self._around.tracer.end()
+            self._context.tracer.end()
         except ValueError as error:
-            raise OrderFailed(str(error)) from None
-        return plain({"trace": self._around.tracer.show()})
+            raise CommandFailed(str(error)) from None
+        return plain({"trace": self._context.tracer.show()})
 
     def _reload(self, values: Mapping[str, Any], level: Level) -> Outcome:
         try:
-            return plain({"changed": self._around.node.reload()})
-        except Exception as error:  # the configuration's errors are of several kinds
-            raise OrderFailed(str(error)) from error
+            return plain({"changed": self._context.node.reload()})
+        except Exception as error:  # errors of the configuration, of files and of the datapath
+            raise CommandFailed(str(error)) from error
 
 
 DEFAULT_TRACE = 10 << 20
-"""Octets."""
+"""Default maximum size of a trace, in octets."""
 
 
 def _looking(

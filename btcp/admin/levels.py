@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Who may do what.
+Levels of permission of operators.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from enum import IntEnum
 
 class Level(IntEnum):
     """
-    Each may do all that those below it may.
+    A level of permission, which includes the permissions of lower levels.
     """
 
     USER = 1
-    """Looks."""
+    """May read the node's state."""
 
     OPERATOR = 2
-    """Takes nodes and flows out of service, and counters back to zero."""
+    """May drain nodes, set weights, reset connections and clear counters."""
 
     ADMIN = 3
-    """Changes what is configured, and writes files."""
+    """May reload the configuration and write traces to files."""
 
     def __str__(self) -> str:
         return self.name.lower()
 
 
 LEVELS = {str(level): level for level in Level}
-"""By their names."""
+"""Names of levels to levels."""

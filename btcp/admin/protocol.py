@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What is said between a shell and a node.
+The AMP commands between a shell and a node.
 """
 
 from __future__ import annotations
@@ -11,29 +11,31 @@ from typing import ClassVar
 from twisted.protocols import amp
 
 SOCKET = "btcp.sock"
-"""The socket's name in the directory that C{run:} names."""
+"""Name of the management socket in the directory that the key C{run} configures."""
 
 PAGE = 16_384
-"""Octets of a piece of an answer: so much a node writes in one turn of its reactor."""
+"""Maximum octets of a piece of an answer, which a node writes in one turn of its reactor."""
 
 
 class Status(IntEnum):
     """
-    How an order went; also the exit status of C{btcp}.
+    The status of a command; also the exit status of C{btcp}.
     """
 
     DONE = 0
+    """The command succeeded."""
+
     FAILED = 1
-    """It was understood and allowed, and could not be done or did not come to pass."""
+    """The command was valid and allowed, and failed or timed out."""
 
     MISUSED = 2
-    """It is no order."""
+    """The line is not a valid command."""
 
     NOT_ALLOWED = 3
-    """Somebody of a higher level may."""
+    """The command needs a higher level of permission."""
 
     UNREACHABLE = 4
-    """No node answered."""
+    """The node did not answer."""
 
 
 _PIECE: list[tuple[bytes, amp.Argument]] = [(b"text", amp.String()), (b"more", amp.Boolean())]
@@ -41,11 +43,11 @@ _PIECE: list[tuple[bytes, amp.Argument]] = [(b"text", amp.String()), (b"more", a
 
 class Ask(amp.Command):
     """
-    One line of the shell.  One at a time: the next one has to wait for the answer.
+    Run a command line.  The next one must not be sent before the answer.
 
     The answer is JSON text, of which C{text} is the first piece.  If C{status} is not
-    L{Status.DONE}, it may be a mapping with the key C{error}, whose value is in words, and, if
-    it is about a part of the line, C{column} and C{length}, in characters, counted from 0.
+    L{Status.DONE}, it may be a mapping with the key C{error} (a message) and, if the error
+    concerns a part of the line, C{column} and C{length} in characters, from 0.
     """
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = [(b"line", amp.Unicode())]
@@ -54,8 +56,8 @@ class Ask(amp.Command):
 
 class More(amp.Command):
     """
-    The next piece of the answer, if the one before had C{more}; pieces are made when they are
-    asked for.  A new L{Ask} ends the answer to the last.
+    Fetch the next piece of the answer, if the previous piece had C{more}.  The node makes pieces
+    on demand.  A new L{Ask} discards the rest of the previous answer.
     """
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []

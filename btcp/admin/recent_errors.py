@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The last things that were worth a warning, for whoever asks.
+The most recent warnings and errors of the log, for C{show errors}.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 KEPT = 100
-"""Warnings and errors; what is older is in the log."""
+"""Number of log entries kept."""
 
 LONGEST = 500
-"""Characters of one."""
+"""Maximum characters of an entry."""
 
 _WORTH = (LogLevel.warn, LogLevel.error, LogLevel.critical)
 
 
 @implementer(ILogObserver)
-class Recent(Service):
+class RecentErrors(Service):
     """
-    Listens to the log.
+    A log observer that keeps the latest warnings and errors.
     """
 
     def __init__(self) -> None:
@@ -32,31 +32,31 @@ class Recent(Service):
 
     def startService(self) -> None:
         """
-        Begin to listen.
+        Start to observe the log.
         """
         globalLogPublisher.addObserver(self)
         super().startService()
 
     def stopService(self) -> None:
         """
-        Listen no more.
+        Stop observing the log.
         """
         globalLogPublisher.removeObserver(self)
         super().stopService()
 
     def __call__(self, event: LogEvent) -> None:
         """
-        Something was logged.
+        Process a log event.
         """
         if event.get("log_level") in _WORTH:
-            # As text at once: an event can hold on to whatever it speaks of.
+            # Formatted now: the event may reference large objects.
             text = formatEvent(event).splitlines() or [""]
             kept = {"log_time": event["log_time"], "log_level": event["log_level"]}
             self._kept.append({**kept, "text": text[0][:LONGEST]})
 
     def show(self) -> list[dict[str, object]]:
         """
-        @return: the last ones, oldest first.
+        Return the entries for JSON, oldest first.
         """
         return [
             {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The node's side of a shell: one connection, and who may make one.
+Server side of management sessions: authentication, permissions, execution of commands.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from btcp.admin.grammar import Misunderstood
-from btcp.admin.handlers import Answer, OrderFailed, Orders, Outcome, plain
+from btcp.admin.grammar import SyntaxProblem
+from btcp.admin.handlers import Answer, CommandFailed, CommandHandlers, Outcome, plain
 from btcp.admin.levels import LEVELS, Level
 from btcp.admin.protocol import PAGE, Ask, More, Status
 from btcp.admin.syntax import read
@@ -27,41 +27,41 @@ from btcp.control.secured import Examined
 from btcp.pki.names import operator_of
 
 HANDSHAKE_TIME = 5.0
-"""Seconds that TLS may take."""
+"""Seconds that the TLS handshake may take."""
 
 IDLE_TIME = 900.0
-"""Seconds between two questions, or the connection is closed; shells come back by themselves."""
+"""Seconds without a command after which a session is closed; shells reconnect on demand."""
 
 MAX_SESSIONS = 32
-"""At a time and of each kind, those included that have not said who they are."""
+"""Maximum number of sessions at each endpoint, including those in the TLS handshake."""
 
 log = Logger()
 
 
 class Session(BoundedAMP):
     """
-    Somebody at the management socket.
+    A session at the management socket.
 
-    @ivar level: what they may do.
-    @ivar who: for the log.
+    @ivar level: the operator's level of permission.
+    @ivar who: the operator's name for the log.
     """
 
     channel: ClassVar[str] = "manage"
 
     def __init__(
         self,
-        orders: Orders,
+        commands: CommandHandlers,
         clock: IReactorTime,
         counters: Counter[str],
         sessions: dict[Session, None],
     ) -> None:
         """
-        @param sessions: those that stand, in which this one is until it ends.
+        @param sessions: the open sessions of the endpoint; this one adds and removes itself.
         """
         super().__init__(clock, counters)
         self.level = Level.ADMIN
         self.who = "the management socket"
-        self._orders = orders
+        self._commands = commands
         self._sessions = sessions
         self._pieces: Iterator[bytes] = iter(())
         self._ready = b""
@@ -71,20 +71,20 @@ class Session(BoundedAMP):
 
     def connectionMade(self) -> None:
         """
-        Whoever can open the socket may ask.
+        Accept commands at once: the socket's permissions are the authentication.
         """
         self.welcome()
 
     def welcome(self) -> None:
         """
-        It is known who they are.
+        Accept commands of an authenticated operator.
         """
         self.stage = Stage.UP
-        self._await_question()
+        self._await_command()
 
     def ended(self, why: str) -> None:
         """
-        They are gone, and wait for nothing.
+        Cancel the command in progress.  See L{BoundedAMP.ended}.
         """
         self._sessions.pop(self, None)
         self._pieces = iter(())
@@ -92,21 +92,21 @@ class Session(BoundedAMP):
         if working is not None:
             working.cancel()
 
-    def _await_question(self) -> None:
+    def _await_command(self) -> None:
         if not self._refusal:
-            self.limit(IDLE_TIME, "asks nothing", "manage.idle")
+            self.limit(IDLE_TIME, "idle", "manage.idle")
 
-    # -- questions ------------------------------------------------------------
+    # -- commands ---------------------------------------------------------------
 
     def asked(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
         """
-        Answer, or drop who makes no sense.
+        Process an AMP command; a violation of the protocol drops the session.
         """
         if self._working is not None:
-            self.drop("asks again before it has its answer", "manage.impatient")
+            self.drop("sent a command before the answer to the last one", "manage.impatient")
         elif name == More.commandName:
             self.answer(tag, More.makeResponse(self._piece(), self))
-            self._await_question()
+            self._await_command()
         elif name == Ask.commandName:
             self._ask(tag, box)
         else:
@@ -117,49 +117,50 @@ class Session(BoundedAMP):
         try:
             line = box[b"line"].decode()
         except (KeyError, UnicodeDecodeError):
-            self.drop("asks without a line", "manage.malformed")
+            self.drop("sent a command without a line", "manage.malformed")
             return
         if not self._refusal:
             self.limit(None)
-        answer = self._judge(line)
+        answer = self._execute(line)
         if isinstance(answer, Outcome):
-            self._say(answer, tag)
+            self._send(answer, tag)
             return
         self._working = Deferred.fromCoroutine(_begun(answer))
         self._working.addErrback(_failed, line)
-        self._working.addCallback(self._say, tag)
+        self._working.addCallback(self._send, tag)
 
-    def _judge(self, line: str) -> Answer:
+    def _execute(self, line: str) -> Answer:
         try:
-            order = read(line)
-        except Misunderstood as error:
+            command = read(line)
+        except SyntaxProblem as error:
             said = {"error": str(error), "column": error.column, "length": error.length}
             return plain(said, Status.MISUSED)
         refusal = self._refusal
-        if self.level < order.form.level:
-            refusal = f"{order.form.name} is for {order.form.level}, you are {self.level}"
+        if self.level < command.form.level:
+            needed = command.form.level
+            refusal = f"{command.form.name} needs level {needed}; this session has {self.level}"
         if refusal:
             self.counters["manage.not-allowed"] += 1
             return plain({"error": refusal}, Status.NOT_ALLOWED)
-        if order.form.level > Level.USER:
+        if command.form.level > Level.USER:
             log.info("{who}: {line}", who=self.who, line=line)
         try:
-            return self._orders.carry_out(order, self.level)
+            return self._commands.execute(command, self.level)
         except Exception:
             return _failed(Failure(), line)
 
-    def _say(self, outcome: Outcome, tag: bytes) -> None:
+    def _send(self, outcome: Outcome, tag: bytes) -> None:
         self._working = None
         if self.stage is not Stage.UP:
             return
         self._pieces, self._ready = outcome.pieces, b""
         answer = {"status": int(outcome.status), **self._piece()}
         self.answer(tag, Ask.makeResponse(answer, self))
-        self._await_question()
+        self._await_command()
 
     def _piece(self) -> dict[str, object]:
         """
-        @return: the next one, no longer than a page.
+        Return the next piece of the answer, at most L{PAGE} octets.
         """
         if not self._ready:
             self._ready = next(self._pieces, b"")
@@ -174,35 +175,35 @@ async def _begun(answer: Awaitable[Outcome]) -> Outcome:
 
 
 def _failed(failure: Failure, line: str) -> Outcome:
-    if failure.check(OrderFailed):
+    if failure.check(CommandFailed):
         return plain({"error": failure.getErrorMessage()}, Status.FAILED)
     if failure.check(CancelledError):
-        return plain({"error": "nobody waits for it any more"}, Status.FAILED)
-    log.failure("{line}", failure, line=line)
-    return plain({"error": "a defect; see the log of the node"}, Status.FAILED)
+        return plain({"error": "cancelled: the session has ended"}, Status.FAILED)
+    log.failure("command {line!r} raised an exception", failure, line=line)
+    return plain({"error": "internal error; see the log of the node"}, Status.FAILED)
 
 
 @implementer(IHandshakeListener)
 class SecuredSession(Examined, Session):
     """
-    Somebody who shows a certificate.
+    A session at the TLS port, authenticated by the operator's certificate.
     """
 
     def connectionMade(self) -> None:
         """
-        The handshake comes first.
+        Wait for the TLS handshake.
         """
         self.limit(HANDSHAKE_TIME, "no TLS handshake in time", "manage.silent")
 
     def handshakeCompleted(self) -> None:
         """
-        They have the key of a certificate that our authority signed.
+        Determine name and level from the certificate, which TLS has verified.
         """
         self._shaken = True
         found = operator_of(self.certificate())
         if found is None or found[1] not in LEVELS:
             self._refusal = "the certificate names no operator"
-            self.stage = Stage.UP  # until the time for the handshake is over
+            self.stage = Stage.UP  # answers with the refusal until HANDSHAKE_TIME is over
             self.complain(f"refused: {self._refusal}", "manage.refused-tls.no-operator")
             return
         name, level = found
@@ -211,7 +212,7 @@ class SecuredSession(Examined, Session):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # see BoundedAMP
         """
-        The transport is gone.
+        Log the reason if the TLS handshake failed.
         """
         if self.stage is Stage.GREETING:
             flaw = self.flaw_of(reason.value)
@@ -222,50 +223,58 @@ class SecuredSession(Examined, Session):
 
 class Sessions(Factory):
     """
-    Makes one session a connection, up to a number.
+    Factory of sessions, at most L{MAX_SESSIONS} at a time.
     """
 
     noisy = False
 
     def __init__(
-        self, kind: type[Session], orders: Orders, clock: IReactorTime, counters: Counter[str]
+        self,
+        kind: type[Session],
+        commands: CommandHandlers,
+        clock: IReactorTime,
+        counters: Counter[str],
     ) -> None:
         self._kind = kind
-        self._orders = orders
+        self._commands = commands
         self._clock = clock
         self._counters = counters
         self._sessions: dict[Session, None] = {}  # the oldest first
 
     def buildProtocol(self, addr: Any) -> Session | None:
         """
-        @return: L{None} closes the connection.
+        Make a session.
+
+        @return: L{None}, which closes the connection, if there are too many.
         """
         if len(self._sessions) >= MAX_SESSIONS:
             self._counters["manage.crowded"] += 1
             if not self._make_room():
                 return None
-        session = self._kind(self._orders, self._clock, self._counters, self._sessions)
+        session = self._kind(self._commands, self._clock, self._counters, self._sessions)
         session.factory = self
         return session
 
     def _make_room(self) -> bool:
         """
-        Give up whoever has been at the handshake for longest: those who do not mean to end it
-        must not keep others out.
+        Drop the session that has been in the TLS handshake for the longest time: connections that
+        never complete the handshake must not exclude operators.
+
+        @return: whether there was such a session.
         """
         for session in self._sessions:
             if session.stage is Stage.GREETING:
-                session.drop("others want its place", "manage.silent")
+                session.drop("displaced during the handshake", "manage.silent")
                 return True
         return False
 
     def close(self) -> list[Deferred[None]]:
         """
-        End all sessions.
+        Close all sessions.
 
-        @return: each fires when one is gone.
+        @return: a L{Deferred} for each, which fires when its connection is closed.
         """
         sessions = list(self._sessions)
         for session in sessions:
-            session.close("this node stops")
+            session.close("this node is stopping")
         return [session.lost for session in sessions]

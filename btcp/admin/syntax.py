@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-All orders there are.  C{docs/shell.md} has each of them with an example.
+Definitions of all commands.  C{docs/shell.md} describes each of them with an example.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve
 
 from btcp.admin import argument_types as kinds
-from btcp.admin.grammar import Argument, Form, Order, parse
+from btcp.admin.grammar import Argument, Form, ParsedCommand, parse
 from btcp.admin.levels import Level
 
 _NODE = Argument("node", kinds.NODE)
 
-_ORDERS: tuple[Form, ...] = (
+_COMMANDS: tuple[Form, ...] = (
     Form(("show", "nodes"), Level.USER, "Every node: admin state, health, link, weight, load."),
     Form(
         ("show", "flows"),
         Level.USER,
-        "The connections this node knows, all or some.",
+        "The connections of this node, all or selected ones.",
         options=(
             Argument("client", kinds.CLIENT),
             Argument("listener", kinds.LISTENER),
@@ -30,23 +30,23 @@ _ORDERS: tuple[Form, ...] = (
             Argument("limit", kinds.COUNT),
         ),
     ),
-    Form(("show", "map"), Level.USER, "Which nodes hold what."),
-    Form(("show", "stats"), Level.USER, "How many flows, and all counters."),
-    Form(("show", "errors"), Level.USER, "Counters of what went wrong, and the last warnings."),
+    Form(("show", "map"), Level.USER, "The partition map: which nodes hold which content."),
+    Form(("show", "stats"), Level.USER, "Numbers of flows, and all counters."),
+    Form(("show", "errors"), Level.USER, "Counters of errors, and the latest warnings."),
     Form(("show", "peers"), Level.USER, "The links to the other nodes."),
     Form(("show", "config"), Level.USER, "The configuration in force, defaults included."),
-    Form(("show", "info"), Level.USER, "This node: version, process, and what you may do."),
-    Form(("show", "trace"), Level.USER, "The trace that is running, or ran last."),
+    Form(("show", "info"), Level.USER, "This node: version, process, and the session's level."),
+    Form(("show", "trace"), Level.USER, "The running trace, or the last one."),
     Form(
         ("set", "node"),
         Level.OPERATOR,
-        "Take a node out of service, or back.",
+        "Drain a node, take it out of service, or put it back.",
         (_NODE, Argument("admin", kinds.choice("ready", "drain", "maint"))),
     ),
     Form(
         ("set", "weight"),
         Level.OPERATOR,
-        "Give a node less than its configured share.",
+        "Set a node's weight to a percentage of the configured one.",
         (_NODE, Argument("percent", kinds.PERCENT)),
     ),
     Form(
@@ -58,15 +58,15 @@ _ORDERS: tuple[Form, ...] = (
     Form(
         ("wait", "drained"),
         Level.OPERATOR,
-        "Wait until a node that drains has no flows left.",
+        "Wait until a draining node has no flows left.",
         (_NODE,),
         Argument("seconds", kinds.TIME),
     ),
-    Form(("clear", "counters"), Level.OPERATOR, "Count from zero."),
+    Form(("clear", "counters"), Level.OPERATOR, "Reset all counters to zero."),
     Form(
         ("trace", "start"),
         Level.ADMIN,
-        "Write the packets of chosen flows into a pcapng file.",
+        "Write the packets of selected flows to a pcapng file.",
         (Argument("file", kinds.FILE),),
         options=(
             Argument("client", kinds.CLIENT),
@@ -74,34 +74,37 @@ _ORDERS: tuple[Form, ...] = (
             Argument("max", kinds.SIZE),
         ),
     ),
-    Form(("trace", "stop"), Level.ADMIN, "End the trace."),
-    Form(("reload",), Level.ADMIN, "Read the configuration again."),
+    Form(("trace", "stop"), Level.ADMIN, "Stop the trace."),
+    Form(("reload",), Level.ADMIN, "Reload the configuration."),
     Form(("quit",), Level.USER, "Leave the shell."),
 )
 
-VERBS = (*dict.fromkeys(form.words[0] for form in _ORDERS), "help")
+VERBS = (*dict.fromkeys(form.words[0] for form in _COMMANDS), "help")
 
 _VERB = Argument("verb", evolve(kinds.choice(*VERBS), metavar="VERB"))
-_HELP = "Explain all orders, or those that begin with a word."
+_HELP = "Explain all commands, or those that begin with a verb."
 
-FORMS = (*_ORDERS, Form(("help",), Level.USER, _HELP, last=_VERB))
+FORMS = (*_COMMANDS, Form(("help",), Level.USER, _HELP, last=_VERB))
 
 
-def read(line: str) -> Order:
+def read(line: str) -> ParsedCommand:
     """
-    @raise Misunderstood: if it is no order.
+    Parse a command line.
+
+    @raise SyntaxProblem: if it is not a valid command.
     """
     return parse(line, FORMS)
 
 
 def explained(verb: object = None) -> dict[str, object]:
     """
-    @param verb: what the forms begin with, L{None} for all.
-    @return: what C{help} shows.
+    Compose the answer to C{help}.
+
+    @param verb: the first word of the commands to explain; L{None} for all.
     """
     chosen = [form for form in FORMS if verb in (None, form.words[0])]
     return {
-        "orders": [
+        "commands": [
             {"usage": form.usage, "level": str(form.level), "summary": form.summary}
             for form in chosen
         ]
@@ -110,10 +113,11 @@ def explained(verb: object = None) -> dict[str, object]:
 
 def candidates(line: str, names: Mapping[str, Sequence[str]]) -> list[str]:
     """
-    What the last word of an unfinished line could be.
+    Complete the last word of an unfinished line.
 
-    @param line: up to the cursor.
-    @param names: those there are, by the metavar of their kind.
+    @param line: the line up to the cursor.
+    @param names: known names of nodes and listeners, by the metavar of their type.
+    @return: the words that it could be.
     """
     words = line.split()
     begun = words.pop() if words and not line[-1:].isspace() else ""
@@ -125,7 +129,7 @@ def candidates(line: str, names: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _following(form: Form, words: Sequence[str], names: Mapping[str, Sequence[str]]) -> list[str]:
     """
-    What a form lets follow C{words}.
+    List the words that can follow C{words} in a command.
     """
     said = len(words)
     if tuple(words[: len(form.words)]) != form.words[:said]:

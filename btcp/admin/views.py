@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What a node is told, and how it fares, as JSON can say it.
+JSON views of the configuration and of error counters.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _TROUBLE = (
     "ebpf.unrecorded",
     "express.unrecorded",
 )
-"""How the names of those counters begin that move when something is not as it should be."""
+"""Prefixes of the counters that count errors."""
 
 
 def troubles(counters: Mapping[str, int]) -> dict[str, int]:
     """
-    @return: those counters that have moved and better had not.
+    Select the error counters that are not zero.
     """
     return {name: count for name, count in counters.items() if name.startswith(_TROUBLE) and count}
 
 
 def partition(config: Config) -> list[dict[str, object]]:
     """
-    Who holds what, the most specific first of each host.
+    List the rules of the partition map by host and path, any host last.
     """
     if not isinstance(config.partition, RuleMap):
         return []
@@ -59,8 +59,8 @@ def partition(config: Config) -> list[dict[str, object]]:
 
 def configuration(config: Config) -> dict[str, object]:
     """
-    The configuration in force, defaults included, with the file's own keys; the partition map
-    has a view of its own.
+    Convert the current configuration, including defaults, to the keys of the file.  The
+    partition map is left out; see L{partition}.
     """
     said = {
         key_of(attribute.name): _plain(getattr(config, attribute.name))
@@ -75,7 +75,10 @@ def configuration(config: Config) -> dict[str, object]:
 
 def _keyed(values: Any) -> dict[str, object]:
     """
-    @param values: a section; the name that a node or listener has is the key to it.
+    Convert a section.
+
+    @param values: an attrs object; the name of a node or listener is left out, because it is the
+        key of the section.
     """
     return {
         key_of(attribute.name): _plain(getattr(values, attribute.name))

@@ -24,8 +24,8 @@ def rendered(line: str, reply: Reply) -> str:
     value = _worded(reply.value)
     if "error" in value:
         return complaint(line, value)
-    if "orders" in value:
-        return _orders(value["orders"])
+    if "commands" in value:
+        return _commands(value["commands"])
     if "drained" in value:
         return _drained(value)
     if "changed" in value:
@@ -89,9 +89,9 @@ def _errors(value: Mapping[str, Any]) -> str:
     return f"{counters}\n\n{warned}"
 
 
-def _orders(orders: list[Mapping[str, str]]) -> str:
+def _commands(commands: list[Mapping[str, str]]) -> str:
     return "\n".join(
-        f"{order['usage']}\n    {order['summary']} ({order['level']})" for order in orders
+        f"{command['usage']}\n    {command['summary']} ({command['level']})" for command in commands
     )
 
 

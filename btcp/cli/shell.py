@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from btcp.admin.client import Connection, Reply, Unreachable
-from btcp.admin.grammar import Misunderstood, Order
+from btcp.admin.grammar import ParsedCommand, SyntaxProblem
 from btcp.admin.protocol import Status
 from btcp.admin.syntax import candidates, explained, read
 from btcp.cli.rendering import rendered, succeeded
@@ -59,19 +59,19 @@ class Shell:
 
     def _reply(self, line: str) -> Reply:
         try:
-            order = read(line)
-        except Misunderstood as error:
+            command = read(line)
+        except SyntaxProblem as error:
             said = {"error": str(error), "column": error.column, "length": error.length}
             return Reply(Status.MISUSED, said)
-        if order.form.name == "help":
-            return Reply(Status.DONE, explained(order.values.get("verb")))
-        return self._ask(line, order)
+        if command.form.name == "help":
+            return Reply(Status.DONE, explained(command.values.get("verb")))
+        return self._ask(line, command)
 
-    def _ask(self, line: str, order: Order) -> Reply:
+    def _ask(self, line: str, command: ParsedCommand) -> Reply:
         """
         Send a command to the node, over a new connection if the node has closed the last one.
         """
-        waits = order.values.get("seconds", 0.0)
+        waits = command.values.get("seconds", 0.0)
         seconds = waits if isinstance(waits, float) else 0.0
         if self._connection is None or not self._alive(self._connection):
             self.close()

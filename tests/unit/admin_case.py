@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 
-from btcp.admin.handlers import Orders, Surroundings
+from btcp.admin.handlers import CommandHandlers, HandlerContext
 from btcp.cluster.state import Admin
 from btcp.config import Config, loads
 from btcp.express.service import Held
@@ -152,7 +152,7 @@ class Scene:
         self.node = FakeNode()
         self.tracer = FakeTracer()
         self.recent: list[dict[str, object]] = []
-        around = Surroundings(
+        around = HandlerContext(
             node=self.node,
             tracer=self.tracer,
             reactor=reactor or self.clock,
@@ -160,7 +160,7 @@ class Scene:
             recent=lambda: self.recent,
             about=lambda: {"node": "a", "version": "0"},
         )
-        self.orders = Orders(around)
+        self.commands = CommandHandlers(around)
 
 
 def joined(pieces: Iterator[bytes]) -> bytes:

@@ -53,7 +53,7 @@ class SessionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.scene = Scene()
         self.counters: Counter[str] = Counter()
-        self.sessions = Sessions(Session, self.scene.orders, self.scene.clock, self.counters)
+        self.sessions = Sessions(Session, self.scene.commands, self.scene.clock, self.counters)
         self.session, self.transport = self.connect()
         self.asked = 0
 
@@ -98,7 +98,7 @@ class SessionTests(SynchronousTestCase):
         self.assertIs(self.ask("clear counters")[0], Status.DONE)
         status, text, _ = self.ask("reload")
         self.assertIs(status, Status.NOT_ALLOWED)
-        self.assertEqual(text, b'{"error":"reload is for admin, you are operator"}')
+        self.assertEqual(text, b'{"error":"reload needs level admin; this session has operator"}')
         self.assertEqual(self.counters["manage.not-allowed"], 1)
 
     def test_defect(self) -> None:
@@ -108,7 +108,7 @@ class SessionTests(SynchronousTestCase):
         self.scene.node.membership.rows.clear()
         del self.scene.node.counters
         status, text, _ = self.ask("show stats")
-        self.assertEqual((status, text[:18]), (Status.FAILED, b'{"error":"a defect'))
+        self.assertEqual((status, text[:18]), (Status.FAILED, b'{"error":"internal'))
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
         self.assertIs(self.ask("clear counters")[0], Status.DONE)
 
@@ -242,7 +242,7 @@ class SocketServiceTests(TestCase):
         self.addCleanup(self.clean)
 
     def made(self) -> SocketService:
-        sessions = Sessions(Session, self.scene.orders, reactor, Counter())
+        sessions = Sessions(Session, self.scene.commands, reactor, Counter())
         return SocketService(self.path, sessions, reactor)
 
     @inlineCallbacks

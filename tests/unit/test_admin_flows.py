@@ -13,7 +13,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.admin.argument_types import Client
-from btcp.admin.flows import GLANCE, Wanted, listing
+from btcp.admin.flows import GLANCE, FlowFilter, list_flows
 from btcp.admin.protocol import PAGE
 from btcp.content.contract import RequestKey
 from btcp.content.http import HttpReader
@@ -99,11 +99,11 @@ def told(pieces: Iterator[bytes]) -> Any:
 
 class ListingTests(SynchronousTestCase):
     """
-    Tests for L{listing}.
+    Tests for L{list_flows}.
     """
 
     def listed(self, core: BottomTcp, **wanted: Any) -> Any:
-        return told(listing(core, lambda: NOW, Wanted(**wanted)))
+        return told(list_flows(core, lambda: NOW, FlowFilter(**wanted)))
 
     def test_nothing(self) -> None:
         self.assertEqual(self.listed(core_with(0)), {"flows": [], "cut": False})
@@ -164,7 +164,7 @@ class ListingTests(SynchronousTestCase):
         Each is about a page, and what ends or begins meanwhile is left out.
         """
         core = core_with(600)
-        pieces = listing(core, lambda: NOW, Wanted())
+        pieces = list_flows(core, lambda: NOW, FlowFilter())
         first = next(pieces)
         self.assertLess(len(first), PAGE + 1024)
         flows = core.acceptor.flows
@@ -181,7 +181,7 @@ class ListingTests(SynchronousTestCase):
         Looking for what is not there is cut into pieces as well.
         """
         core = core_with(2 * GLANCE + 1)
-        pieces = list(listing(core, lambda: NOW, Wanted(node="d")))
+        pieces = list(list_flows(core, lambda: NOW, FlowFilter(node="d")))
         self.assertEqual(len(pieces), 3)
         self.assertEqual(json.loads(b"".join(pieces)), {"flows": [], "cut": False})
 
@@ -208,7 +208,7 @@ class ElsewhereTests(SynchronousTestCase):
         )
 
     def listed(self, **wanted: Any) -> Any:
-        return told(listing(self.core, lambda: NOW, Wanted(**wanted), iter(HELD)))
+        return told(list_flows(self.core, lambda: NOW, FlowFilter(**wanted), iter(HELD)))
 
     def test_fields(self) -> None:
         """

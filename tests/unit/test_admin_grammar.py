@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.admin.argument_types import Client
-from btcp.admin.grammar import LONGEST_LINE, Form, Misunderstood, pointed, quoted, split
+from btcp.admin.grammar import LONGEST_LINE, Form, SyntaxProblem, pointed, quoted, split
 from btcp.admin.levels import Level
 from btcp.admin.syntax import FORMS, VERBS, candidates, explained, read
 from btcp.handoff.messages import Endpoint
@@ -62,7 +62,7 @@ MISUNDERSTOOD = (
     ("set weight b half", "             ^^^^ want 0% to 100%"),
     ("show flows limit 0", "                 ^ want a whole number, 1 or more"),
     ("show flows limit", "                ^ want COUNT after limit"),
-    ("show flows limit 1 limit 2", "                   ^^^^^ limit is there twice"),
+    ("show flows limit 1 limit 2", "                   ^^^^^ limit is repeated"),
     ("show flows nodes b", "           ^^^^^ want client, listener, node, state, role, limit"
                            "; did you mean node?"),
     ("show flows state open", "                 ^^^^ want LISTEN, SYN-RECEIVED, ESTABLISHED,"
@@ -120,12 +120,12 @@ class ReadTests(SynchronousTestCase):
 
     def test_misunderstood(self) -> None:
         for line, below in MISUNDERSTOOD:
-            error = self.assertRaises(Misunderstood, read, line)
+            error = self.assertRaises(SyntaxProblem, read, line)
             shown = pointed(line, error.column, error.length, str(error))
             self.assertEqual(shown, f"{line}\n{below}")
 
     def test_too_long(self) -> None:
-        self.assertRaises(Misunderstood, read, "show " + "x" * LONGEST_LINE)
+        self.assertRaises(SyntaxProblem, read, "show " + "x" * LONGEST_LINE)
 
     @given(st.text(max_size=40) | st.lists(st.sampled_from(_words())).map(" ".join))
     def test_any_line(self, line: str) -> None:
@@ -134,7 +134,7 @@ class ReadTests(SynchronousTestCase):
         """
         try:
             order = read(line)
-        except Misunderstood as error:
+        except SyntaxProblem as error:
             self.assertLessEqual(0, error.column)
             self.assertLessEqual(error.column + error.length, max(len(line), 1))
         else:
@@ -162,10 +162,10 @@ class HelpTests(SynchronousTestCase):
         )
 
     def test_of_a_verb(self) -> None:
-        orders = explained("set")["orders"]
+        orders = explained("set")["commands"]
         assert isinstance(orders, list)
         self.assertEqual([order["level"] for order in orders], ["operator", "operator"])
-        every = explained()["orders"]
+        every = explained()["commands"]
         assert isinstance(every, list)
         self.assertEqual(len(every), len(FORMS))
 

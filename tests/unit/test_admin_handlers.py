@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.admin.handlers import DEFAULT_TRACE, LOOK_TIME, OrderFailed, Outcome
+from btcp.admin.handlers import DEFAULT_TRACE, LOOK_TIME, CommandFailed, Outcome
 from btcp.admin.levels import Level
 from btcp.admin.protocol import Status
-from btcp.admin.recent_errors import KEPT, Recent
+from btcp.admin.recent_errors import KEPT, RecentErrors
 from btcp.admin.syntax import FORMS, read
 from btcp.admin.views import troubles
 from btcp.handoff.messages import Endpoint
@@ -38,13 +38,13 @@ class OrdersTestCase(SynchronousTestCase):
         return json.loads(joined(self.outcome(line).pieces))
 
     def outcome(self, line: str) -> Outcome:
-        outcome = self.scene.orders.carry_out(read(line), Level.ADMIN)
+        outcome = self.scene.commands.execute(read(line), Level.ADMIN)
         assert isinstance(outcome, Outcome)
         self.assertIs(outcome.status, Status.DONE)
         return outcome
 
     def fails(self, line: str, words: str) -> None:
-        error = self.assertRaises(OrderFailed, self.outcome, line)
+        error = self.assertRaises(CommandFailed, self.outcome, line)
         self.assertIn(words, str(error))
 
 
@@ -53,7 +53,7 @@ class LookingTests(OrdersTestCase):
         """
         There is something to do for each.
         """
-        self.assertEqual(set(self.scene.orders._do), {form.name for form in FORMS})
+        self.assertEqual(set(self.scene.commands._do), {form.name for form in FORMS})
 
     def test_nodes(self) -> None:
         self.assertEqual([row["node"] for row in self.order("show nodes")["nodes"]], ["a", "b"])
@@ -95,13 +95,13 @@ class LookingTests(OrdersTestCase):
         self.assertEqual(self.order("show flows"), {"flows": [], "cut": False})
         self.assertEqual(self.order("show trace"), {"trace": {"state": "none"}})
         self.assertEqual(self.order("quit"), {})
-        self.assertEqual(len(self.order("help")["orders"]), len(FORMS))
+        self.assertEqual(len(self.order("help")["commands"]), len(FORMS))
 
     def test_info(self) -> None:
         """
         It says what whoever asks may do.
         """
-        outcome = self.scene.orders.carry_out(read("show info"), Level.OPERATOR)
+        outcome = self.scene.commands.execute(read("show info"), Level.OPERATOR)
         assert isinstance(outcome, Outcome)
         info = json.loads(joined(outcome.pieces))["info"]
         self.assertEqual(info, {"node": "a", "version": "0", "level": "operator"})
@@ -138,7 +138,7 @@ class DoingTests(OrdersTestCase):
 
     def test_trace_that_cannot_be(self) -> None:
         self.fails("trace start /full", "/full: No space left on device")
-        self.fails("trace start /x listener wap", "there is no listener wap; there are web")
+        self.fails("trace start /x listener wap", "there is no listener wap; known: web")
 
     def test_reload(self) -> None:
         self.assertEqual(self.order("reload"), {"changed": ["limits.flows"]})
@@ -148,7 +148,7 @@ class DoingTests(OrdersTestCase):
 
 class WaitTests(OrdersTestCase):
     def wait(self, line: str) -> Deferred[Outcome]:
-        answer = self.scene.orders.carry_out(read(line), Level.OPERATOR)
+        answer = self.scene.commands.execute(read(line), Level.OPERATOR)
         assert isinstance(answer, Awaitable)
 
         async def waiting() -> Outcome:
@@ -205,7 +205,7 @@ class WaitTests(OrdersTestCase):
         self.assertIn("there is no node x", self.failed(self.wait("wait drained x")))
 
     def failed(self, waiting: Deferred[Outcome]) -> str:
-        return str(self.failureResultOf(waiting, OrderFailed).value)
+        return str(self.failureResultOf(waiting, CommandFailed).value)
 
     def test_given_up(self) -> None:
         self.drain(False)
@@ -217,11 +217,11 @@ class WaitTests(OrdersTestCase):
 
 class RecentTests(SynchronousTestCase):
     """
-    Tests for L{Recent}.
+    Tests for L{RecentErrors}.
     """
 
     def setUp(self) -> None:
-        self.recent = Recent()
+        self.recent = RecentErrors()
         self.recent.startService()
         self.addCleanup(self.recent.stopService)
         self.log = Logger()

@@ -54,7 +54,7 @@ class TlsTestCase(TestCase):
         self.protection = protect(control, "a", reactor, self.counters)
         assert isinstance(self.protection, MutualTls)
         self.port = free_port(HOST)
-        sessions = Sessions(SecuredSession, self.scene.orders, reactor, self.counters)
+        sessions = Sessions(SecuredSession, self.scene.commands, reactor, self.counters)
         self.service = TlsService((HOST, self.port), sessions, self.protection, reactor)
         self.service.startService()
         self.addCleanup(self.service.stopService)
@@ -136,7 +136,7 @@ class StrangerTests(TlsTestCase):
         create(other, 365, now)
         issue_operator(other, "mallory", "admin", 30, now)
         files = other / "operators" / "mallory"
-        yield self.unreachable(files, "its certificate is not good")
+        yield self.unreachable(files, "its certificate is not valid")
         copy(self.directory / "ca.crt", files)
         yield self.unreachable(files, "")
         self.assertEqual(self.counters["manage.refused-tls.wrong-authority"], 1)

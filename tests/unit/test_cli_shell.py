@@ -73,7 +73,9 @@ class ShellCase(SynchronousTestCase):
             "show stats": Reply(Status.DONE, STATS),
             "show info": Reply(Status.DONE, {"info": {}}),
             "show config": Reply(Status.DONE, NAMES),
-            "reload": Reply(Status.NOT_ALLOWED, {"error": "reload is for admin, you are user"}),
+            "reload": Reply(
+                Status.NOT_ALLOWED, {"error": "reload needs level admin; this session has user"}
+            ),
             "wait drained b 5s": Reply(
                 Status.FAILED,
                 {"node": "b", "fronts": 0, "backs": 2, "drained": False, "seconds": 5.0},
@@ -128,7 +130,9 @@ class RunTests(ShellCase):
 
     def test_refused(self) -> None:
         self.assertIs(self.shell().run("reload"), Status.NOT_ALLOWED)
-        self.assertEqual(self.said(), ("", "btcp: reload is for admin, you are user\n"))
+        self.assertEqual(
+            self.said(), ("", "btcp: reload needs level admin; this session has user\n")
+        )
 
     def test_not_reached(self) -> None:
         """
