@@ -68,7 +68,7 @@ MISUNDERSTOOD = (
     ("show flows state open", "                 ^^^^ want LISTEN, SYN-RECEIVED, ESTABLISHED,"
      " HANDING-OFF, FORWARDING, ANSWERED, CLOSED, ADMITTING, REPLAYING, REQUEST-DELIVERED,"
      " SPLICED, CLOSING"),
-    ("show flows client b", "                  ^ want a client's address, or its end as"
+    ("show flows client b", "                  ^ want a client's address, or an endpoint such as"
                             " 192.0.2.1:1024"),
     ("shutdown flow 198.51.100.7", "              ^^^^^^^^^^^^ want a client's end, as"
                                    " 192.0.2.1:1024 or [2001:db8::1]:1024"),

@@ -218,7 +218,7 @@ class ConverseTests(ShellCase):
         out, err = self.said()
         self.assertEqual(out.count("counters.x"), 1)
         self.assertIn("nonsense\n^^^^^^^^ want show", err)
-        self.assertIn("reload is for admin", err)
+        self.assertIn("reload needs level admin", err)
         self.assertEqual(self.prompts, ["b> "] * 6)
         # an interrupted answer must not be taken for that to the next question
         self.assertTrue(self.made[0].closed)
