@@ -236,13 +236,19 @@ class BoundedAMP(amp.AMP):
         """
         if self.stage is Stage.GONE:
             return
-        for box in self._reader.receive(data):
-            self.ampBoxReceived(box)
+        self.boxes_received(self._reader.receive(data))
         fault = self._reader.fault
         if fault is not None:
             refused = fault == TLS and self.stage is Stage.GREETING
             kind = "refused-tls.insecure" if refused else "malformed"
             self.drop(fault, f"{self.channel}.{kind}")
+
+    def boxes_received(self, boxes: list[amp.AmpBox]) -> None:
+        """
+        Process the boxes that came at once, in order.
+        """
+        for box in boxes:
+            self.ampBoxReceived(box)
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """

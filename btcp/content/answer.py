@@ -23,5 +23,6 @@ def answer(status: int, reason: str, *, head: bool = False) -> bytes:
         "Content-Type: text/plain",
         f"Content-Length: {len(body)}",
         "Connection: close",
+        *(("Retry-After: 1",) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()),
     )
     return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + (b"" if head else body)

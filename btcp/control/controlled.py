@@ -39,6 +39,15 @@ class ControlSettings(Protocol):
     def heartbeat(self) -> float: ...
 
 
+class TimeSettings(Protocol):
+    """
+    The part of C{btcp.config.Timeouts} that the control channel uses.
+    """
+
+    @property
+    def handoff(self) -> float: ...
+
+
 class Settings(Protocol):
     """
     What is used of C{btcp.config.Config}.
@@ -52,6 +61,9 @@ class Settings(Protocol):
 
     @property
     def control(self) -> ControlSettings: ...
+
+    @property
+    def timeouts(self) -> TimeSettings: ...
 
 
 class IControlled(Reconciled, Protocol):

@@ -10,6 +10,7 @@ what has a fixed layout travels in one string.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any
 
@@ -282,6 +283,28 @@ class TerminateFields(amp.Argument):
             )
             for id, code, client_next, server_next in _RECORD.iter_unpack(strings[b"records"])
         ]
+
+
+def abandoned_ids(box: Box) -> Iterator[bytes]:
+    """
+    Read which handoffs a C{Terminate} gives up, without parsing the rest of it.
+
+    @return: the numbers of flows, packed; none if the box is malformed.
+    """
+    records = box.get(b"records", b"")
+    if len(records) % _RECORD.size == 0:
+        code = REASON_CODES[Reason.ABANDONED]
+        for start in range(0, len(records), _RECORD.size):
+            if records[start + 8] == code:
+                yield records[start : start + 8]
+
+
+def handoff_id(box: Box) -> bytes:
+    """
+    @return: the packed number of the flow that a C{Handoff} is about, as L{abandoned_ids} has it;
+        anything else if the box is malformed.
+    """
+    return box.get(b"state", b"")[:8]
 
 
 class ReportFields(amp.Argument):

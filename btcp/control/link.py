@@ -37,6 +37,8 @@ from btcp.control.commands import (
 from btcp.control.express import Express, Word
 from btcp.control.fields import Malformed
 from btcp.control.ownership import WhoOwns, read_owned
+from btcp.control.window import Window
+from btcp.control.withdrawal import withdrawn
 from btcp.handoff import messages
 from btcp.handoff.messages import Reason
 from btcp.handoff.reconcile import Owned
@@ -47,8 +49,13 @@ GREETING_TIME = 5.0
 MISSED_HEARTBEATS = 3
 """Unanswered in a row, and the peer is taken for lost."""
 
-MAX_UNANSWERED = 16384
-"""Handoffs that a peer may leave unanswered: as many as a node has half-open flows."""
+ANSWER_TIME = 0.25
+"""Share of the time limit of a handoff after which its answer is late, see
+L{btcp.control.window}: a peer asked within this share has time to answer, and a second one to be
+asked."""
+
+MUTE_TIME = 10.0
+"""Seconds in which a peer whose window is full must answer one handoff at least."""
 
 MAX_PENDING = 32 * 1024 * 1024
 """Octets of a peer's handoffs that we may leave unanswered."""
@@ -70,11 +77,13 @@ class LinkOwner(Protocol):
 
     @ivar identity: what our own Hello says.
     @ivar heartbeat: seconds from one Ping to the next.
+    @ivar handoff_time: seconds that a handoff may take.
     """
 
     identity: Identity
     clock: IReactorTime
     heartbeat: float
+    handoff_time: float
     counters: Counter[str]
 
     def judge(self, link: ControlProtocol, identity: Identity) -> None:
@@ -147,7 +156,9 @@ class ControlProtocol(BoundedAMP):
         self.heard = -inf
         self.silent = False
         self._owner = owner
-        self._asking = 0
+        self._window = Window(owner.handoff_time * ANSWER_TIME, owner.clock.seconds())
+        self._last_answer = owner.clock.seconds()
+        self._withdrawn: frozenset[bytes] = frozenset()
         self._pending = 0
         self._silent_beats = 0
         self._heart: IDelayedCall | None = None
@@ -196,6 +207,17 @@ class ControlProtocol(BoundedAMP):
         self._owner.link_gone(self, why)
 
     # what the peer asks
+
+    def boxes_received(self, boxes: list[amp.AmpBox]) -> None:
+        """
+        Answer Pings before anything else, and do not work off what was withdrawn.
+        """
+        if self.peer is not None and boxes:
+            # Whatever it says, it lives, however late it is with the answers to our Pings.
+            self._silent_beats = 0
+            self._withdrawn = withdrawn(boxes, self.peer.node)
+            boxes = sorted(boxes, key=_is_work)
+        super().boxes_received(boxes)
 
     def asked(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
         """
@@ -252,6 +274,10 @@ class ControlProtocol(BoundedAMP):
         self.answer(tag, amp.AmpBox())
 
     def _answer_handoff(self, node: str, tag: bytes, box: amp.AmpBox) -> None:
+        if tag in self._withdrawn:
+            self.counters["control.withdrawn"] += 1
+            self.error(tag, b"REFUSED", Reason.ABANDONED.value)
+            return
         message = Handoff.parseArguments(box, self)["message"]
         size = len(message.request) + HANDOFF_SIZE
         if self._pending + size > MAX_PENDING:
@@ -344,18 +370,41 @@ class ControlProtocol(BoundedAMP):
 
     def hand_off(self, message: messages.Handoff) -> Deferred[Answer]:
         """
-        @return: fires with the answer; never fails.
+        @return: fires with the answer, at once with C{OVERLOAD} if the peer has as many to answer
+            as it can in time; never fails.
         @raise struct.error: if a field is out of its range, and ValueError if
             the request is too long.
         """
-        if self.stage is not Stage.UP or self._crowded():
+        now = self.clock.seconds()
+        if self.stage is not Stage.UP:
             return succeed(messages.Refused(id=message.id, reason=Reason.LINK_LOST))
+        if not self._window.outstanding:
+            self._last_answer = now
+        if not self._window.take(now):
+            if self._is_mute(now):
+                return succeed(messages.Refused(id=message.id, reason=Reason.LINK_LOST))
+            self.counters["control.window-full"] += 1
+            return succeed(messages.Refused(id=message.id, reason=Reason.OVERLOAD))
         asked: Deferred[Any] = self.callRemote(Handoff, message=message)
-        self._asking += 1
+        asked.addBoth(self._answered, now)
         asked.addCallbacks(
             self._taken, self._not_taken, callbackArgs=(message.id,), errbackArgs=(message.id,)
         )
         return asked
+
+    def _answered(self, result: object, asked: float) -> object:
+        self._last_answer = self.clock.seconds()
+        self._window.give(asked, self._last_answer)
+        return result
+
+    def _is_mute(self, now: float) -> bool:
+        """
+        Drop the link if the peer answers no handoff at all.
+        """
+        if now - self._last_answer < MUTE_TIME:
+            return False
+        self.drop("leaves our handoffs unanswered", "control.unanswered")
+        return True
 
     def terminate(self, records: Sequence[messages.Terminate]) -> Deferred[int]:
         """
@@ -417,14 +466,7 @@ class ControlProtocol(BoundedAMP):
             self._stop_heart()
             self._beat()
 
-    def _crowded(self) -> bool:
-        if self._asking < MAX_UNANSWERED:
-            return False
-        self.drop("leaves our questions unanswered", "control.unanswered")
-        return True
-
     def _taken(self, answer: dict[str, Any], id: int) -> Answer:
-        self._asking -= 1
         adopted: messages.Adopted = answer["adopted"]
         if adopted.id != id:
             self.drop("an answer is about another flow", "control.malformed")
@@ -432,7 +474,6 @@ class ControlProtocol(BoundedAMP):
         return adopted
 
     def _not_taken(self, failure: Failure, id: int) -> messages.Refused:
-        self._asking -= 1
         error = failure.value
         if isinstance(error, HandoffRefused):
             return messages.Refused(id=id, reason=error.reason)
@@ -469,3 +510,7 @@ class ControlProtocol(BoundedAMP):
         self.heard = asked
         sample = self.clock.seconds() - asked
         self.rtt = sample if self.rtt is None else self.rtt + (sample - self.rtt) / _SMOOTHING
+
+
+def _is_work(box: amp.AmpBox) -> bool:
+    return box.get(amp.COMMAND) != Ping.commandName

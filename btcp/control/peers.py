@@ -48,6 +48,7 @@ class Peers(MultiService):
     The control channel of one node.
 
     @ivar identity: what our Hello says.
+    @ivar handoff_time: seconds that a handoff over a link that is yet to come may take.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Peers(MultiService):
         )
         self.clock = reactor
         self.heartbeat = config.control.heartbeat
+        self.handoff_time = config.timeouts.handoff
         self.counters = counters
         self._protection = protection
         protection.setServiceParent(self)

@@ -368,6 +368,7 @@ class Node(MultiService):
             if name not in self._config.nodes:
                 self.peers.add(name, node)
         self.core.context.settings = self._settings(new)
+        self.peers.handoff_time = new.timeouts.handoff
         self.record.wanted = new.log.connections
         self._config = new
         if self._express is not None:

@@ -15,12 +15,13 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols.amp import AmpBox
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.cluster.state import Admin, Decision, Health, NodeReport
-from btcp.control import link, terminations
+from btcp.control import link, terminations, window
 from btcp.control.commands import HandoffRefused, Ways
 from btcp.control.dialing import (
     HOPEFUL,
@@ -63,6 +64,15 @@ class ControlConfig:
 
 
 @frozen
+class TimeoutConfig:
+    """
+    As C{btcp.config.Timeouts}.
+    """
+
+    handoff: float = 1.0
+
+
+@frozen
 class Config:
     """
     As C{btcp.config.Config}.
@@ -71,6 +81,7 @@ class Config:
     node: str
     nodes: dict[str, NodeConfig]
     control: ControlConfig = field(factory=ControlConfig)
+    timeouts: TimeoutConfig = field(factory=TimeoutConfig)
 
 
 def four(last: int) -> bytes:
@@ -615,14 +626,53 @@ class HandoffTests(SynchronousTestCase):
         """
         A peer cannot make us remember questions without end.
         """
-        self.patch(link, "MAX_UNANSWERED", 10)
+        self.patch(window, "FIRST", 10)
+        self.patch(window, "LEAST", 10)
+        self.network.cut()
+        self.network.advance(6)
+        self.a.moved()
         answers = [self.a.peers.hand_off("b", HANDOFF) for _ in range(10)]
         self.network.settle()
         self.assertEqual(len(self.b.owner.pending), 10)
+        refused = self.successResultOf(self.a.peers.hand_off("b", HANDOFF))
+        self.assertEqual(refused, Refused(id=HANDOFF.id, reason=Reason.OVERLOAD))
+        self.assertEqual(self.a.moved()["control.window-full"], 1)
+        self.network.advance(link.MUTE_TIME + 1)
         self.assertIsInstance(self.successResultOf(self.a.peers.hand_off("b", HANDOFF)), Refused)
         for answer in answers:
             self.assertIsInstance(self.successResultOf(answer), Refused)
-        self.assertEqual(self.a.moved(), {"control.unanswered": 1})
+        self.assertEqual(self.a.moved()["control.unanswered"], 1)
+
+    def test_withdrawn(self) -> None:
+        """
+        A handoff that its front-end has given up before it is read is not worked off.
+        """
+        self.network.deaf.add("b")
+        answers = [self.a.peers.hand_off("b", evolve(HANDOFF, id=number)) for number in (1, 2)]
+        given_up = evolve(termination(1, "a"), reason=Reason.ABANDONED)
+        self.a.peers.terminate("b", given_up)
+        self.network.settle()
+        self.network.deaf.remove("b")
+        self.network.settle()
+        self.assertEqual([message.id for _, message, _ in self.b.owner.pending], [2])
+        self.assertEqual(self.b.counters["control.withdrawn"], 1)
+        refused = Refused(id=1, reason=Reason.ABANDONED)
+        self.assertEqual(self.successResultOf(answers[0]), refused)
+        self.assertNoResult(answers[1])
+
+    def test_busy(self) -> None:
+        """
+        A peer that is late with the answers to Pings, but says something, is not lost.
+        """
+        self.network["b"].owner.said.clear()
+        beats = link.MISSED_HEARTBEATS * 3
+        here = self.a.peers._peers["b"].link
+        assert here is not None
+        for _ in range(beats):
+            here.boxes_received([AmpBox({b"_ask": b"x", b"_command": b"Unknown"})])
+            self.network.deaf.add("a")  # no answer to a Ping arrives
+            self.network.advance(1)
+        self.assertIs(self.a.peers._peers["b"].link, here)
 
 
 class TerminateTests(SynchronousTestCase):
