@@ -9,7 +9,9 @@ cluster in this mode, see L{tests.modes}; with C{--jobs 2} two modules run at a 
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -21,6 +23,28 @@ from tests import parallel
 from tests.modes import EXPRESS, MODES, Mode
 
 _MODES = (*MODES, EXPRESS)
+
+TIMES = "BTCP_TEST_TIMES"
+"""The environment variable that names a file for L{TimedReporter}."""
+
+
+class TimedReporter(TreeReporter):
+    """
+    Reporter that appends a line for each test to the file that L{TIMES} names: seconds that
+    passed, seconds of CPU (of this process and of the children that it has waited for), and the
+    test's name.  A daemon is no child: its CPU is missing.
+    """
+
+    def startTest(self, test: Any) -> None:
+        self._began = time.monotonic(), sum(os.times()[:4])
+        super().startTest(test)
+
+    def stopTest(self, test: Any) -> None:
+        super().stopTest(test)
+        wall, cpu = self._began
+        passed = f"{time.monotonic() - wall:8.3f} {sum(os.times()[:4]) - cpu:8.3f} {test.id()}\n"
+        with open(os.environ[TIMES], "a") as times:
+            times.write(passed)
 
 
 def leaves(suite: Any) -> Iterator[Any]:
@@ -105,7 +129,7 @@ def main(arguments: list[str]) -> int:
         print(line(passed, failed, skipped))
         return 0 if passed and not failed else 1
     suite, _ = loaded(options.suite, options.mode)
-    reporter: Any = TreeReporter  # its interface is declared with an argument too few
+    reporter: Any = TimedReporter if TIMES in os.environ else TreeReporter  # its interface is declared with an argument too few
     result: Any = TrialRunner(reporter).run(suite)
     good = result.wasSuccessful() and result.testsRun > 0
     print(closing(result))
