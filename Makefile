@@ -17,7 +17,10 @@ demo: $(BUILT)
 # All that a node runs.
 build: $(BUILT)
 
-test: lint $(OBJECTS)
+# Two minutes, before a commit; needs no root.
+check: lint unit
+
+test: lint api $(OBJECTS)
 	$(PYTHON) -m tests --jobs 2 unit properties integration field claims
 
 unit: $(BUILT)
@@ -45,6 +48,42 @@ lint: $(READY)
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m tools.prose
+
+# Findings that no longer exist leave tools/prose.ratchet.
+prose: $(READY)
+	$(PYTHON) -m tools.prose --shrink
+
+# Branches of the Python code, and of the C headers compiled natively, that unit and property tests
+# take; the pages are in build/coverage.
+coverage: $(BUILT)
+	rm -rf build/coverage
+	mkdir -p build/coverage/native build/coverage/c
+	BTCP_NATIVE_COVERAGE=$(CURDIR)/build/coverage/native \
+	    $(PYTHON) -m coverage run -m tests unit properties
+	$(PYTHON) -m coverage html --quiet
+	$(PYTHON) -m coverage report
+	.venv/bin/gcovr --root . --filter $(BPF)/ --object-directory build/coverage/native \
+	    --gcov-ignore-parse-errors --txt-metric branch --html-nested build/coverage/c/index.html --txt
+
+# API documentation in build/api; a reference that does not resolve is an error.
+api: $(READY)
+	.venv/bin/pydoctor --quiet
+
+# The changelog that a release would have now.
+changelog: $(READY)
+	$(PYTHON) -m towncrier build --draft --version next
+
+# VERSION=0.2.0: version, changelog, commit, artefacts in dist/, tag.  Nothing leaves the machine.
+ifeq ($(MAKECMDGOALS)$(VERSION),release)
+$(error make release VERSION=0.2.0)
+endif
+release: check
+	$(PYTHON) -m tools.prose --strict
+	$(PYTHON) -m tools.release $(VERSION)
+
+# Git hooks that check each commit; see .pre-commit-config.yaml.
+hooks: $(READY)
+	.venv/bin/pre-commit install
 
 # BTCP beside nginx, HAProxy and a direct connection; docs/benchmark.md.  WORK=short is one of the
 # works, BASELINE=results.json an earlier result to compare with.  Without WORK, docs/ is rewritten.

@@ -129,7 +129,9 @@ def main(arguments: list[str]) -> int:
         print(line(passed, failed, skipped))
         return 0 if passed and not failed else 1
     suite, _ = loaded(options.suite, options.mode)
-    reporter: Any = TimedReporter if TIMES in os.environ else TreeReporter  # its interface is declared with an argument too few
+    reporter: Any = (
+        TimedReporter if TIMES in os.environ else TreeReporter
+    )  # its interface is declared with an argument too few
     result: Any = TrialRunner(reporter).run(suite)
     good = result.wasSuccessful() and result.testsRun > 0
     print(closing(result))

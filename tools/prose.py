@@ -144,10 +144,15 @@ def read_ratchet(text: str) -> dict[str, int]:
     Parse a ratchet file.
 
     @param text: lines of a path and a number; empty lines and lines with C{#} first are ignored.
-    @return: path to the number of findings that this file may have.
+    @return: path to the number of findings that this file may have.  Git merges the file by union
+        (C{.gitattributes}), so a path may be there twice; the lowest number counts.
     """
-    lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
-    return {path: int(number) for path, number in lines}
+    allowed: dict[str, int] = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            path, number = line.split()
+            allowed[path] = min(int(number), allowed.get(path, int(number)))
+    return allowed
 
 
 def write_ratchet(allowed: Mapping[str, int]) -> str:

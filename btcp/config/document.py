@@ -27,7 +27,7 @@ _TOO_DEEP = f"nested more than {_MAX_DEPTH} deep"
 _FAR_TOO_DEEP = "exceeded maximum nesting depth"
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 # Characters that YAML 1.1, 5.1 forbids.  libyaml and PyYAML report them differently.
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @frozen(slots=True)

@@ -309,7 +309,7 @@ def handoff_id(box: Box) -> bytes:
 
 class ReportFields(amp.Argument):
     """
-    A L{btcp.cluster.state.Report} as two keys: C{load} and C{why}.
+    A L{btcp.cluster.state.NodeReport} as two keys: C{load} and C{why}.
     """
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:

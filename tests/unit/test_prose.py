@@ -73,3 +73,6 @@ class RatchetTests(SynchronousTestCase):
 
     def test_written_ratchet_is_read_back_without_zeros(self) -> None:
         self.assertEqual(read_ratchet(write_ratchet({"b.py": 2, "a.py": 0})), {"b.py": 2})
+
+    def test_lowest_number_of_a_path_counts(self) -> None:
+        self.assertEqual(read_ratchet("a.py 3\na.py 1\na.py 2\n"), {"a.py": 1})
