@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import IO, Any
@@ -36,6 +36,8 @@ _RESERVED = frozenset(
 """Keys of an event that are the log's own, for text only, or of Twisted's older logging."""
 
 _CONNECTION = Logger("btcp.connection")
+
+Opener = Callable[[str, int], int]
 
 
 def endpoint_text(end: Endpoint) -> str:
@@ -102,16 +104,19 @@ def _is_error(event: Event, reason: object) -> bool:
     return event is not Event.HANDED_OFF
 
 
-def writer(settings: Log, path: str | None, stdout: IO[str]) -> LogWriter | None:
+def writer(
+    settings: Log, path: str | None, stdout: IO[str], opener: Opener | None = None
+) -> LogWriter | None:
     """
     @param path: where C{twistd} would write; L{None} for C{stdout}.
+    @param opener: see L{LogFile}.
     @return: what writes the log; L{None} if C{twistd} is to do it.
     @raise OSError: if the file cannot be written.
     """
     if not settings.own:
         return None
     path = settings.file or path
-    return LogWriter(settings, stdout if path is None else LogFile(path))
+    return LogWriter(settings, stdout if path is None else LogFile(path, opener))
 
 
 class LogFile:
@@ -119,16 +124,25 @@ class LogFile:
     A file to append to, which somebody else may rename at any time.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, opener: Opener | None = None) -> None:
         """
+        @param opener: opens the file, see C{open}.
         @raise OSError: if it cannot be written.
         """
         self.path = os.path.abspath(path)
+        self._opener = opener
         self._file = self._open()
 
     def _open(self) -> IO[str]:
         # Line by line: what was logged last is what somebody looks for after a crash.
-        return open(self.path, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+        return open(
+            self.path,
+            "a",
+            buffering=1,
+            encoding="utf-8",
+            errors="backslashreplace",
+            opener=self._opener,
+        )
 
     def write(self, text: str) -> None:
         """
@@ -144,12 +158,6 @@ class LogFile:
         """
         self._file, old = self._open(), self._file
         old.close()
-
-    def give_to(self, uid: int, gid: int) -> None:
-        """
-        Make somebody else its owner.
-        """
-        os.fchown(self._file.fileno(), uid, gid)
 
 
 @implementer(ILogObserver)

@@ -20,7 +20,7 @@ from btcp import logs
 from btcp.admin.build import About, manage
 from btcp.config import Config, ConfigErrors, load
 from btcp.control.commands import Ways
-from btcp.daemon import privileges
+from btcp.daemon import files, privileges
 from btcp.daemon.monotonic import use_monotonic_clock
 from btcp.daemon.notify import Notify
 from btcp.daemon.process import Daemon, Surroundings, status
@@ -57,6 +57,7 @@ class Options(usage.Options):
             raise usage.UsageError(f"the configuration has errors\n{problems}") from problems
         self._check_privileges(self.configuration)
         self.log_path = _twistd_log(self.parent or {})
+        self._check_files(self.configuration, self.parent or {})
 
     def _check_privileges(self, config: Config) -> None:
         if self.parent is not None and (self.parent["uid"], self.parent["gid"]) != (None, None):
@@ -75,6 +76,25 @@ class Options(usage.Options):
             raise usage.UsageError(str(problem)) from problem
         if os.geteuid() not in (0, uid):
             raise usage.UsageError(f"user: only root can become {config.user!r}")
+
+    def _check_files(self, config: Config, options: Mapping[str, Any]) -> None:
+        """
+        C{twistd} opens its files as root, and follows links that others may have made.
+        """
+        if files.owner_of(config.user) is None:
+            return
+        pidfile = options.get("pidfile")
+        written = [
+            ("--pidfile", pidfile and os.path.abspath(pidfile)),
+            ("--logfile", None if config.log.own else self.log_path),
+        ]
+        for option, path in written:
+            if path and not files.is_roots(os.path.dirname(path)):
+                raise usage.UsageError(
+                    f"{option} {path}: root would write to a directory in which others can make"
+                    " links. Choose a directory that only root can write to"
+                    + (", or say log.file" if option == "--logfile" else ", such as /run")
+                )
 
     def read(self) -> Config:
         """
@@ -99,7 +119,9 @@ def makeService(options: Options) -> IService:
     except (DatapathError, TrustError) as problem:
         raise SystemExit(f"btcp: {problem}") from None
     try:
-        writer = logs.writer(options.configuration.log, options.log_path, sys.stdout)
+        owner = files.owner_of(options.configuration.user)
+        opener = None if owner is None else files.opener(owner)
+        writer = logs.writer(options.configuration.log, options.log_path, sys.stdout, opener)
     except OSError as problem:
         raise SystemExit(f"btcp: log: {problem}") from None
     node.source = options.read

@@ -20,7 +20,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from btcp.config import Config
-from btcp.daemon import privileges
+from btcp.daemon import files, privileges
 from btcp.daemon.notify import Notify
 from btcp.logs import LogFile, LogWriter
 from btcp.node.service import Node
@@ -105,26 +105,16 @@ class Daemon(MultiService):
         """
         config = self._node.config
         user = config.user
-        Path(config.run).mkdir(mode=0o755, parents=True, exist_ok=True)
-        if os.geteuid() == 0 and user is not None:
-            self._give_to(config, *privileges.account(user))
+        owner = files.owner_of(user)
+        files.make_directory(Path(config.run), owner)
+        if owner is not None and user is not None:
+            files.make_directory(Path(config.state), owner, suffix=".json")
             privileges.become(user)
             log.info("user {user}, with {names}", user=user, names=_names())
         elif os.geteuid() != 0:
             privileges.hand_on()
             log.info("not root, with {names}", names=_names())
         super().privilegedStartService()
-
-    def _give_to(self, config: Config, uid: int, gid: int) -> None:
-        """
-        Make somebody else the owner of what the daemon writes.
-        """
-        state = Path(config.state)
-        state.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for path in (Path(config.run), state, *state.glob("*.json")):
-            os.chown(path, uid, gid, follow_symlinks=False)
-        if self._writer is not None and isinstance(self._writer.file, LogFile):
-            self._writer.file.give_to(uid, gid)
 
     def startService(self) -> None:
         """

@@ -18,7 +18,7 @@ from twisted.logger import ILogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.config import Config, ConfigErrors, Log, Problem, loads
-from btcp.daemon import privileges
+from btcp.daemon import files, privileges
 from btcp.daemon.notify import Notify
 from btcp.daemon.process import STATUS_TIME, Daemon, Surroundings
 from btcp.lab.topology import node_yaml
@@ -225,15 +225,12 @@ class DaemonTests(SynchronousTestCase):
         done: list[object] = []
         self.patch(privileges, "account", lambda user: (12, 34))
         self.patch(privileges, "become", done.append)
-        self.patch(os, "chown", lambda path, *owner, **_: done.append((path.name, *owner)))
-        self.patch(os, "fchown", lambda fd, *owner: done.append(("log", *owner)))
+        self.patch(files, "make_directory", lambda *what, **_: done.append(what))
         state = Path(self.mktemp()).resolve()
-        state.mkdir()
-        (state / "decisions.json").touch()
         self.node.config = evolve(self.node.config, user="btcp", state=str(state))
         self.start(self.writer())
-        names = [self.run_directory.name, state.name, "decisions.json", "log"]
-        self.assertEqual(done, [*((name, 12, 34) for name in names), "btcp"])
+        made = [(Path(self.node.config.run), (12, 34)), (state, (12, 34))]
+        self.assertEqual(done, [*made, "btcp"])
 
     def test_is_none_but_root_already(self) -> None:
         done: list[object] = []
