@@ -84,6 +84,13 @@ class Cell:
         return ", ".join(words)
 
     @property
+    def waits(self) -> bool:
+        """
+        @return: whether a round takes long by itself.
+        """
+        return self.way in ("early", "kept")
+
+    @property
     def exchanges(self) -> tuple[int, int]:
         """
         @return: how many in a round, and how many of them at a time.
@@ -202,7 +209,7 @@ def measured(stage: Stage, systems: Sequence[System], cells: Sequence[Cell], rou
         for lab in labs:
             prepare(lab, cell)
         found = {system.name: Found() for system in systems if cell.suits(system)}
-        for _ in range(rounds):
+        for _ in range(1 if cell.waits else rounds):
             for system in systems:
                 if cell.suits(system):
                     _once(stage.lab(system), system, cell, found[system.name])
@@ -260,12 +267,21 @@ def _once(lab: Lab, system: System, cell: Cell, found: Found) -> None:
 
 
 def _sent_again(lab: Lab) -> int:
-    total = 0
-    for host in (CLIENT, *lab.nodes):
-        text = lab.exec(host, ["cat", "/proc/net/snmp"]).stdout.decode()
-        keys, values = re.findall(r"^Tcp: (.*)$", text, re.MULTILINE)
-        total += int(dict(zip(keys.split(), values.split(), strict=True))["RetransSegs"])
+    """
+    @return: segments that the hosts have sent again so far; of the nodes without SYN/ACKs, which
+        a replay makes the local TCP send twice, and does not let out.
+    """
+    total = _counter(lab, CLIENT, "snmp", "Tcp", "RetransSegs")
+    for node in lab.nodes:
+        total += _counter(lab, node, "snmp", "Tcp", "RetransSegs")
+        total -= _counter(lab, node, "netstat", "TcpExt", "TCPSynRetrans")
     return total
+
+
+def _counter(lab: Lab, host: str, file: str, group: str, name: str) -> int:
+    text = lab.exec(host, ["cat", f"/proc/net/{file}"]).stdout.decode()
+    keys, values = re.findall(rf"^{group}: (.*)$", text, re.MULTILINE)
+    return int(dict(zip(keys.split(), values.split(), strict=True))[name])
 
 
 # -- what is told of it ------------------------------------------------------------
