@@ -2,8 +2,8 @@
 """
 Access by root to files in directories that others may write to.
 
-Whoever can write to a directory can replace any name in it, at any moment, by a symbolic or hard
-link to a file that only root may touch.  So root acts in directories that are root's alone.
+A user who can write to a directory can replace any name in it, at any moment, by a symbolic or
+hard link to a file that only root may touch.  So root acts in directories that are root's alone.
 Elsewhere it acts as the user that the daemon is going to be, who gains nothing by fooling itself.
 """
 
@@ -38,7 +38,7 @@ def owner_of(user: str | None) -> Owner | None:
 
 def is_roots(directory: str | Path) -> bool:
     """
-    Whether nobody but root can replace a name in C{directory}, or a name on the way to it.
+    Decide whether only root can replace a name in C{directory}, or a name on the way to it.
 
     On the way, a directory may be sticky, as C{/tmp} is: what root owns there, only root can
     rename.  What does not exist yet is root's to make.

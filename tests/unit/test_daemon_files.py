@@ -131,7 +131,7 @@ class FilesTests(SynchronousTestCase):
 
     def test_state(self) -> None:
         """
-        What root wrote before there was a user, the user has next.
+        Files that root wrote before C{user:} was configured are the user's next.
         """
         state = self.root / "state"
         state.mkdir()
