@@ -44,7 +44,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "window-scale",
         ),
         "nodes.NAME": ("addresses", "control", "weight", "manage"),
-        "listeners.NAME": ("port", "addresses", "origin", "content", "health"),
+        "listeners.NAME": ("port", "addresses", "origin", "content", "health", "retry"),
         "listeners.NAME.health": tuple(key_of(attribute.name) for attribute in fields(Check)),
         "partition[]": ("host", "path", "nodes", "policy", "balance-factor"),
         "control": ("certificate", "key", "authority", "insecure", "heartbeat"),

@@ -27,6 +27,7 @@ from btcp.config.values import (
     DATAPATHS,
     DEFAULT_WEIGHT,
     MAX_WEIGHT,
+    RETRIABLE,
     Config,
     Limits,
     Listener,
@@ -161,9 +162,29 @@ def _listeners(named: Mapping[str, AnyNode], reading: Reading) -> Iterator[Liste
         content: str | None = CONTENTS[0]
         if "content" in found:
             content = _one_of(f"{what}.content", CONTENTS, found["content"], reading)
+        retry = _retry(found.get("retry"), f"{what}.retry", reading)
         match ports, content:
             case [int(port), int(origin)], str():
-                yield Listener(name, port, addresses, origin, health, content)
+                yield Listener(name, port, addresses, origin, health, content, retry)
+
+
+def _retry(node: AnyNode | None, what: str, reading: Reading) -> tuple[str, ...]:
+    """
+    Read the methods that may be tried at another node: those of RFC 9110, 9.2.2 alone.
+    """
+    methods = set()
+    for item in reading.items(node, what) if node is not None else ():
+        method = reading.text(item, what, " or ".join(RETRIABLE))
+        if method in RETRIABLE:
+            methods.add(method)
+        elif method is not None:
+            reading.complain(
+                item,
+                f"{what}: {method!r} is not one of {', '.join(RETRIABLE)}, which an origin can"
+                " execute twice with the same result (RFC 9110, 9.2.2); safe methods are always"
+                " retried",
+            )
+    return tuple(sorted(methods))
 
 
 def _addresses(node: AnyNode | None, what: str, reading: Reading) -> tuple[bytes, ...]:

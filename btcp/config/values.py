@@ -103,6 +103,10 @@ class Check:
     jitter: int = 10
 
 
+RETRIABLE = ("PUT", "DELETE")
+"""The methods that are idempotent but not safe (RFC 9110, 9.2.2)."""
+
+
 @frozen(slots=True)
 class Listener:
     """
@@ -113,6 +117,8 @@ class Listener:
     @ivar origin: the origin server's TCP port, at the node's own addresses.
     @ivar health: the health checks of the origin; C{None} for none.
     @ivar content: one of L{CONTENTS}: the protocol by which connections are routed.
+    @ivar retry: methods, besides the safe ones, of requests that may be handed to another node
+        although an origin may have received them.
     """
 
     name: str
@@ -121,6 +127,7 @@ class Listener:
     origin: int
     health: Check | None = None
     content: str = CONTENTS[0]
+    retry: tuple[str, ...] = ()
 
 
 @frozen(slots=True)

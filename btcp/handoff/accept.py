@@ -24,6 +24,10 @@ _LATE = 10
 """Times the handoff's period that a node whose response the client has begun to see
 may take to say that it has the connection.  If it is gone, its link tells earlier."""
 
+_MAYBE_DELIVERED = frozenset(
+    {Reason.RESET_BY_ORIGIN, Reason.STOPPING, Reason.LINK_LOST, Reason.ABANDONED}
+)
+"""Refusals of a back-end that had begun to adopt: its origin may have received the request."""
 
 _GIVE_WAY = (Accept.CLOSED, Accept.SYN_RECEIVED)
 """States of flows in place of which another connection of the same ends may begin."""
@@ -97,7 +101,7 @@ class Acceptor(Forwarding):
             self.step(flow, Arrival.ADOPTED, message)
         else:  # of the other version of IP: nothing can be forwarded to it
             self._abandon_at(node, message.id)
-            self.step(flow, Arrival.REFUSED, Reason.UNREACHABLE)
+            self._move_on(flow, Reason.UNREACHABLE)
 
     def refused(self, node: str, number: int, reason: Reason) -> None:
         """
@@ -116,7 +120,10 @@ class Acceptor(Forwarding):
             client=flow.client,
             reason=reason.value,
         )
-        self.step(flow, Arrival.REFUSED, reason)
+        if reason in _MAYBE_DELIVERED:
+            self._move_on(flow, reason)
+        else:
+            self.step(flow, Arrival.REFUSED, reason)
 
     def terminate(self, node: str, message: Terminate) -> bool:
         """
@@ -164,10 +171,12 @@ class Acceptor(Forwarding):
         """
         if self.flows.by_key.get(flow.key) is not flow:
             return
-        if flow.state is not Accept.HANDING_OFF or not flow.response_seen:
+        if flow.state is not Accept.HANDING_OFF or not (
+            flow.response_seen or not self._may_retry(flow)
+        ):
             self.step(flow, Arrival.TIMEOUT, Reason.ABANDONED)
         elif flow.tries < _LATE:
-            # The node has it and is late to say so; nobody else could go on.
+            # The node has it, or may have it, and is late to say so; no other may execute it.
             flow.tries += 1
             self.context.count("handoff.late")
             now = self.context.now
@@ -180,11 +189,25 @@ class Acceptor(Forwarding):
         @param begun: a part of the response is on its way, whatever the client has
             acknowledged.
         """
-        restart = not begun and _restartable(flow)
+        restart = not begun and _restartable(flow) and self._may_retry(flow)
         if why is Reason.LINK_LOST and flow.node is not None:
             # If it is only out of sight, it has to know before it sees us again.
             self._abandon_at(flow.node, flow.number)
         self.step(flow, Arrival.NODE_LOST if restart else Arrival.RESPONSE_LOST, why)
+
+    def _move_on(self, flow: AcceptedFlow, reason: Reason) -> None:
+        """
+        Hand the flow to the next node, or reset the client, as its request allows.
+        """
+        may = self._may_retry(flow)
+        self.step(flow, Arrival.REFUSED if may else Arrival.RESPONSE_LOST, reason)
+
+    def _may_retry(self, flow: AcceptedFlow) -> bool:
+        """
+        Return whether another node may execute the request, which an origin may have received.
+        """
+        key = flow.request_key
+        return key is None or self.context.settings.may_retry(flow.listener, key)
 
     # -- LISTEN, SYN-RECEIVED -------------------------------------------------
 

@@ -30,6 +30,9 @@ _ISN_TICKS_PER_SECOND = 250_000
 NEVER = inf
 """The deadline of a flow that has none."""
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that only read (RFC 9110, 9.2.1), so origins may execute them twice."""
+
 Message = Handoff | Adopted | Refused | Terminate
 
 
@@ -56,6 +59,8 @@ class Settings:
         what makes a reader that takes so many octets.
     @ivar origins: listener name and IP version to the packed address and the
         port of this node's origin.
+    @ivar retries: listener name to the methods, besides L{SAFE}, of requests that may be handed to
+        another node although an origin may have received them.
     @ivar place: the nodes that should answer a request, best first; C{None} if
         no node holds it.
     @ivar rule: what assigned a request to those nodes, for the record.
@@ -82,6 +87,7 @@ class Settings:
     origins: Mapping[tuple[str, int], tuple[bytes, int]]
     place: Callable[[RequestKey], list[str] | None]
     rule: Callable[[RequestKey], str | None] = lambda key: None
+    retries: Mapping[str, tuple[str, ...]] = field(factory=dict)
     readers: Mapping[str, Callable[[int], ContentReader]] = field(factory=dict)
     periods: Periods = field(factory=Periods)
     max_flows: int = 262_144
@@ -97,6 +103,15 @@ class Settings:
     remembers: bool = False
     first_number: int = 1
     secret: bytes
+
+    def may_retry(self, listener: str, key: RequestKey) -> bool:
+        """
+        Return whether a request that an origin may have received may be handed to another node
+        (RFC 9110, 9.2.2).  A ClientHello may: it executes nothing.
+        """
+        if key.kind != "http":
+            return True
+        return key.method in SAFE or key.method in self.retries.get(listener, ())
 
     def reader(self, listener: str) -> ContentReader:
         """

@@ -50,6 +50,7 @@ def settings(
         listeners=_listeners(config),
         readers=_readers(config),
         origins=_origins(config),
+        retries={each.name: each.retry for each in config.listeners},
         place=placement.place,
         rule=placement.rule,
         periods=_periods(config),

@@ -77,7 +77,14 @@ class LookingTests(OrdersTestCase):
         config = self.order("show config")["config"]
         self.assertEqual(config["nodes"]["b"]["addresses"], ["192.0.2.12"])
         self.assertEqual(config["nodes"]["b"]["control"], "192.0.2.12:7311")
-        web = {"port": 80, "addresses": [], "origin": 8080, "health": None, "content": "http"}
+        web = {
+            "port": 80,
+            "addresses": [],
+            "origin": 8080,
+            "health": None,
+            "content": "http",
+            "retry": [],
+        }
         self.assertEqual(config["listeners"]["web"], web)
         self.assertEqual(config["control"]["insecure"], True)
         self.assertEqual(config["timeouts"]["half-closed"], 120.0)

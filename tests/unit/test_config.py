@@ -122,6 +122,14 @@ class ValueTests(SynchronousTestCase):
         config = loads(changed(("origin: 8080", "origin: 8080, content: tls")), "")
         self.assertEqual([each.content for each in config.listeners], ["tls", "http"])
 
+    def test_retry(self) -> None:
+        """
+        The methods are sorted, each there once.
+        """
+        text = "origin: 8080, retry: [PUT, DELETE, PUT]"
+        config = loads(changed(("origin: 8080", text)), "")
+        self.assertEqual([each.retry for each in config.listeners], [("DELETE", "PUT"), ()])
+
     def test_express(self) -> None:
         for text, express in (
             ("", False),
@@ -457,6 +465,10 @@ class ProblemTests(SynchronousTestCase):
         ):
             changes = ("origin: 8080", f"origin: 8080, {more}")
             self.assert_problem(6, f"listeners.web.{message}", changes)
+
+    def test_method_that_is_never_retried(self) -> None:
+        changes = ("origin: 8080", "origin: 8080, retry: [POST]")
+        self.assert_problem(6, "listeners.web.retry: 'POST' is not one of PUT, DELETE", changes)
 
     def test_several_problems_of_a_check(self) -> None:
         health = "{kind: none, path: a, rise: 0}"

@@ -256,3 +256,66 @@ class UnknownFlowTests(case.FrontCase):
             )
             unknown, actions = self.script.core.terminate("b", [message], self.script.now)
             self.assertEqual((unknown, actions), (1, []))
+
+
+class DeliveredRequestTests(case.FrontCase):
+    """
+    The origin of the node that was asked may have received the request.
+    """
+
+    def _ask(self, method: bytes, **settings: object) -> None:
+        self.begin(**settings)
+        self.request(REQUEST.replace(b"GET /b/", method + b" /r/"))
+        self.assertEqual(self.asked(), ["b"])
+
+    def _lost(self) -> None:
+        self.script.do(self.script.core.peer_lost("b", self.script.now))
+
+    def _reset_by_origin(self) -> None:
+        self.script.hear("b", Refused(id=self.number(), reason=Reason.RESET_BY_ORIGIN))
+
+    def _unreachable(self) -> None:
+        self.adopted(address=ADDRESSES["b"][1])
+
+    def test_safe_request_moves_on(self) -> None:
+        for method in (b"GET", b"HEAD", b"OPTIONS", b"TRACE"):
+            for fails in (self._lost, self._reset_by_origin, self._unreachable):
+                self._ask(method)
+                fails()
+                self.assertEqual(self.asked()[-1:], ["c"], (method, fails))
+
+    def test_other_request_is_reset(self) -> None:
+        """
+        No other node gets it, and the client learns at once that it has failed.
+        """
+        for method in (b"POST", b"PATCH", b"PUT", b"DELETE", b"get"):
+            for fails in (self._lost, self._reset_by_origin, self._unreachable):
+                self._ask(method)
+                fails()
+                self.assertNotIn("c", self.asked(), (method, fails))
+                self.assertTrue(self.script.sent[-1].flags & RST)
+
+    def test_listener_names_methods_to_retry(self) -> None:
+        self._ask(b"PUT", retries={"web": ("PUT",)})
+        self._lost()
+        self.assertEqual(self.asked()[-1:], ["c"])
+
+    def test_refused_before_delivery_moves_on(self) -> None:
+        """
+        An origin that does not listen has received nothing, whatever the method.
+        """
+        for reason in (Reason.NO_LISTENER, Reason.ACCEPT_QUEUE_FULL, Reason.OVERLOAD):
+            self._ask(b"POST")
+            self.script.hear("b", Refused(id=self.number(), reason=reason))
+            self.assertEqual(self.asked()[-1:], ["c"], reason)
+
+    def test_silent_node_keeps_other_request(self) -> None:
+        """
+        The node that was asked may answer late; no other is asked meanwhile.
+        """
+        self._ask(b"POST")
+        self.script.wait(2 * Periods().handoff)
+        self.assertNotIn("c", self.asked())
+        self.assertIs(self.state(), Accept.HANDING_OFF)
+        self.adopted("b")
+        self.assertIs(self.state(), Accept.FORWARDING)
