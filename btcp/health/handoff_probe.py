@@ -73,9 +73,9 @@ class HandoffProbe:
         secured: Collection[str] = (),
     ) -> None:
         """
-        @param handoff: L{btcp.node.peer_handler.Neighbours.handoff}, which handles messages of
+        @param handoff: L{btcp.node.peer_handler.PeerHandler.handoff}, which handles messages of
             peers.
-        @param terminate: L{btcp.node.peer_handler.Neighbours.terminate}.
+        @param terminate: L{btcp.node.peer_handler.PeerHandler.terminate}.
         @param front: returns the endpoint that clients connect to, given a listener's name and
             the length of the addresses (4 or 16).
         @param secured: the names of listeners whose origins speak TLS.

@@ -31,7 +31,7 @@ class RiseFall:
     @property
     def steady(self) -> bool:
         """
-        True if the latest check agreed with the current health.
+        C{True} if the latest check agreed with the current health.
         """
         return self.health is not Health.UNCHECKED and not self._against
 

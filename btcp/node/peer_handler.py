@@ -27,7 +27,7 @@ from btcp.node.leases import Upkeep
 log = Logger()
 
 
-class Neighbours:
+class PeerHandler:
     """
     See L{btcp.control.controlled.IControlled}.
     """

@@ -40,7 +40,7 @@ from btcp.node.core_settings import first_number, front_of, secured, settings
 from btcp.node.dispatch import Pump
 from btcp.node.leases import Upkeep
 from btcp.node.outbound import Sending
-from btcp.node.peer_handler import Neighbours
+from btcp.node.peer_handler import PeerHandler
 from btcp.node.reload import RestartNeeded, reloadable
 from btcp.node.stats import Inspection
 from btcp.partition.policy import Policies
@@ -62,7 +62,7 @@ class Node(MultiService):
 
     @ivar core: the sans-IO core.
     @ivar peers: the links to the other nodes.
-    @ivar neighbours: what is said on these links.
+    @ivar peer_handler: what is said on these links.
     @ivar source: reads the configuration again.
     @ivar reloaded: called when what it read is in service.
     @ivar record: puts the core's notes in the log.
@@ -132,19 +132,19 @@ class Node(MultiService):
         self.membership = self._make_membership(epoch)
         self._upkeep = Upkeep(reactor, clock, self.core, datapath, self._silence)
         self._express = self._make_express(express)
-        self.neighbours = self._make_neighbours()
+        self.peer_handler = self._make_peer_handler()
         self.peers = Peers(
             config,
             epoch=epoch,
             capabilities=capabilities,
-            owner=self.neighbours,
+            owner=self.peer_handler,
             reactor=reactor,
             counters=self.core.counters,
             protection=self.protection,
             ways=ways,
         )
         self.peers.setServiceParent(self)
-        told = self.neighbours.handoff, self.neighbours.terminate
+        told = self.peer_handler.handoff, self.peer_handler.terminate
         self._probe = HandoffProbe(*told, partial(front_of, config), secured(config))
         self._origins = OriginChecks(reactor, self._probe.ask, self._wants_checks, self._checked)
         self._origins.setServiceParent(self)
@@ -173,8 +173,8 @@ class Node(MultiService):
             thresholds=ejection_thresholds(self._config),
         )
 
-    def _make_neighbours(self) -> Neighbours:
-        return Neighbours(
+    def _make_peer_handler(self) -> PeerHandler:
+        return PeerHandler(
             self._reactor,
             self._clock,
             self.core,
@@ -211,7 +211,7 @@ class Node(MultiService):
     def _make_table(self) -> dict[type[Action], Callable[[Any], None]]:
         return {
             Send: Sending(self.core, self._clock, self.perform, self.peers, self._probe),
-            Reply: self.neighbours.reply,
+            Reply: self.peer_handler.reply,
             Note: self.record,
             Blame: lambda seen: self.membership.refused(seen.node, seen.listener, seen.reason),
             Witness: lambda seen: self._probe.reply(seen.number, seen.payload),
@@ -245,7 +245,7 @@ class Node(MultiService):
         log.info("goes on with {fronts} + {backs} flows", fronts=counts[0], backs=counts[1])
         for node in self._config.nodes:
             if node != self._config.node:
-                self.neighbours.wait_for(node, self._config.timeouts.restart_grace)
+                self.peer_handler.wait_for(node, self._config.timeouts.restart_grace)
 
     def leave(self) -> None:
         """
@@ -277,7 +277,7 @@ class Node(MultiService):
         else:
             self._datapath.stop()
         self._pump.stop()
-        self.neighbours.stop()
+        self.peer_handler.stop()
 
     def perform(self, actions: list[Action]) -> None:
         """

@@ -70,10 +70,10 @@ MISUNDERSTOOD = (
      " SPLICED, CLOSING"),
     ("show flows client b", "                  ^ want a client's address, or an endpoint such as"
                             " 192.0.2.1:1024"),
-    ("shutdown flow 198.51.100.7", "              ^^^^^^^^^^^^ want a client's end, as"
+    ("shutdown flow 198.51.100.7", "              ^^^^^^^^^^^^ want a client's endpoint, such as"
                                    " 192.0.2.1:1024 or [2001:db8::1]:1024"),
-    ("shutdown flow 198.51.100.7:70000", "              ^^^^^^^^^^^^^^^^^^ want a client's end,"
-                                         " as 192.0.2.1:1024 or [2001:db8::1]:1024"),
+    ("shutdown flow 198.51.100.7:70000", "              ^^^^^^^^^^^^^^^^^^ want a client's endpoint,"
+                                         " such as 192.0.2.1:1024 or [2001:db8::1]:1024"),
     ("wait drained b 30", "               ^^ want a time such as 500ms, 30s, 5m or 1h, one day"
                           " at most"),
     ("wait drained b 25h", "               ^^^ want a time such as 500ms, 30s, 5m or 1h, one day"

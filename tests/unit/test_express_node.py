@@ -55,18 +55,18 @@ class NodeTests(SynchronousTestCase):
         self.up()
 
     def up(self, epoch: int = 1) -> None:
-        self.node.neighbours.peer_up("b", epoch, CAPABILITIES)
+        self.node.peer_handler.peer_up("b", epoch, CAPABILITIES)
 
     def hand(self) -> None:
         """
         A connection to C{b}, which has begun to answer, and one from there.
         """
-        self.node.neighbours.express("b", Word(Subject.KEY, bytes(16)))
+        self.node.peer_handler.express("b", Word(Subject.KEY, bytes(16)))
         mine, its = Made(node=B, acked=9), Made(port=2, lease=self.tables.leases["b"])
         self.tables.install(mine.front, its.inbound, its.outbound)
 
     def test_hears_of_peers(self) -> None:
-        self.node.neighbours.express("b", Word(Subject.KEY, bytes(16)))
+        self.node.peer_handler.express("b", Word(Subject.KEY, bytes(16)))
         self.assertEqual(self.tables.fronts[digest("b")], (bytes(16), B))
 
     def test_link_is_lost(self) -> None:
@@ -75,7 +75,7 @@ class NodeTests(SynchronousTestCase):
         """
         self.hand()
         self.tables.destinations[B] = Destination(bytes(16), b"1234", None)
-        self.node.neighbours.peer_down("b")
+        self.node.peer_handler.peer_down("b")
         self.assertIsNone(self.tables.destinations[B])
         self.assertEqual(len(self.tables.entries), 3)
         self.reactor.advance(self.config.timeouts.link_grace)
@@ -83,7 +83,7 @@ class NodeTests(SynchronousTestCase):
 
     def test_link_comes_back(self) -> None:
         self.hand()
-        self.node.neighbours.peer_down("b")
+        self.node.peer_handler.peer_down("b")
         self.up()
         self.reactor.advance(self.config.timeouts.link_grace)
         self.assertEqual(len(self.tables.entries), 3)
@@ -93,7 +93,7 @@ class NodeTests(SynchronousTestCase):
         Of a node that comes back without its connections.
         """
         self.hand()
-        self.node.neighbours.peer_down("b")
+        self.node.peer_handler.peer_down("b")
         self.up(2)
         self.assertEqual(self.tables.entries, {})
 

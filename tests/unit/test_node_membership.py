@@ -39,7 +39,7 @@ class NodeTests(SynchronousTestCase):
         self.state = Path(self.mktemp()).resolve()
         self.node = self.make()
         for peer in "bc":
-            self.node.neighbours.peer_up(peer, 1, CAPABILITIES)
+            self.node.peer_handler.peer_up(peer, 1, CAPABILITIES)
 
     def configuration(self, nodes: str = "abc", **overrides: object) -> Any:
         text = node_yaml("a", self.state, nodes, {"listeners": LISTENERS, **overrides})
@@ -60,9 +60,9 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.placed(), {"a", "b", "c"})
 
     def test_link_is_lost(self) -> None:
-        self.node.neighbours.peer_down("b")
+        self.node.peer_handler.peer_down("b")
         self.assertEqual(self.placed(), {"a", "c"})
-        self.node.neighbours.peer_up("b", 1, CAPABILITIES)
+        self.node.peer_handler.peer_up("b", 1, CAPABILITIES)
         self.assertEqual(self.placed(), {"a", "b", "c"})
 
     def test_decided_elsewhere(self) -> None:
@@ -70,7 +70,7 @@ class NodeTests(SynchronousTestCase):
             decision = Decision(
                 node=node, subject=DecisionSubject.STATE, value="drain", counter=1, by="c"
             )
-            self.node.neighbours.decided("c", decision)
+            self.node.peer_handler.decided("c", decision)
         self.assertEqual(self.placed(), {"c"})
         self.assertTrue(self.node.core.context.settings.draining())
 
@@ -83,11 +83,11 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.placed(), {"a", "c"})
         again = self.make()
         for peer in "bc":
-            again.neighbours.peer_up(peer, 1, CAPABILITIES)
+            again.peer_handler.peer_up(peer, 1, CAPABILITIES)
         self.assertEqual(self.placed(again), {"a", "c"})
 
     def test_reports(self) -> None:
-        self.node.neighbours.reported("b", evolve(WELL, backs=70, health=Health.DOWN))
+        self.node.peer_handler.reported("b", evolve(WELL, backs=70, health=Health.DOWN))
         self.assertEqual(self.placed(), {"a", "c"})
         self.assertEqual(self.node._placement.loads["b"], 70)
 
@@ -111,7 +111,7 @@ class NodeTests(SynchronousTestCase):
     def test_checked(self) -> None:
         self.node._checked(Health.DOWN, "503")
         self.assertEqual(self.placed(), {"b", "c"})
-        report = self.node.neighbours.report()
+        report = self.node.peer_handler.report()
         self.assertEqual((report.health, report.why), (Health.DOWN, "503"))
 
     def test_shown(self) -> None:
@@ -128,7 +128,7 @@ class NodeTests(SynchronousTestCase):
         new = evolve(new, nodes={**new.nodes, "d": evolve(new.nodes["d"], weight=40)})
         self.node.source = lambda: new
         self.assertEqual(self.node.reload(), ["nodes.d", "partition", "slow-start"])
-        self.node.neighbours.peer_up("d", 1, CAPABILITIES)
+        self.node.peer_handler.peer_up("d", 1, CAPABILITIES)
         self.assertEqual(self.placed(), {"a", "b", "c", "d"})
         self.assertEqual(self.node._placement.snapshot.live["d"], 40)
         self.node.membership.set_state("d", Admin.DRAIN)

@@ -201,7 +201,7 @@ class NodeTests(SynchronousTestCase):
         self.reload(configuration("abcd", partition=[{"path": "/", "nodes": ["d"]}]))
         self.assertFalse(self.node.membership.eligible("d"))
         self.assertEqual(self.placed("/"), [])
-        self.node.neighbours.peer_up("d", 1, CAPABILITIES)
+        self.node.peer_handler.peer_up("d", 1, CAPABILITIES)
         self.assertEqual(self.placed("/"), ["d"])
 
     def test_checks(self) -> None:
