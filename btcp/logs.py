@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The log: records of connections, as text or as JSON, in a file that can be moved away.
+The log: access log entries, text and JSON formats, and a file that log rotation can rename.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from btcp.handoff.actions import Event, Note
 from btcp.handoff.messages import Endpoint, Reason
 
 _ORDINARY = frozenset((Reason.CLOSED.value, Reason.RESET_BY_CLIENT.value))
-"""Ends that are no error of the cluster."""
+"""Reasons for the end of a connection that are not errors."""
 
 _RESERVED = frozenset(
     ("time", "level", "logger", "message", "isError", "system", "format", "details")
 )
-"""Keys of an event that are the log's own, for text only, or of Twisted's older logging."""
+"""Keys of a log event that JSON entries do not copy: they are fields of every entry, for text
+only, or belong to Twisted's legacy logging."""
 
 _CONNECTION = Logger("btcp.connection")
 
@@ -42,7 +43,7 @@ Opener = Callable[[str, int], int]
 
 def endpoint_text(end: Endpoint) -> str:
     """
-    @return: such as C{192.0.2.1:80} or C{[2001:db8::1]:80}.
+    Format an endpoint, such as C{192.0.2.1:80} or C{[2001:db8::1]:80}.
     """
     if len(end.address) == 4:
         return f"{inet_ntop(AF_INET, end.address)}:{end.port}"
@@ -51,9 +52,9 @@ def endpoint_text(end: Endpoint) -> str:
 
 class Recorder:
     """
-    Puts the core's notes on record.
+    The access log: writes the core's notes about connections to the log.
 
-    @ivar wanted: one of L{btcp.config.values.LOG_CONNECTIONS}.
+    @ivar wanted: the entries to write, one of L{btcp.config.values.LOG_CONNECTIONS}.
     """
 
     def __init__(self, wanted: str, log: Logger = _CONNECTION) -> None:
@@ -62,7 +63,7 @@ class Recorder:
 
     def __call__(self, note: Note) -> None:
         """
-        Write a note down, or not.
+        Write an entry, if entries of its kind are wanted.
         """
         if not self.wants(note.event, note.fields.get("reason")):
             return
@@ -76,16 +77,17 @@ class Recorder:
 
     def wants(self, event: Event, reason: object = None) -> bool:
         """
-        @param reason: of an end.
-        @return: whether a note of this would be written down.
+        Return whether an entry would be written.
+
+        @param event: the kind of entry.
+        @param reason: the reason for the end of a connection, for L{Event.ENDED}.
         """
         return self.wanted == "all" or (self.wanted == "errors" and _is_error(event, reason))
 
 
 class _Details:
     """
-    What a note's text does not say of its fields.  Made into a text only if somebody
-    writes text.
+    The fields of a note that its text does not mention, formatted only when the log is text.
     """
 
     def __init__(self, what: str, fields: Mapping[str, object]) -> None:
@@ -108,9 +110,11 @@ def writer(
     settings: Log, path: str | None, stdout: IO[str], opener: Opener | None = None
 ) -> LogWriter | None:
     """
-    @param path: where C{twistd} would write; L{None} for C{stdout}.
+    Make the log writer that the settings ask for.
+
+    @param path: the file that C{twistd} would write; L{None} for C{stdout}.
     @param opener: see L{LogFile}.
-    @return: what writes the log; L{None} if C{twistd} is to do it.
+    @return: L{None} if C{twistd} is to write the log.
     @raise OSError: if the file cannot be written.
     """
     if not settings.own:
@@ -121,11 +125,13 @@ def writer(
 
 class LogFile:
     """
-    A file to append to, which somebody else may rename at any time.
+    A log file that may be renamed at any time (log rotation).
     """
 
     def __init__(self, path: str, opener: Opener | None = None) -> None:
         """
+        Open the file for appending.
+
         @param opener: opens the file, see C{open}.
         @raise OSError: if it cannot be written.
         """
@@ -134,7 +140,7 @@ class LogFile:
         self._file = self._open()
 
     def _open(self) -> IO[str]:
-        # Line by line: what was logged last is what somebody looks for after a crash.
+        # Line-buffered: the last entries matter most after a crash.
         return open(
             self.path,
             "a",
@@ -146,15 +152,15 @@ class LogFile:
 
     def write(self, text: str) -> None:
         """
-        Append.
+        Append text.
         """
         self._file.write(text)
 
     def reopen(self) -> None:
         """
-        Go on in a new file of the same name.
+        Open the file of that name again and close the old one.
 
-        @raise OSError: if it cannot be written; then the old one stays.
+        @raise OSError: if it cannot be written; the old file then stays in use.
         """
         self._file, old = self._open(), self._file
         old.close()
@@ -163,10 +169,10 @@ class LogFile:
 @implementer(ILogObserver)
 class LogWriter:
     """
-    Twisted's log observer.
+    A Twisted log observer that writes text or JSON.
 
-    @ivar settings: may be replaced at any time, but for the file.
-    @ivar file: where the log goes.
+    @ivar settings: the settings; may be replaced at any time, except for the file.
+    @ivar file: the destination.
     """
 
     def __init__(self, settings: Log, file: LogFile | IO[str]) -> None:
@@ -193,13 +199,13 @@ class LogWriter:
         if text:
             try:
                 self.file.write(text)
-            except OSError:  # the disk is full: there is nowhere to say so
+            except OSError:  # such as a full disk, which cannot be logged
                 pass
 
 
 def as_json(event: LogEvent) -> str:
     """
-    @return: one line; C{docs/operations.md} lists the fields.
+    Format an event as a line of JSON; C{docs/operations.md} lists the fields.
     """
     level, moment = event.get("log_level"), datetime.fromtimestamp(event["log_time"], UTC)
     record: dict[str, Any] = {
@@ -207,7 +213,9 @@ def as_json(event: LogEvent) -> str:
         "level": level.name if level is not None else "info",
         "logger": event.get("log_namespace", ""),
     }
-    if "event" not in event:  # else its fields say all, and a text takes a third of the time
+    if (
+        "event" not in event
+    ):  # access log entries have no text: formatting takes a third of the time
         record["message"] = formatEvent(event)
     for name, value in event.items():
         if name.startswith("log_") or name in _RESERVED:
@@ -224,5 +232,5 @@ def as_json(event: LogEvent) -> str:
 def _request(key: RequestKey) -> Mapping[str, str]:
     if key.kind == "tls":
         return {"sni": key.host}
-    # Surrogates are octets that are no UTF-8; json writes them as \udcXX.
+    # Surrogates stand for octets that are not UTF-8; JSON has them as \udcXX.
     return {"method": key.method, "host": key.host, "path": key.path}

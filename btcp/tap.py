@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-C{twistd btcp}: options, and the service they make.
+C{twistd btcp}: command-line options, and construction of the service.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Options(usage.Options):
     longdesc = "Runs one node of a BTCP cluster: front-end and back-end at once."
     optParameters = [  # noqa: RUF012
         ["config", "c", "/etc/btcp/node.yaml", "The configuration."],
-        ["node", "n", None, "Which of its nodes this host is; overrides the file."],
+        ["node", "n", None, "The name of this host's node; overrides the file."],
     ]
 
     def postOptions(self) -> None:
         """
         Read the configuration, so that mistakes are reported before anything starts.
         """
-        self._path = os.path.abspath(self["config"])  # twistd is going to be elsewhere
+        self._path = os.path.abspath(self["config"])  # twistd changes the working directory
         try:
             self.configuration = load(self["config"], self["node"])
         except ConfigErrors as problems:
@@ -61,12 +61,12 @@ class Options(usage.Options):
 
     def _check_privileges(self, config: Config) -> None:
         if self.parent is not None and (self.parent["uid"], self.parent["gid"]) != (None, None):
-            raise usage.UsageError("--uid and --gid give up capabilities, too: say 'user:' instead")
+            raise usage.UsageError("--uid and --gid also drop capabilities: use 'user:' instead")
         lacking = privileges.lacking(privileges.needed(*config.ways))
         if lacking:
             raise usage.UsageError(
                 f"btcp works below the kernel's TCP and needs {', '.join(lacking)}:"
-                " have root start it, or see 'Without root' in docs/operations.md"
+                " start it as root, or see 'Without root' in docs/operations.md"
             )
         if config.user is None:
             return
@@ -98,17 +98,18 @@ class Options(usage.Options):
 
     def read(self) -> Config:
         """
-        Read the configuration again, as it is now.
+        Read the configuration file again.
 
-        @raise ConfigErrors: it has errors.
+        @raise ConfigErrors: if it has errors.
         """
         return load(self._path, self["node"])
 
 
 def makeService(options: Options) -> IService:
     """
-    @return: the service of one node.
-    @raise SystemExit: if the host cannot run this configuration; says why.
+    Make the service of one node.
+
+    @raise SystemExit: if the host cannot run this configuration; the text is the reason.
     """
     from twisted.internet import reactor
 
@@ -134,8 +135,10 @@ def makeService(options: Options) -> IService:
 
 def _collect_garbage_seldom() -> None:
     """
-    Flows are freed by their reference counts; the collector finds nothing in them,
-    and looking through ten thousands of them stops the packets for milliseconds.
+    Let the garbage collector run less often.
+
+    Flows have no reference cycles, so reference counting frees them.  The collector would find
+    nothing, and scanning tens of thousands of them would delay packets by milliseconds.
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -143,8 +146,10 @@ def _collect_garbage_seldom() -> None:
 
 def _twistd_log(options: Mapping[str, Any]) -> str | None:
     """
-    @param options: C{twistd}'s own.
-    @return: the file that it would log to; L{None} for standard output.
+    Determine the file that C{twistd} would log to.
+
+    @param options: the options of C{twistd}.
+    @return: an absolute path; L{None} for standard output.
     """
     path: str | None = options.get("logfile")
     if path == "-" or (not path and options.get("nodaemon")):
@@ -154,7 +159,8 @@ def _twistd_log(options: Mapping[str, Any]) -> str | None:
 
 def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
     """
-    @return: the node, and what lets people manage it.
+    Make the node and its management service, with a datapath that this host supports.
+
     @raise DatapathError: if the host cannot run this configuration.
     @raise TrustError: if the node's certificates cannot be used.
     """
@@ -173,7 +179,7 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
     if inheritance is not None:
         identity = inheritance.identity
     else:
-        # Not the time: a host without a clock starts at the same time again and again.
+        # Random, not the time: a host without a real-time clock starts at the same time again.
         epoch = int.from_bytes(os.urandom(8), "big")
         identity = Identity(epoch, 0, os.urandom(32))
     own_addresses = frozenset(address for address, _ in (*listeners, *origins))
@@ -212,10 +218,9 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
 
 def _device(config: Config) -> str:
     """
-    Look at the host while there is a terminal to complain to; a daemon that starts
-    has its log only.
+    Check the host's devices before C{twistd} detaches, so that errors appear on the terminal.
 
-    @return: the device that faces the cluster.
+    @return: the name of the device that clients and nodes are reached through.
     @raise DatapathError: if the host cannot run this configuration.
     """
     holders = [device_of([address]) for address in config.own.addresses]

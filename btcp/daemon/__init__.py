@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-The process around a node: its log, its user and capabilities, its signals, its supervisor.
+The process that runs a node: log file, user and capabilities, signals, notification of systemd.
 """

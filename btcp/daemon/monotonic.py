@@ -16,7 +16,7 @@ from typing import Any
 
 def use_monotonic_clock(reactor: Any) -> None:
     """
-    Have a reactor measure time with C{CLOCK_MONOTONIC} from now on.
+    Make a reactor measure time with C{CLOCK_MONOTONIC} from now on.
 
     Calls that are already scheduled keep their remaining delay.
 

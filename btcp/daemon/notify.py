@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What systemd is told; see C{sd_notify(3)}.
+Notification of the service manager; see C{sd_notify(3)}.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
 
 class Notify:
     """
-    Tells whoever started us how we are, if he wants to know.
+    A sender of state notifications to the service manager, if there is one.
 
-    @ivar watchdog: seconds within which he wants to hear from us; 0 if he does not.
+    @ivar watchdog: the watchdog timeout in seconds; 0 if the watchdog is off.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -29,8 +29,8 @@ class Notify:
 
     def __call__(self, **values: object) -> None:
         """
-        Say something: C{READY=1}, C{STATUS="text"}.  Nothing is said twice, and nobody
-        is waited for.
+        Send assignments such as C{READY=1} or C{STATUS="text"}.  Never blocks; a notification
+        that cannot be sent is lost.
         """
         if not self._to:
             return
@@ -39,11 +39,11 @@ class Notify:
             sender.setblocking(False)
             try:
                 sender.sendto(text.encode(), self._to)
-            except OSError:  # he is gone; there is nobody to tell
+            except OSError:  # the service manager does not read, or is gone
                 pass
 
     def reloading(self) -> None:
         """
-        Say that a reload begins; C{READY} ends it.
+        Announce a reload, which the next C{READY} ends.
         """
         self(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The capabilities that the daemon works with, instead of being root.
+Linux capabilities: the ones that the daemon needs, and changing from root to another user.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ _STATUS = Path("/proc/self/status")
 
 class PrivilegeError(Exception):
     """
-    The process cannot have, or give up, what it should; the text is one line.
+    A change of user or capabilities that failed; the text is the reason, in one line.
     """
 
 
 @frozen
 class Capability:
     """
-    @ivar number: the kernel's.
-    @ivar why: what the daemon does with it.
+    A capability that the daemon uses.
+
+    @ivar number: its number in C{linux/capability.h}.
+    @ivar why: the purpose for which the daemon uses it.
     """
 
     name: str
@@ -51,7 +53,7 @@ ALWAYS = (
 EBPF = Capability("CAP_BPF", BPF, "to load the tc programs")
 COOKIE = Capability("CAP_PERFMON", PERFMON, "adoption by cookie, whose program holds sockets")
 ALL = (*ALWAYS, EBPF, COOKIE)
-"""What the daemon keeps; it needs no CAP_SYS_ADMIN."""
+"""The capabilities that the daemon keeps.  It does not need CAP_SYS_ADMIN."""
 
 _NUMBERS = frozenset(each.number for each in ALL)
 _LIBC = CDLL(None, use_errno=True)
@@ -63,7 +65,7 @@ class _Header(Structure):
 
 class _Sets(Structure):
     """
-    32 bits of each set.
+    C{struct __user_cap_data_struct}: 32 bits of each of the three sets.
     """
 
     _fields_ = [("effective", c_uint32), ("permitted", c_uint32), ("inheritable", c_uint32)]
@@ -71,7 +73,8 @@ class _Sets(Structure):
 
 def needed(datapath: str, adoption: str) -> tuple[Capability, ...]:
     """
-    What a configuration cannot do without: C{auto} takes what it can get.
+    List the capabilities that a configuration requires.  C{auto} requires none for what it can
+    do without.
     """
     ebpf = datapath == "ebpf" or adoption == "cookie"
     return (*ALWAYS, *([EBPF] if ebpf else []), *([COOKIE] if adoption == "cookie" else []))
@@ -79,7 +82,10 @@ def needed(datapath: str, adoption: str) -> tuple[Capability, ...]:
 
 def held(status: Path = _STATUS) -> frozenset[int]:
     """
-    @return: the numbers of the capabilities in effect.
+    Read a process's effective capabilities.
+
+    @param status: C{/proc/PID/status} of the process.
+    @return: their numbers.
     """
     text = status.read_text().partition("CapEff:")[2].split()[0]
     bits = int(text, 16)
@@ -88,7 +94,9 @@ def held(status: Path = _STATUS) -> frozenset[int]:
 
 def lacking(wanted: Iterable[Capability], having: frozenset[int] | None = None) -> list[str]:
     """
-    @return: the names of those that are not in effect.
+    Return the names of the capabilities that are not effective.
+
+    @param having: numbers of effective capabilities; by default those of this process.
     """
     having = held() if having is None else having
     return [each.name for each in wanted if each.number not in having]
@@ -96,11 +104,11 @@ def lacking(wanted: Iterable[Capability], having: frozenset[int] | None = None) 
 
 def hand_on(numbers: Iterable[int] | None = None) -> None:
     """
-    Keep these capabilities and no others, and let the programs that we run (C{nft})
-    have them as well.
+    Drop all other capabilities, and make these inheritable and ambient, so that programs that
+    the daemon runs (C{nft}) have them as well.
 
-    @param numbers: permitted ones; those of L{ALL} that are in effect unless given.
-    @raise PrivilegeError: if the kernel would not.
+    @param numbers: permitted capabilities; by default those of L{ALL} that are effective.
+    @raise PrivilegeError: if the kernel refuses.
     """
     kept = held() & _NUMBERS if numbers is None else numbers
     sets = (_Sets * 2)()
@@ -117,7 +125,9 @@ def hand_on(numbers: Iterable[int] | None = None) -> None:
 
 def account(user: str) -> tuple[int, int]:
     """
-    @return: the user's number and that of its group.
+    Look up a user.
+
+    @return: uid and gid.
     @raise PrivilegeError: if there is no such user.
     """
     try:
@@ -129,10 +139,11 @@ def account(user: str) -> tuple[int, int]:
 
 def become(user: str) -> None:
     """
-    Give up root for good: be C{user}, with the daemon's capabilities.  To be called
-    while there is one thread, for capabilities are a thread's.
+    Change irrevocably from root to another user, keeping the daemon's capabilities.
 
-    @raise PrivilegeError: if that cannot be.
+    Must be called while the process has one thread: capabilities are per thread.
+
+    @raise PrivilegeError: if the user does not exist or the kernel refuses.
     """
     uid, gid = account(user)
     having = held()
@@ -144,8 +155,8 @@ def become(user: str) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError as problem:
-        raise PrivilegeError(f"cannot become {user}: {problem.strerror}") from problem
-    hand_on(having & _NUMBERS)  # what is permitted stays, but nothing is in effect
+        raise PrivilegeError(f"cannot change to user {user}: {problem.strerror}") from problem
+    hand_on(having & _NUMBERS)  # setresuid keeps the permitted set and clears the effective one
     _prctl(_SET_NO_NEW_PRIVS, 1)
 
 

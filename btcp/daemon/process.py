@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The process around a node: its log, its user, its signals, and who supervises it.
+The top-level service: log file, change of user, signals, notification of the service manager.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from btcp.logs import LogFile, LogWriter
 from btcp.node.service import Node
 
 STATUS_TIME = 10.0
-"""Seconds from one status text to the next."""
+"""Seconds between updates of the status text, unless the watchdog needs them more often."""
 
 log = Logger()
 
 
 class Reloading(Protocol):
     """
-    What is used of the node.
+    The part of L{btcp.node.service.Node} that the daemon uses.
 
-    @ivar reloaded: see L{btcp.node.service.Node}.
+    @ivar reloaded: called when a new configuration is in effect.
     """
 
     reloaded: Callable[[], None]
@@ -51,11 +51,11 @@ class Reloading(Protocol):
 @frozen
 class Surroundings:
     """
-    What is around the process.
+    The daemon's connections to its environment.
 
-    @ivar writer: writes the log in place of C{twistd}; or L{None}.
-    @ivar notify: tells the supervisor.
-    @ivar status: the node's state in one line.
+    @ivar writer: writes the log in place of C{twistd}; L{None} if C{twistd} writes it.
+    @ivar notify: notifies the service manager.
+    @ivar status: returns the node's state in one line.
     """
 
     writer: LogWriter | None
@@ -65,7 +65,7 @@ class Surroundings:
 
 class Daemon(MultiService):
     """
-    The service at the top.
+    The top-level service.
     """
 
     def __init__(self, reactor: Any, node: Reloading, around: Surroundings) -> None:
@@ -90,7 +90,7 @@ class Daemon(MultiService):
 
     def setServiceParent(self, parent: Any) -> None:
         """
-        Have C{parent}, Twisted's application, log by our writer.
+        Set the parent; if it is Twisted's application, make it log through the log writer.
         """
         if self._writer is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._writer)
@@ -98,10 +98,10 @@ class Daemon(MultiService):
 
     def privilegedStartService(self) -> None:
         """
-        Give up root, once C{twistd} has gone to the background and has written its pid
-        file, and before anything else begins.
+        Change to the configured user, after C{twistd} has detached and written its pid file and
+        before any other service starts.
 
-        @raise PrivilegeError: if that cannot be.
+        @raise PrivilegeError: if that fails.
         """
         config = self._node.config
         user = config.user
@@ -110,15 +110,15 @@ class Daemon(MultiService):
         if owner is not None and user is not None:
             files.make_directory(Path(config.state), owner, suffix=".json")
             privileges.become(user)
-            log.info("user {user}, with {names}", user=user, names=_names())
+            log.info("changed to user {user}, with {names}", user=user, names=_names())
         elif os.geteuid() != 0:
             privileges.hand_on()
-            log.info("not root, with {names}", names=_names())
+            log.info("not started as root; has {names}", names=_names())
         super().privilegedStartService()
 
     def startService(self) -> None:
         """
-        Start all, then say so.
+        Start all services, then notify the service manager.
         """
         super().startService()
         self._catch(signal.SIGHUP, self.reload)
@@ -129,7 +129,7 @@ class Daemon(MultiService):
 
     def stopService(self) -> Deferred[Any]:
         """
-        Say so, then stop all.
+        Notify the service manager, then stop all services.
         """
         self._notify(STOPPING=1, STATUS="ending all connections")
         for number, before in self._before.items():
@@ -153,19 +153,19 @@ class Daemon(MultiService):
 
     def leave(self) -> None:
         """
-        Stop, and leave the connections to the next daemon.
+        Stop the daemon, leaving the connections to the next one.
         """
         self._node.leave()
         self._reactor.stop()
 
     def reload(self) -> None:
         """
-        Read the configuration again, and go on in a new log file.  What is wrong is in
-        the log, and everything stays as it was.
+        Reload the configuration and reopen the log file.  If the configuration has errors, they
+        are logged and the old one stays in effect.
         """
         self._notify.reloading()
         self.reopen()
-        with suppress(Exception):  # the node has told the log
+        with suppress(Exception):  # logged by the node
             self._node.reload()
         self._notify(READY=1, STATUS=self._status())
 
@@ -175,19 +175,19 @@ class Daemon(MultiService):
 
     def reopen(self) -> None:
         """
-        Somebody has renamed the log file.
+        Reopen the log file, after log rotation has renamed it.
         """
         if self._writer is None or not isinstance(self._writer.file, LogFile):
             return
         try:
             self._writer.file.reopen()
         except OSError as problem:
-            log.error("log goes on in the old file: {why}", why=str(problem))
+            log.error("cannot reopen the log; the old file stays in use: {why}", why=str(problem))
 
 
 def status(node: Node) -> str:
     """
-    @return: a node's state in one line.
+    Format a node's state as one line: links and flows.
     """
     links = [link["state"] for link in node.peers.states().values()]
     fronts, backs = len(node.core.acceptor.flows), len(node.core.adopter.flows)

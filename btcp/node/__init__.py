@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-One host of the cluster: the core, its datapath and its links, composed.
+One node of the cluster: composes the core, its datapath and its links.
 """

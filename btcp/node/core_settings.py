@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-From the configuration to what the core needs to know.
+Derivation of the core's settings from the configuration.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from btcp.handoff.messages import Endpoint
 from btcp.handoff.route import Route
 
 _NUMBERS = 40
-"""Bits for the flows of one daemon; above them is how many daemons there were before."""
+"""Bits of a handoff number that count the handoffs of one daemon; the bits above them count the
+earlier daemons that had the same epoch."""
 
 
 def first_number(starts: int) -> int:
     """
-    @param starts: how many daemons had the flows before.
-    @return: see L{Settings}.
+    Compute the number of the daemon's first handoff.
+
+    @param starts: how many earlier daemons had the same epoch.
+    @return: C{first_number} of L{Settings}.
     """
     return (starts << _NUMBERS) + 1
 
@@ -41,8 +44,11 @@ def settings(
     elsewhere: Callable[[bytes], Route | None],
 ) -> Settings:
     """
-    @return: what the core needs to know of the configuration; the other arguments are as
-        in L{Settings}.
+    Make the core's settings.  Parameters that are not listed have the meaning that they have in
+    L{Settings}.
+
+    @param config: the configuration.
+    @param placement: ranks nodes for requests.
     """
     limits = config.limits
     return Settings(
@@ -84,7 +90,7 @@ def _readers(config: Config) -> dict[str, Callable[[int], ContentReader]]:
 
 def secured(config: Config) -> frozenset[str]:
     """
-    @return: the listeners whose origins speak TLS.
+    Return the names of the listeners that are routed by TLS ClientHello.
     """
     return frozenset(each.name for each in config.listeners if each.content == "tls")
 
@@ -93,7 +99,9 @@ def _origins(config: Config) -> dict[tuple[str, int], tuple[bytes, int]]:
     return {
         (listener.name, 4 if len(address) == 4 else 6): (address, listener.origin)
         for listener in config.listeners
-        for address in reversed(config.own.addresses)  # the first of a family is to stay
+        for address in reversed(
+            config.own.addresses
+        )  # reversed, so that the first of a family wins
     }
 
 
@@ -111,8 +119,10 @@ def _periods(config: Config) -> Periods:
 
 def front_of(config: Config, listener: str, size: int) -> Endpoint:
     """
-    @param size: octets of an address: 4 or 16.
-    @return: where clients of a listener can connect to this node.
+    Find the endpoint at which clients of a listener connect to this node.
+
+    @param listener: the listener's name.
+    @param size: octets of an address of the wanted family: 4 or 16.
     """
     found = next(each for each in config.listeners if each.name == listener)
     addresses = config.listener_addresses(found, config.own)

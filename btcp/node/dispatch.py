@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Has the core's actions done, and tells it the time.
+Execution of the core's actions, and its timer.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from btcp.handoff.actions import Action
 from btcp.handoff.bottom import BottomTcp
 
 
-class Pump:
+class Dispatcher:
     """
-    See L{btcp.datapath.interface.Shell}.
+    Executor of the core's actions; calls the core's C{tick} when its deadline has come.
+
+    Implements L{btcp.datapath.interface.Shell}.
     """
 
     def __init__(
@@ -30,8 +32,8 @@ class Pump:
         do: Mapping[type[Action], Callable[[Any], None]],
     ) -> None:
         """
-        @param clock: monotonic seconds.
-        @param do: what does each kind of action that is not the datapath's.
+        @param clock: returns monotonic seconds.
+        @param do: executes each kind of action that the datapath does not execute.
         """
         self._reactor = reactor
         self._clock = clock
@@ -45,7 +47,7 @@ class Pump:
 
     def perform(self, actions: list[Action]) -> None:
         """
-        Do what the core wants done, in this order.
+        Execute actions in order, and reschedule the timer if the core's deadline is earlier now.
         """
         for action in actions:
             self._do[type(action)](action)
@@ -54,7 +56,7 @@ class Pump:
 
     def stop(self) -> None:
         """
-        Tell the core no more what time it is.
+        Cancel the timer.
         """
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -67,7 +69,8 @@ class Pump:
             self._timer = self._reactor.callLater(delay, self._tick)
 
     def _tick(self) -> None:
-        # What is there by now is read first: it may be what somebody waits for.
+        # Deferred by one turn of the reactor, so that packets that have arrived are read first:
+        # one of them may be what the timeout is about.
         self._timer = self._reactor.callLater(0, self._expire)
 
     def _expire(self) -> None:

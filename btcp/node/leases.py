@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the datapath may do for a while without the daemon, said again and again.
+Renewal of the leases during which the datapath acts without the daemon.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from btcp.datapath.interface import AWAKE, Datapath, Promise
 from btcp.handoff.bottom import BottomTcp
 
 ABSENCE = 5.0
-"""Seconds that clients are still answered for a daemon that does nothing: it may be at work,
-or be started again; if it is not, a client had better hear nothing."""
+"""Seconds for which the kernel answers clients although the daemon does not run: it may be busy
+or restarting.  After that, SYNs get no answer, so that clients try another address."""
 
 
-class Upkeep:
+class LeaseRenewal:
     """
-    The promise to clients, and the leases of the other nodes' flows.
+    Periodic renewal of what SYN/ACKs offer to clients and of the leases of peers' flows.
 
-    @ivar fronts: the nodes that there was ever a link to.
+    @ivar fronts: the nodes to which there has been a link since the daemon started.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Upkeep:
         silence: Callable[[str], float],
     ) -> None:
         """
-        @param clock: monotonic seconds.
+        @param clock: returns monotonic seconds.
         @param silence: see L{btcp.handoff.context.Settings}.
         """
         self.fronts: set[str] = set()
@@ -47,27 +47,27 @@ class Upkeep:
 
     def start(self, interval: float) -> None:
         """
-        Say it now, and from now on.
+        Renew now and after each interval.
 
-        @param interval: in seconds.
+        @param interval: seconds.
         """
         self._again.start(interval)
 
     def stop(self) -> None:
         """
-        Say it no more; what was said holds as long as was said.
+        Stop renewing; leases that were granted last until they expire.
         """
         self._again.stop()
 
     def revoke(self) -> None:
         """
-        It may do nothing without us any more.
+        Revoke all leases.
         """
         self._datapath.renew(None, {})
 
     def renew(self) -> None:
         """
-        Say it as it is now.
+        Renew all leases once.
         """
         now, settings = self._clock(), self._core.context.settings
         promise = Promise(self._core.context.promise, settings.window_scale, now + ABSENCE)

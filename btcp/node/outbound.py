@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the core says to other nodes, and what they answer.
+Delivery of the core's messages to other nodes, and of their answers to the core.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from btcp.health.handoff_probe import HandoffProbe
 log = Logger()
 
 
-class Sending:
+class Outbound:
     """
-    Does L{Send}.
+    Executor of the action L{Send}.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class Sending:
         probe: HandoffProbe,
     ) -> None:
         """
-        @param clock: monotonic seconds.
-        @param perform: does what the core wants done.
-        @param probe: speaks for L{PROBER}, which is no node.
+        @param clock: returns monotonic seconds.
+        @param perform: executes actions of the core.
+        @param probe: receives the messages for L{PROBER}, which is not a node.
         """
         self._core = core
         self._clock = clock
@@ -46,7 +46,7 @@ class Sending:
 
     def __call__(self, action: Send) -> None:
         """
-        Say it.
+        Send a message to a node.
         """
         node, message = action.node, action.message
         if isinstance(message, Terminate) and node == PROBER:
@@ -60,11 +60,11 @@ class Sending:
 
     def _answered(self, node: str, answer: Adopted | Refused) -> None:
         if isinstance(answer, Refused) and answer.reason is Reason.LINK_LOST:
-            # The node may have the connection all the same, and may be answering:
-            # the end of the link's grace, or of the handoff's time, decides.
+            # The node may have received the handoff and may be sending the response.  The core
+            # decides when the link's grace period or the handoff's timeout is over.
             return
         self._perform(self._core.answer(node, answer, self._clock()))
 
 
 def _unexpected(failure: Failure) -> None:
-    log.failure("a handoff failed", failure=failure)
+    log.failure("exception while processing the answer to a handoff", failure=failure)

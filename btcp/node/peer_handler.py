@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the other nodes say to this one, and what becomes of their flows when a link is lost.
+Processing of peers' messages and of changes of the links.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from btcp.handoff.actions import Action, Reply
 from btcp.handoff.bottom import BottomTcp
 from btcp.handoff.messages import Adopted, Capabilities, Handoff, Reason, Terminate
 from btcp.handoff.reconcile import Owned
-from btcp.node.leases import Upkeep
+from btcp.node.leases import LeaseRenewal
 
 log = Logger()
 
 
 class PeerHandler:
     """
-    See L{btcp.control.controlled.IControlled}.
+    Receiver of peers' messages and link events; passes them to the core, membership, placement
+    and express.
+
+    Implements L{btcp.control.controlled.IControlled}.
     """
 
     def __init__(
@@ -41,20 +44,20 @@ class PeerHandler:
         *,
         membership: Membership,
         placement: Placement,
-        upkeep: Upkeep,
+        leases: LeaseRenewal,
         timeouts: Callable[[], Timeouts],
         returning: Callable[[str], bool],
         running: Callable[[], bool],
         express: Express | None,
     ) -> None:
         """
-        @param clock: monotonic seconds.
-        @param perform: does what the core wants done.
-        @param timeouts: as they are in service.
-        @param returning: whether a node, to which the link was just lost, may be expected
-            to come back with its flows.
-        @param running: whether this node takes connections.
-        @param express: if connections are handed off without the core.
+        @param clock: returns monotonic seconds.
+        @param perform: executes actions of the core.
+        @param timeouts: returns the current timeouts.
+        @param returning: returns whether a node whose link was just lost is expected to come back
+            with its flows.
+        @param running: returns whether this node accepts connections.
+        @param express: the daemon's part in handoffs by the kernel; L{None} without them.
         """
         self._reactor = reactor
         self._clock = clock
@@ -62,7 +65,7 @@ class PeerHandler:
         self._perform = perform
         self._membership = membership
         self._placement = placement
-        self._upkeep = upkeep
+        self._leases = leases
         self._timeouts = timeouts
         self._returning = returning
         self._running = running
@@ -75,7 +78,9 @@ class PeerHandler:
 
     def handoff(self, node: str, message: Handoff) -> Deferred[Adopted]:
         """
-        A peer asks us to adopt a connection.
+        Process a handoff by a peer.
+
+        @return: fires with the core's answer; fails with L{HandoffRefused}.
         """
         if not self._running():
             return fail(HandoffRefused(Reason.STOPPING))
@@ -86,7 +91,7 @@ class PeerHandler:
 
     def reply(self, action: Reply) -> None:
         """
-        The core has its answer to that.
+        Execute the action L{Reply}: send the core's answer to a handoff.
         """
         message = action.message
         for reply in self._replies.pop((action.node, message.id), ()):
@@ -102,9 +107,9 @@ class PeerHandler:
 
     def terminate(self, node: str, records: list[Terminate]) -> int:
         """
-        A peer says that flows are over.
+        Process a peer's report that flows have ended.
 
-        @return: how many of them are unknown here.
+        @return: the number of flows that are unknown here.
         """
         unknown, actions = self._core.terminate(node, records, self._clock())
         self._perform(actions)
@@ -124,7 +129,9 @@ class PeerHandler:
 
     def named(self, node: str, numbers: list[int], more: bool) -> Owned:
         """
-        A peer names flows of which it is the front-end and we are the back-end.
+        Process a peer's list of flows of which it is the front-end and this node the back-end.
+
+        @return: the ones that this node has.
         """
         answer, actions = self._core.named(node, numbers, more, self._clock())
         self._perform(actions)
@@ -134,7 +141,9 @@ class PeerHandler:
 
     def peer_up(self, node: str, epoch: int, capabilities: Capabilities) -> None:
         """
-        The link to a peer is up.
+        Process a link that came up.
+
+        @param epoch: the peer's epoch; a new one means that the peer's flows are lost.
         """
         pending = self._grace.pop(node, None)
         if pending is not None:
@@ -142,24 +151,24 @@ class PeerHandler:
         if self._epochs.get(node, epoch) != epoch:
             self._lose(node, restarted=True)
         self._epochs[node] = epoch
-        self._upkeep.fronts.add(node)
+        self._leases.fronts.add(node)
         self._membership.link_up(node, epoch)
         self._placement.join(node)
         self._perform(self._core.peer_up(node, capabilities, self._clock()))
-        self._upkeep.renew()
+        self._leases.renew()
         if self._express is not None:
             self._express.peer_up(node)
 
     def peer_down(self, node: str) -> None:
         """
-        The link to a peer is down; its flows are kept for a while.
+        Process a link that went down.  The peer's flows are kept for a grace period.
         """
         self._membership.link_down(node)
         self._placement.leave(node)
         if self._express is not None:
             self._express.peer_down(node)
         self._drop_replies(node)
-        self._upkeep.renew()
+        self._leases.renew()
         self._perform(self._core.peer_down(node, self._clock()))
         timeouts = self._timeouts()
         returning = self._returning(node)
@@ -167,7 +176,7 @@ class PeerHandler:
 
     def wait_for(self, node: str, grace: float) -> None:
         """
-        Give up a node's flows if the link to it is not there in time.
+        Abandon a node's flows unless the link to it comes up in time.
 
         @param grace: seconds.
         """
@@ -175,7 +184,7 @@ class PeerHandler:
 
     def stop(self) -> None:
         """
-        Wait for nobody any more.
+        Cancel all grace periods.
         """
         for call in self._grace.values():
             if call.active():
@@ -183,7 +192,7 @@ class PeerHandler:
 
     def _grace_over(self, node: str) -> None:
         self._grace.pop(node, None)
-        log.warn("link to {node} stays down: its flows are lost", node=node)
+        log.warn("link to {node} was down for too long: its flows are lost", node=node)
         self._lose(node)
 
     def _lose(self, node: str, restarted: bool = False) -> None:
@@ -194,27 +203,27 @@ class PeerHandler:
 
     def express(self, node: str, word: Word) -> None:
         """
-        What a peer says of connections that the core does not know.
+        Process a peer's message about connections that its kernel or ours handed off.
         """
         if self._express is not None:
             self._express.said(node, word)
 
-    # -- how the nodes are ----------------------------------------------------
+    # -- membership -------------------------------------------------------------
 
     def report(self) -> NodeReport:
         """
-        @return: how this node is.
+        Compose this node's report of itself.
         """
         return self._membership.report()
 
     def reported(self, node: str, report: NodeReport) -> None:
         """
-        How a node is, by its own account.
+        Process a peer's report of itself.
         """
         self._membership.reported(node, report)
 
     def decided(self, node: str, decision: Decision) -> None:
         """
-        What a peer heard an operator say.
+        Process an operator's decision that a peer has sent.
         """
         self._membership.decided(node, decision)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What differs between two configurations, and which of it can change while a node runs.
+Comparison of configurations: which keys differ, and which of them a running node can change.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from btcp.config import Config, Listener
 from btcp.config.keys import key_of
 
 _LIVE = frozenset(("partition", "policy", "slow-start", "timeouts", "limits"))
-"""Keys, and sections all of whose keys, are put into service at once."""
+"""Keys, and sections all of whose keys, that a running node can change."""
 
 _SECTIONS = frozenset(("control", "timeouts", "limits", "log"))
-"""Sections whose differences are told key by key."""
+"""Sections whose differences are reported key by key."""
 
 
 class RestartNeeded(Exception):
     """
-    The new configuration differs in what a running node cannot change; nothing of it
-    was put into service.
+    A configuration that changes keys that a running node cannot change.  None of it has been
+    applied.
 
-    @ivar keys: as C{docs/configuration.md} writes them.
+    @ivar keys: these keys, as written in C{docs/configuration.md}.
     """
 
     def __init__(self, keys: list[str]) -> None:
@@ -33,12 +33,12 @@ class RestartNeeded(Exception):
         self.keys = keys
 
     def __str__(self) -> str:
-        return f"only a restart can change {', '.join(self.keys)}; all stays as it was"
+        return f"only a restart can change {', '.join(self.keys)}; nothing was changed"
 
 
 def differences(old: Config, new: Config) -> list[str]:
     """
-    @return: the keys that differ, in the order of the reference.
+    List the keys that differ, in the order of C{docs/configuration.md}.
     """
     return list(_differences(old, new))
 
@@ -79,10 +79,12 @@ def _changed(before: Any, after: Any) -> Iterator[str]:
 
 def reloadable(started: Config, old: Config, new: Config) -> list[str]:
     """
-    @param started: with what the node was started.
-    @param old: what is in service.
-    @return: the keys that differ.
-    @raise RestartNeeded: if one of them cannot change while the node runs.
+    List the keys that differ, if a running node can change all of them.
+
+    @param started: the configuration with which the node was started.
+    @param old: the current configuration.
+    @param new: the new configuration.
+    @raise RestartNeeded: if a running node cannot change one of them.
     """
     changed = differences(old, new)
     fixed = [key for key in changed if not _is_live(key, started, old, new)]
@@ -96,11 +98,11 @@ def _is_live(key: str, started: Config, old: Config, new: Config) -> bool:
     if section == "nodes":
         before, after = old.nodes.get(name), new.nodes.get(name)
         if before is None or after is None:
-            return before is None  # a further node; not one less
+            return before is None  # nodes can be added, not removed
         return evolve(before, weight=after.weight) == after
     if section == "listeners":
         return name.endswith(".health")
-    if key == "limits.flows":  # tables in the kernel have the size they were made with
+    if key == "limits.flows":  # the kernel's tables were created with that size
         return new.limits.flows <= started.limits.flows
     if section == "log" and name != "file":
         return name == "connections" or (started.log.own and new.log.own)

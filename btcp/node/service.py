@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-One host of the cluster: the core, its datapath, its links to the other nodes.
+The service of one node: construction, start, stop, reload.
 """
 
 from __future__ import annotations
@@ -37,37 +37,36 @@ from btcp.health.handoff_probe import HandoffProbe
 from btcp.health.origins import OriginChecks
 from btcp.logs import Recorder
 from btcp.node.core_settings import first_number, front_of, secured, settings
-from btcp.node.dispatch import Pump
-from btcp.node.leases import Upkeep
-from btcp.node.outbound import Sending
+from btcp.node.dispatch import Dispatcher
+from btcp.node.leases import LeaseRenewal
+from btcp.node.outbound import Outbound
 from btcp.node.peer_handler import PeerHandler
 from btcp.node.reload import RestartNeeded, reloadable
-from btcp.node.stats import Inspection
+from btcp.node.stats import NodeStats
 from btcp.partition.policy import Policies
 
 FAREWELL = 0.1
-"""Seconds after the end of all flows in which what clients still send is answered:
-with a reset they believe, for the first may have had a number that was no more right."""
+"""Seconds between the end of all flows and the removal of the datapath.  Clients' packets are
+still answered with resets then: the sequence number of the first reset may have been outdated."""
 
 SECOND = 1.0
-"""Between two looks at what grows or ends with time alone: weights, ejections."""
+"""Seconds between updates of what depends on time alone: slow starts and ejections."""
 
 log = Logger()
 
 
 class Node(MultiService):
     """
-    The shell around the core: has its actions done, tells it the time, and who is
-    there.
+    A node: the sans-IO core and all that connects it to packets, peers, operators and time.
 
     @ivar core: the sans-IO core.
     @ivar peers: the links to the other nodes.
-    @ivar peer_handler: what is said on these links.
+    @ivar peer_handler: processes messages and events of the links.
     @ivar source: reads the configuration again.
-    @ivar reloaded: called when what it read is in service.
-    @ivar record: puts the core's notes in the log.
-    @ivar membership: how all nodes are.
-    @ivar protection: of the links.
+    @ivar reloaded: called when a new configuration is in effect.
+    @ivar record: writes the core's notes to the access log.
+    @ivar membership: the state of all nodes.
+    @ivar protection: TLS, or its absence, of the links.
     """
 
     def __init__(
@@ -87,18 +86,18 @@ class Node(MultiService):
         express: ExpressTables | None = None,
     ) -> None:
         """
-        @param reactor: keeps the timer and the control channel; its time is monotonic, see
+        @param reactor: provides timers and the control channel; its time is monotonic, see
             L{btcp.daemon.monotonic}.
-        @param clock: monotonic seconds.
-        @param capabilities: what this host's TCP can keep.
-        @param epoch: different at every start of this node; or that of the daemon whose flows
-            the datapath has.
-        @param secret: 16 to 64 random octets.
-        @param admits: the datapath knows C{Admit}.
-        @param reports: it follows FINs and reports them.
-        @param starts: how many daemons had this epoch before.
-        @param ways: what peers are told of how this node works.
-        @param express: by which the datapath hands connections off without the core.
+        @param clock: returns monotonic seconds.
+        @param capabilities: the TCP features of this host that SYN/ACKs may offer.
+        @param epoch: random, new at every start; or the epoch of an earlier daemon whose flows
+            the datapath has inherited.
+        @param secret: 16 to 64 random octets, the key of initial sequence numbers.
+        @param admits: whether the datapath can adopt by cookie (action C{Admit}).
+        @param reports: whether the datapath follows FINs and reports them.
+        @param starts: the number of earlier daemons with this epoch.
+        @param ways: modes of operation that this node announces to peers.
+        @param express: the kernel's tables for handoffs without the core; L{None} without them.
         @raise TrustError: if the node's certificates cannot be used.
         """
         super().__init__()
@@ -130,7 +129,7 @@ class Node(MultiService):
         self._placement.loads.held = self.core.acceptor.flows.held
         self.protection = protect(config.control, config.node, reactor, self.core.counters)
         self.membership = self._make_membership(epoch)
-        self._upkeep = Upkeep(reactor, clock, self.core, datapath, self._silence)
+        self._leases = LeaseRenewal(reactor, clock, self.core, datapath, self._silence)
         self._express = self._make_express(express)
         self.peer_handler = self._make_peer_handler()
         self.peers = Peers(
@@ -153,8 +152,8 @@ class Node(MultiService):
         looking.clock = reactor
         looking.setServiceParent(self)
         shown = self.core, datapath, self.peers, self.membership
-        self._inspection = Inspection(config.node, *shown, self._elsewhere_held)
-        self._pump = Pump(reactor, clock, self.core, datapath, self._make_table())
+        self._stats = NodeStats(config.node, *shown, self._elsewhere_held)
+        self._dispatcher = Dispatcher(reactor, clock, self.core, datapath, self._make_table())
 
     def _make_membership(self, epoch: int) -> Membership:
         fronts = CombinedSize(self.core.acceptor.flows, lambda: self._elsewhere_held()[0])
@@ -181,7 +180,7 @@ class Node(MultiService):
             self.perform,
             membership=self.membership,
             placement=self._placement,
-            upkeep=self._upkeep,
+            leases=self._leases,
             timeouts=lambda: self._config.timeouts,
             returning=lambda node: self.peers.returning(node),
             running=lambda: bool(self.running),
@@ -210,7 +209,7 @@ class Node(MultiService):
 
     def _make_table(self) -> dict[type[Action], Callable[[Any], None]]:
         return {
-            Send: Sending(self.core, self._clock, self.perform, self.peers, self._probe),
+            Send: Outbound(self.core, self._clock, self.perform, self.peers, self._probe),
             Reply: self.peer_handler.reply,
             Note: self.record,
             Blame: lambda seen: self.membership.refused(seen.node, seen.listener, seen.reason),
@@ -221,9 +220,11 @@ class Node(MultiService):
 
     def startService(self) -> None:
         """
-        @raise DatapathError: if the host lacks something.
+        Start the datapath, take over flows of an earlier daemon, and start all services.
+
+        @raise DatapathError: if the host lacks something that the datapath needs.
         """
-        self._datapath.start(self.core, self._pump)
+        self._datapath.start(self.core, self._dispatcher)
         try:
             self._resume()
             super().startService()
@@ -231,40 +232,45 @@ class Node(MultiService):
             self._datapath.stop()
             raise
         periods = self._config.control.heartbeat / 2, self._config.timeouts.handoff / 8
-        self._upkeep.start(min(periods))
+        self._leases.start(min(periods))
 
     def _resume(self) -> None:
         """
-        Go on with what an earlier daemon left.
+        Take over the flows that an earlier daemon left in the datapath.
         """
         relics = self._datapath.relics()
         if not relics:
             return
         self.perform(self.core.resume(relics, self._config.nodes, self._clock()))
         counts = len(self.core.acceptor.flows), len(self.core.adopter.flows)
-        log.info("goes on with {fronts} + {backs} flows", fronts=counts[0], backs=counts[1])
+        log.info(
+            "took over {fronts} front-end and {backs} back-end flows",
+            fronts=counts[0],
+            backs=counts[1],
+        )
         for node in self._config.nodes:
             if node != self._config.node:
                 self.peer_handler.wait_for(node, self._config.timeouts.restart_grace)
 
     def leave(self) -> None:
         """
-        Have L{stopService} leave flows and datapath to the next daemon, if they can be.
+        Make L{stopService} leave flows and datapath to the next daemon, if the datapath permits.
         """
         self._leaving = self.peers.identity.ways.resumes
 
     def stopService(self) -> Any:
         """
-        End all flows and undo everything that was done to the host.
+        End all flows and undo all changes to the host; after L{leave}, leave both to the next
+        daemon.
 
-        @return: fires when all is done.
+        @return: fires when everything is done.
         """
-        self._upkeep.stop()
+        self._leases.stop()
         if self._leaving:
-            log.info("leaves its flows to the next daemon")
+            log.info("leaving the flows to the next daemon")
             return maybeDeferred(super().stopService).addCallback(lambda _: self._undo())
-        self._upkeep.revoke()
-        self._datapath.halt()  # else it outruns the numbers of the resets
+        self._leases.revoke()
+        self._datapath.halt()  # forwarded packets would make the resets' sequence numbers outdated
         if self._express is not None:
             self._express.stop()
         self.perform(self.core.stop(self._clock()))
@@ -276,31 +282,33 @@ class Node(MultiService):
             self._datapath.leave()
         else:
             self._datapath.stop()
-        self._pump.stop()
+        self._dispatcher.stop()
         self.peer_handler.stop()
 
     def perform(self, actions: list[Action]) -> None:
         """
-        Do what the core wants done, in this order.
+        Execute actions of the core, in order.
         """
-        self._pump.perform(actions)
+        self._dispatcher.perform(actions)
 
-    # -- what one part has to say to another -----------------------------------
+    # -- connections between the parts -------------------------------------------
 
     @property
     def draining(self) -> bool:
         """
-        Whether this node's origin shall get nothing new.
+        C{True} if this node's origin is to get no new connections.
         """
         return self.membership.state is not Admin.READY
 
     def _elsewhere_held(self) -> tuple[int, int]:
         """
-        @return: connections of which the core does not know, as front-end and as back-end.
+        Count the connections that are offloaded to the kernel and unknown to the core.
+
+        @return: their numbers as front-end and as back-end.
         """
         if self._express is None or not self._express.running:
             return 0, 0
-        self._datapath.refresh()  # its counters tell how many begin
+        self._datapath.refresh()  # the numbers are derived from the datapath's counters
         return self._express.fronts, self._express.backs
 
     def _elsewhere(self, key: bytes) -> Route | None:
@@ -313,7 +321,7 @@ class Node(MultiService):
     def _spread(self, decision: Decision, to: str | None) -> None:
         self.peers.decide(decision, to)
         if decision.node == self._config.node and to is None:
-            self.peers.tell_load()  # so that others know that we know
+            self.peers.tell_load()  # confirms the decision to the other nodes
 
     def _checked(self, health: Health, why: str) -> None:
         self.membership.checked(health, why)
@@ -325,23 +333,23 @@ class Node(MultiService):
     def _silence(self, node: str) -> float:
         return self.peers.silence(node)
 
-    # -- another configuration ------------------------------------------------
+    # -- reload -------------------------------------------------------------------
 
     @property
     def config(self) -> Config:
         """
-        What is in service.
+        The current configuration.
         """
         return self._config
 
     def reload(self) -> list[str]:
         """
-        Read the configuration again and put it into service, wholly or not at all.
-        Connections that are there go on.  The log tells what came of it.
+        Read the configuration again and apply it, entirely or not at all.  Existing connections
+        are not affected.  The result is logged.
 
         @return: the keys that changed.
-        @raise ConfigErrors: it has errors.
-        @raise RestartNeeded: something changed that a running node cannot change.
+        @raise ConfigErrors: if it has errors.
+        @raise RestartNeeded: if a key changed that a running node cannot change.
         """
         try:
             changed = self._reload()
@@ -375,25 +383,25 @@ class Node(MultiService):
             self._express.renew()
         return changed
 
-    # -- what the management may see, and do ----------------------------------
+    # -- management interface ------------------------------------------------------
 
     def show(self, what: str) -> Any:
         """
-        See L{Inspection.show}.
+        See L{NodeStats.show}.
         """
-        return self._inspection.show(what)
+        return self._stats.show(what)
 
     def clear_counters(self) -> int:
         """
-        See L{Inspection.clear_counters}.
+        See L{NodeStats.clear_counters}.
         """
-        return self._inspection.clear_counters()
+        return self._stats.clear_counters()
 
     def shutdown_flow(self, client: Endpoint) -> int:
         """
-        Reset a client's connection.
+        Reset the connections of a client's endpoint.
 
-        @return: how many there were; one to each address that it connected to.
+        @return: the number of connections; the endpoint can have one to each address.
         """
         count, actions = self.core.shut_down(client, self._clock())
         self.perform(actions)
@@ -401,6 +409,6 @@ class Node(MultiService):
 
     def held_elsewhere(self) -> Iterator[Held]:
         """
-        @return: connections of which the core does not know.
+        Iterate over the connections that are offloaded to the kernel and unknown to the core.
         """
         return iter(()) if self._express is None else self._express.held()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the management may see of a node.
+Statistics of a node for the management interface.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from btcp.datapath.interface import Datapath
 from btcp.handoff.bottom import BottomTcp
 
 
-class Inspection:
+class NodeStats:
     """
-    A node as it is at the moment.
+    Answers of C{show stats}, C{show peers} and C{show nodes}.
     """
 
     def __init__(
@@ -30,8 +30,8 @@ class Inspection:
         held: Callable[[], tuple[int, int]],
     ) -> None:
         """
-        @param node: its name.
-        @param held: connections of which the core does not know, as front-end and as back-end.
+        @param node: the node's name.
+        @param held: returns the numbers of offloaded connections, as front-end and as back-end.
         """
         self._node = node
         self._core = core
@@ -43,17 +43,20 @@ class Inspection:
 
     def show(self, what: str) -> Any:
         """
+        Compose the answer to a C{show} command.
+
         @param what: C{"stats"}, C{"peers"} or C{"nodes"}.
-        @return: numbers, texts, lists and dictionaries.
+        @return: JSON values.
         @raise KeyError: for anything else.
         """
         return {"stats": self._stats, "peers": self._links, "nodes": self._nodes}[what]()
 
     def clear_counters(self) -> int:
         """
-        Count what is shown from zero; what others count by stays.
+        Show all counters from zero from now on.  The counters themselves are not reset, because
+        other parts compute differences of them.
 
-        @return: how many had moved.
+        @return: the number of counters that had changed since they were last cleared.
         """
         before, self._cleared = self._cleared, Counter(self._counted())
         return len(self._cleared - before)

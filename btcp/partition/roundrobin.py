@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import partial
-from math import lcm
+from math import fsum, lcm
 from operator import add
 
 from attrs import define
@@ -42,7 +42,9 @@ def _turns(front: str, weights: dict[str, float], before: _Turns | None) -> _Tur
 
     @param front: the name of the front-end.
     """
-    nodes, total = _begun(list(weights), front), sum(weights.values())
+    nodes = _begun(list(weights), front)
+    # Unlike sum(), independent of the order of the nodes, which differs between callers.
+    total = fsum(weights.values())
     due = [0.0] * len(nodes)
     if before is not None and before.total:
         # Credits scale with the weights, lest a debt of some turns becomes one of many turns.

@@ -385,7 +385,7 @@ class BackEndLossTests(FailureTestCase):
         self.assert_answered(fetched, "c")
         self.assertLess(took, seconds + _SLACK)
         self.assert_counted("a", handoff__moved_on=1)
-        self.assertIn("link to b stays down: its flows are lost", self.logged("a"))
+        self.assertIn("link to b was down for too long: its flows are lost", self.logged("a"))
 
     def test_killed_before_answer(self) -> None:
         """

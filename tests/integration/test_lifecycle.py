@@ -335,7 +335,7 @@ class RefusalTests(LifecycleTestCase):
             done = self.twistd("a", Path(readable.name), before=_NOBODY)
         self.assertEqual(done.returncode, 1)
         (*_, last) = done.stdout.decode().strip().splitlines()
-        self.assertIn("needs CAP_NET_ADMIN, CAP_NET_RAW: have root start it", last)
+        self.assertIn("needs CAP_NET_ADMIN, CAP_NET_RAW: start it as root", last)
 
     def test_control_port_is_taken(self) -> None:
         """

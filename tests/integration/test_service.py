@@ -148,7 +148,7 @@ class ReloadTests(ServiceTestCase):
         listeners = {"web": {"port": 81, "origin": 8080}}
         self.write(listeners=listeners, partition=[_PARTITION[1]])
         said = self.hang_up("configuration not reloaded")
-        self.assertIn("only a restart can change listeners; all stays as it was", said)
+        self.assertIn("only a restart can change listeners; nothing was changed", said)
         self.assertEqual(self.get("a", "/a/1k"), self.lab.content("/a/1k"))
 
 
@@ -409,5 +409,5 @@ class UserTests(ServiceTestCase):
         """
         with self.daemon(*self.capable("net_raw"), datapath="ebpf") as running:
             self.assertEqual(running.process.wait(20), 1, self.output())
-        self.assertIn("needs CAP_NET_ADMIN, CAP_BPF: have root start it", self.output())
+        self.assertIn("needs CAP_NET_ADMIN, CAP_BPF: start it as root", self.output())
         self.assert_nothing_left()

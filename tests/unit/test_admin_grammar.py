@@ -72,14 +72,14 @@ MISUNDERSTOOD = (
                             " 192.0.2.1:1024"),
     ("shutdown flow 198.51.100.7", "              ^^^^^^^^^^^^ want a client's endpoint, such as"
                                    " 192.0.2.1:1024 or [2001:db8::1]:1024"),
-    ("shutdown flow 198.51.100.7:70000", "              ^^^^^^^^^^^^^^^^^^ want a client's endpoint,"
-                                         " such as 192.0.2.1:1024 or [2001:db8::1]:1024"),
+    ("shutdown flow 198.51.100.7:70000", "              ^^^^^^^^^^^^^^^^^^ want a client's"
+                                         " endpoint, such as 192.0.2.1:1024 or [2001:db8::1]:1024"),
     ("wait drained b 30", "               ^^ want a time such as 500ms, 30s, 5m or 1h, one day"
                           " at most"),
     ("wait drained b 25h", "               ^^^ want a time such as 500ms, 30s, 5m or 1h, one day"
                            " at most"),
-    ("trace start x.pcapng", "            ^^^^^^^^ want the absolute path of a file: it is the"
-                             " node that writes it"),
+    ("trace start x.pcapng", "            ^^^^^^^^ want the absolute path of a file, which the"
+                             " node writes"),
     ("trace start /x max 1T", "                   ^^ want a size in octets such as 500000, 64k,"
                               " 10M or 1G"),
     ("trace start \"/tmp/a", "            ^^^^^^^ the quote is not closed"),

@@ -48,7 +48,7 @@ class DifferencesTests(SynchronousTestCase):
         error = self.assertRaises(RestartNeeded, reloadable, OLD, OLD, new)
         self.assertEqual(error.keys, list(keys))
         self.assertEqual(
-            str(error), f"only a restart can change {', '.join(keys)}; all stays as it was"
+            str(error), f"only a restart can change {', '.join(keys)}; nothing was changed"
         )
 
     def test_nothing(self) -> None:
@@ -233,7 +233,7 @@ class NodeTests(SynchronousTestCase):
             [formatEvent(event) for event in events],
             [
                 "configuration reloaded; changed: limits.request",
-                "configuration not reloaded: only a restart can change run; all stays as it was",
+                "configuration not reloaded: only a restart can change run; nothing was changed",
                 "configuration not reloaded",
             ],
         )
