@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """
-Access by root to files in directories that others may write to.
+Access by root to files in directories that other users may write to.
 
-A user who can write to a directory can replace any name in it, at any moment, by a symbolic or
-hard link to a file that only root may touch.  So root acts in directories that are root's alone.
-Elsewhere it acts as the user that the daemon is going to be, who gains nothing by fooling itself.
+A user who can write to a directory can at any moment replace a name in it by a symbolic or hard
+link to a file that only root may change.  Therefore root acts with its own permissions only in
+directories that no other user can write to, and elsewhere with those of the user that the daemon
+changes to.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from pathlib import Path
 from btcp.daemon import privileges
 
 Owner = tuple[int, int]
-"""The numbers of a user and a group."""
+"""uid and gid."""
 
 _MAX_LINKS = 40
-"""As many the kernel follows, see C{path_resolution(7)}."""
+"""The number of symbolic links that the kernel follows, see C{path_resolution(7)}."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def owner_of(user: str | None) -> Owner | None:
     """
-    @param user: what the configuration names.
-    @return: who is going to own what the daemon writes; L{None} if this process is not root, or
-        stays root.
+    Determine the owner of the files that the daemon writes.
+
+    @param user: the configured user.
+    @return: L{None} if this process is not root, or stays root.
     @raise PrivilegeError: if there is no such user.
     """
     return privileges.account(user) if os.geteuid() == 0 and user is not None else None
@@ -38,10 +40,10 @@ def owner_of(user: str | None) -> Owner | None:
 
 def is_roots(directory: str | Path) -> bool:
     """
-    Decide whether only root can replace a name in C{directory}, or a name on the way to it.
+    Check that only root can replace a name in C{directory} or in a directory on the path to it.
 
-    On the way, a directory may be sticky, as C{/tmp} is: what root owns there, only root can
-    rename.  What does not exist yet is root's to make.
+    A directory on the path may be sticky, such as C{/tmp}: only root can rename what root owns
+    there.  A part of the path that does not exist counts as root's, which will create it.
     """
     here, ahead, links = Path("/"), list(Path(os.path.abspath(directory)).parts[:0:-1]), 0
     while _only_root_writes(here, on_the_way=bool(ahead)):
@@ -73,9 +75,9 @@ def _only_root_writes(directory: Path, on_the_way: bool) -> bool:
 
 def _followed(path: Path) -> Path:
     """
-    Follow the links that root made, as far as they are root's.
+    Follow symbolic links for as long as the directory that contains the link is root's.
 
-    @return: no link, if the directory that it is in is root's.
+    @return: a path that is not a link if its directory is root's.
     """
     for _ in range(_MAX_LINKS):
         if not (is_roots(path.parent) and path.is_symlink()):
@@ -87,7 +89,8 @@ def _followed(path: Path) -> Path:
 @contextmanager
 def acting_as(owner: Owner) -> Iterator[None]:
     """
-    Access files as a user.  To be called by root, while there is one thread.
+    Context manager that accesses files with a user's permissions.  To be used by root, while the
+    process has one thread.
     """
     groups, gid, uid = os.getgroups(), os.getegid(), os.geteuid()
     os.setgroups([owner[1]])
@@ -103,11 +106,11 @@ def acting_as(owner: Owner) -> Iterator[None]:
 
 def opener(owner: Owner) -> Callable[[str, int], int]:
     """
-    Make root's C{opener} of a file that the daemon is going to own, as C{open} takes one.
+    Make an C{opener} argument for C{open}, with which root opens a file for the daemon's user.
     """
 
     def opens(path: str, flags: int) -> int:
-        if os.geteuid() != 0:  # it is the user by now
+        if os.geteuid() != 0:  # the process has changed to the user
             return os.open(path, flags, 0o666)
         real = _followed(Path(os.path.abspath(path)))
         if not is_roots(real.parent):
@@ -123,14 +126,14 @@ def opener(owner: Owner) -> Callable[[str, int], int]:
 
 def make_directory(path: Path, owner: Owner | None, suffix: str = "") -> None:
     """
-    Make a directory unless it is there, and give it to its owner.
+    Create a directory unless it exists, and change its owner.
 
-    If it was root's alone, regular files in it are given away with it.  Nothing is done to files in
-    a directory that others could write to: they could be links.
+    The owner of regular files in it is changed as well, if only root could write to the directory.
+    Otherwise files are left alone, because they could be links.
 
-    @param owner: L{None} if this process is not root, or is going to stay root.
-    @param suffix: of the names of the files; empty for none.
-    @raise OSError: if the directory cannot be made or given away.
+    @param owner: the new owner; L{None} changes no owner.
+    @param suffix: file names that are included; empty for none.
+    @raise OSError: if the directory cannot be created or its owner cannot be changed.
     """
     if owner is None:
         path.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -131,7 +131,7 @@ class FilesTests(SynchronousTestCase):
 
     def test_state(self) -> None:
         """
-        Files that root wrote before C{user:} was configured are the user's next.
+        Files that root wrote before a user was configured are given to the user.
         """
         state = self.root / "state"
         state.mkdir()
