@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-The control channel: how the nodes of a cluster speak to each other.
+The control channel: the protocol between the nodes of a cluster.
 """

@@ -2,7 +2,7 @@
 """
 The commands of the control channel, as AMP declares them.
 
-L{btcp.control.fields} holds the layouts, C{docs/control-protocol.md} the words.
+L{btcp.control.fields} defines the layouts of values; C{docs/control-protocol.md} is the reference.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ Declared = list[tuple[bytes, amp.Argument]]
 Errors = dict[type[Exception], bytes]
 
 OLDEST = 1
-"""The oldest version of this protocol that we speak."""
+"""The oldest version of the protocol that this node supports."""
 
 NEWEST = 2
-"""And the newest.  Two nodes speak the newest that both know, so that the nodes of a cluster
-can be upgraded one after another.  Version 1 knows L{Hello}, L{Handoff}, L{Terminate} and
+"""The newest version.  Two nodes use the newest version that both support, so that the nodes of a
+cluster can be upgraded one after another.  Version 1 has L{Hello}, L{Handoff}, L{Terminate} and
 L{Ping}."""
 
 
 EXPRESS_FORMAT = "2"
-"""How handoff records are laid out.  A node that names another format, as did those before it with
-"1", is handed nothing by the kernel."""
+"""Version of the layout of handoff headers.  The kernel hands no connections to a node that
+announces another version, such as "1" of earlier releases."""
 
 
 class HelloRefused(Exception):
     """
-    This connection does not become a link; the text says why.
+    A connection that is refused as a link; the text is the reason.
 
-    @cvar counter: is moved then.
+    @cvar counter: the counter to increment.
     """
 
     counter = "control.refused-hello"
@@ -57,14 +57,14 @@ class HelloRefused(Exception):
 
 class HandoffRefused(Exception):
     """
-    The back-end does not adopt the flow.
+    A handoff that the back-end refuses.
 
-    @ivar reason: why.
+    @ivar reason: the reason for the refusal.
     """
 
     def __init__(self, reason: Reason | str) -> None:
         """
-        @raise ValueError: if C{reason} came from the wire and is not known.
+        @raise ValueError: if C{reason} is text from the wire and unknown.
         """
         self.reason = Reason(reason)
         super().__init__(self.reason.value)
@@ -72,13 +72,13 @@ class HandoffRefused(Exception):
 
 class Failed(Exception):
     """
-    The peer could not do what it was asked, for a reason of its own.
+    A command that raised an exception at the peer, which has logged it.
     """
 
 
 class ControlCommand(amp.Command):
     """
-    A command whose octets, when they are not as declared, are L{Malformed}.
+    Base of the commands: converts errors of parsing to L{Malformed}.
     """
 
     errors: ClassVar[Errors] = {Malformed: b"MALFORMED", Failed: b"FAILED"}
@@ -86,6 +86,8 @@ class ControlCommand(amp.Command):
     @classmethod
     def parseArguments(cls, box: amp.AmpBox, protocol: amp.AMP | None) -> dict[str, Any]:
         """
+        Parse the arguments of a received command.
+
         @raise Malformed: if a key is missing or a value is out of its range.
         """
         try:
@@ -96,6 +98,8 @@ class ControlCommand(amp.Command):
     @classmethod
     def parseResponse(cls, box: amp.AmpBox, protocol: amp.AMP | None) -> dict[str, Any]:
         """
+        Parse a received answer.
+
         @raise Malformed: if a key is missing or a value is out of its range.
         """
         try:
@@ -106,10 +110,10 @@ class ControlCommand(amp.Command):
 
 class Hello(ControlCommand):
     """
-    Who speaks.  The first command each side sends.
+    The first command of each side: announces the node's identity and capabilities.
 
-    What a later version adds is optional, and unknown keys are not looked at: what C{version}
-    is must stay the oldest, for version 1 speaks to nobody else.
+    Keys that later versions add are optional, and unknown keys are ignored.  C{version} has to
+    remain the oldest supported version, because version 1 refuses any other value.
     """
 
     arguments: ClassVar[Declared] = [
@@ -131,7 +135,7 @@ class Hello(ControlCommand):
 
 class Handoff(ControlCommand):
     """
-    Adopt this connection.
+    Request to adopt a connection.  The answer confirms the adoption; a refusal is an error.
     """
 
     arguments: ClassVar[Declared] = [(b"message", HandoffFields())]
@@ -141,9 +145,9 @@ class Handoff(ControlCommand):
 
 class Terminate(ControlCommand):
     """
-    These flows are over.
+    Notification that flows have ended.  The answer counts those that the peer does not know.
 
-    One packed string of records, not an C{AmpList}: 0.5 us of CPU a record and
+    The records are packed into one string instead of an C{AmpList}: 0.5 us of CPU per record and
     side instead of 11, and 17 octets instead of 76.
     """
 
@@ -153,13 +157,13 @@ class Terminate(ControlCommand):
 
 class Ping(ControlCommand):
     """
-    Are you there?
+    Heartbeat.  The answer is empty.
     """
 
 
 class Load(ControlCommand):
     """
-    How I am.  From version 2 on.
+    The sender's report of its load and health.  From version 2 on.
     """
 
     arguments: ClassVar[Declared] = [(b"report", ReportFields())]
@@ -167,7 +171,7 @@ class Load(ControlCommand):
 
 class Decide(ControlCommand):
     """
-    What an operator decided.  From version 2 on.
+    Replication of an operator's decision.  From version 2 on.
     """
 
     arguments: ClassVar[Declared] = [(b"decision", DecisionFields())]
@@ -176,12 +180,12 @@ class Decide(ControlCommand):
 @frozen(slots=True, kw_only=True)
 class Ways:
     """
-    How a node works; nothing that the others need to keep to.
+    The modes of operation that a node announces.
 
-    @ivar datapath: C{ebpf} or C{raw}; empty if it did not say.
-    @ivar adoption: C{cookie} or C{replay}; likewise.
-    @ivar resumes: its flows outlive its daemon, and the next one goes on with them.
-    @ivar express: its kernel hands connections off, and takes them.
+    @ivar datapath: C{ebpf} or C{raw}; empty if unknown.
+    @ivar adoption: C{cookie} or C{replay}; empty if unknown.
+    @ivar resumes: whether its flows survive its daemon and the next daemon takes them over.
+    @ivar express: whether its kernel hands connections off and accepts handoffs.
     """
 
     datapath: str = ""
@@ -191,17 +195,19 @@ class Ways:
 
 
 UNSAID = Ways()
-"""Of a node that did not say."""
+"""The modes of a node that has announced none."""
 
 
 @frozen(slots=True, kw_only=True)
 class Identity:
     """
-    What a node says of itself in its L{Hello}.
+    The content of a L{Hello}.
 
-    @ivar node: its name.
-    @ivar epoch: a number it did not use in an earlier life.
-    @ivar version: the newest that it and we speak.
+    @ivar node: the node's name.
+    @ivar epoch: a number that differs at every start of the node, unless its flows survived.
+    @ivar capabilities: the TCP features of its host.
+    @ivar version: the newest version of the protocol that both nodes support.
+    @ivar ways: its modes of operation.
     """
 
     node: str
@@ -212,7 +218,7 @@ class Identity:
 
     def arguments(self) -> dict[str, object]:
         """
-        @return: what L{Hello} takes.
+        Convert the identity to the arguments of L{Hello}.
         """
         return {
             "version": OLDEST,
@@ -232,10 +238,11 @@ class Identity:
 
 def read_identity(box: amp.AmpBox) -> Identity:
     """
-    @param box: a L{Hello} from the wire.
-    @raise HelloRefused: if it is of other versions; the rest is not looked at,
-        for it may mean something else there.
-    @raise Malformed: if it is no Hello.
+    Parse a received L{Hello}.
+
+    @raise HelloRefused: if the nodes have no version in common.  The other keys are not parsed
+        then, because they may have another meaning in other versions.
+    @raise Malformed: if it is not a valid Hello.
     """
     version = _version(box)
     values: Mapping[str, Any] = Hello.parseArguments(box, None)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the control channel needs of the node that it speaks for.
+Interfaces of the control channel to the node that it serves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from btcp.handoff.reconcile import Owned
 
 class NodeAddresses(Protocol):
     """
-    What is used of C{btcp.config.Node}.
+    The part of C{btcp.config.Node} that the control channel uses.
     """
 
     @property
@@ -32,7 +32,7 @@ class NodeAddresses(Protocol):
 
 class ControlSettings(Protocol):
     """
-    What is used of C{btcp.config.Control}.
+    The part of C{btcp.config.Control} that the control channel uses.
     """
 
     @property
@@ -50,7 +50,7 @@ class TimeSettings(Protocol):
 
 class Settings(Protocol):
     """
-    What is used of C{btcp.config.Config}.
+    The part of C{btcp.config.Config} that the control channel uses.
     """
 
     @property
@@ -68,57 +68,59 @@ class Settings(Protocol):
 
 class IControlled(Reconciled, Protocol):
     """
-    The node that L{Peers<btcp.control.peers.Peers>} speaks for.
+    Receiver of the messages and link events of L{Peers<btcp.control.peers.Peers>}.
     """
 
     def peer_up(self, node: str, epoch: int, capabilities: Capabilities) -> None:
         """
-        C{node} can be spoken to.
+        Process a link to C{node} that came up.
         """
 
     def peer_down(self, node: str) -> None:
         """
-        It cannot any more; all handoffs in flight to it were answered with
-        C{LINK_LOST} just before.  Not called when this node stops.
+        Process the loss of the link to C{node}.  All outstanding handoffs to it have just been
+        answered with C{LINK_LOST}.  Not called when this node stops.
         """
 
     def handoff(self, node: str, message: messages.Handoff) -> Deferred[messages.Adopted]:
         """
-        C{node} asks to adopt a connection.  Fails with
-        L{HandoffRefused<btcp.control.commands.HandoffRefused>}.
+        Process a handoff by C{node}.
+
+        @return: fires with the confirmation; fails with
+            L{HandoffRefused<btcp.control.commands.HandoffRefused>}.
         """
 
     def terminate(self, node: str, records: list[messages.Terminate]) -> int:
         """
-        C{node} says that flows are over.
+        Process C{node}'s notification that flows have ended.
 
-        @return: how many of them are unknown.
+        @return: the number of flows that are unknown here.
         """
 
     def named(self, node: str, numbers: list[int], more: bool) -> Owned:
         """
-        C{node} names flows of which it is the front-end and this node the back-end.
+        Process C{node}'s list of flows of which it is the front-end and this node the back-end.
 
-        @param more: there are others.
-        @return: which of them are not here.
+        @param more: whether further parts of the list follow.
+        @return: the flows that this node does not have.
         """
 
     def report(self) -> NodeReport:
         """
-        @return: how this node is; asked with every heartbeat.
+        Return this node's report of itself; called with every heartbeat.
         """
 
     def reported(self, node: str, report: NodeReport) -> None:
         """
-        How C{node} is, by its own account.
+        Process C{node}'s report of itself.
         """
 
     def decided(self, node: str, decision: Decision) -> None:
         """
-        What C{node} heard an operator say.
+        Process an operator's decision that C{node} has sent.
         """
 
     def express(self, node: str, word: Word) -> None:
         """
-        What C{node} says of connections that the core does not know.
+        Process C{node}'s message about connections handed off by the kernel.
         """

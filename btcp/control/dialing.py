@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-How the connections between nodes come to be: who listens, who dials, from where.
+Listening for, and dialing of, connections between nodes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
 HOPEFUL_RETRY = 0.5
 HOPEFUL = 60
-"""Attempts at L{HOPEFUL_RETRY}: a host that refuses to be dialed costs next to nothing."""
+"""Number of attempts at intervals of at most L{HOPEFUL_RETRY}, which are cheap while the peer's
+host refuses connections."""
 
 
 class Patience:
     """
-    How long to wait before a node is dialed again: longer each time, with a
-    random share taken off, until it has said Hello.
+    Exponential backoff with jitter between attempts to connect to a node.
     """
 
     def __init__(self, jitter: Callable[[], float]) -> None:
         """
-        @param jitter: a number from 0 to 1, another one each time.
+        @param jitter: returns a random number from 0 to 1.
         """
         self._jitter = jitter
         self._attempts = 0
@@ -44,9 +44,10 @@ class Patience:
 
     def __call__(self, attempt: int) -> float:
         """
-        @param attempt: not used: it starts anew with each TCP connection, and
-            one that we make is not yet one that is welcome.
-        @return: seconds.
+        Return the seconds to wait before the next attempt.
+
+        @param attempt: ignored.  C{ClientService} resets it at each TCP connection, but the peer
+            may still refuse the Hello.
         """
         longest = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._attempts, 10))
         self._attempts += 1
@@ -57,20 +58,20 @@ class Patience:
 
     def reset(self) -> None:
         """
-        The node said Hello.
+        Start again with the shortest interval, because a link came up.
         """
         self._attempts = 0
 
     def hope(self) -> None:
         """
-        The node may be expected back at any moment.
+        Use short intervals for a while, because the node is expected back soon.
         """
         self._hopeful = HOPEFUL
 
 
 class ControlFactory(Factory):
     """
-    Makes one protocol a connection, if it may be made.
+    Factory that makes a protocol for each connection, or refuses the connection.
     """
 
     noisy = False
@@ -80,6 +81,8 @@ class ControlFactory(Factory):
 
     def buildProtocol(self, addr: Any) -> Protocol | None:
         """
+        Make the protocol.
+
         @return: L{None} closes the connection.
         """
         protocol = self._make(addr)
@@ -90,8 +93,10 @@ class ControlFactory(Factory):
 
 def listen(reactor: Any, host: str, port: int, factory: IProtocolFactory) -> Any:
     """
+    Listen on a TCP port.
+
     @return: an C{IListeningPort}.
-    @raise twisted.internet.error.CannotListenError: if the address cannot be had.
+    @raise twisted.internet.error.CannotListenError: if the address is not available.
     """
     endpoint = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
     ports: list[Any] = []
@@ -113,8 +118,9 @@ def dial(
     patience: Patience,
 ) -> ClientService:
     """
-    @param source: the address to dial from, L{None} for the kernel's choice.
-    @return: a service that keeps one connection.
+    Make a service that keeps one connection to a peer.
+
+    @param source: the source address; L{None} for the kernel's choice.
     """
     kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
     endpoint = kind(reactor, host, port, CONNECT_TIME, source and (source, 0))
@@ -123,8 +129,10 @@ def dial(
 
 def choose_source(host: str, own: Iterable[bytes]) -> str | None:
     """
-    @param own: packed addresses, the best first.
-    @return: the first that is of the family of C{host}.
+    Select the first of a node's own addresses that has the family of C{host}.
+
+    @param own: packed addresses, most preferred first.
+    @return: the address as text; L{None} if there is none.
     """
     size = len(pack_address(host))
     for address in own:
@@ -135,7 +143,9 @@ def choose_source(host: str, own: Iterable[bytes]) -> str | None:
 
 def pack_address(host: str) -> bytes:
     """
-    @param host: an address in words, with or without a scope.
-    @raise OSError: if it is none.
+    Pack an address.
+
+    @param host: an address as text, with or without a scope.
+    @raise OSError: if it is not an address.
     """
     return inet_pton(AF_INET6 if ":" in host else AF_INET, host.partition("%")[0])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What two nodes say of connections that their kernels hand to each other; see
+Messages between two nodes about connections that their kernels hand to each other; see
 C{docs/decisions/express.md}.
 """
 
@@ -17,26 +17,26 @@ from btcp.control.fields import Malformed
 from btcp.handoff.messages import Reason
 
 KEY_SIZE = 16
-"""Octets of the key that proves who wrote a handoff record."""
+"""Octets of the key that authenticates handoff headers."""
 
 RECORD_SIZE = 44
-"""Octets that name a connection: the ends of its packets, the front-end's initial sequence number,
-and that of the client's first octet."""
+"""Octets that identify a connection: source and destination of its packets, the front-end's initial
+sequence number, and the sequence number of the client's first octet."""
 
 MAX_RECORDS = amp.MAX_VALUE_LENGTH // RECORD_SIZE
 
 
 class Subject(StrEnum):
     """
-    What is said.
+    The kind of message.
 
-    @cvar KEY: of the records that I, as front-end, send you from now on.
-    @cvar ENDED: these are over, which you handed to me; by the ends of the client's packets to
-        you.
-    @cvar BACK: these you have again: I do not go on with them, and have answered nothing yet; by
-        the same ends.
-    @cvar GONE: these are over, which I handed to you; by the ends of the client's packets to
-        your origin.
+    @cvar KEY: the key of the handoff headers that the sender, as front-end, writes from now on.
+    @cvar ENDED: connections that ended at the sender, their back-end; identified by source and
+        destination of the client's packets to the front-end.
+    @cvar BACK: connections that the sender, their back-end, returns to the front-end before it has
+        sent any of the response; identified in the same way.
+    @cvar GONE: connections that ended at the sender, their front-end; identified by source and
+        destination of the client's packets to the back-end's origin.
     """
 
     KEY = "key"
@@ -48,8 +48,11 @@ class Subject(StrEnum):
 @frozen(slots=True)
 class Word:
     """
-    @ivar data: a key, or records without gaps.
-    @ivar reason: why all of these ended; of L{Subject.ENDED} only.
+    A message.
+
+    @ivar subject: its kind.
+    @ivar data: a key, or concatenated records of L{RECORD_SIZE} octets.
+    @ivar reason: the reason why these connections ended; for L{Subject.ENDED} only.
     """
 
     subject: Subject
@@ -59,7 +62,7 @@ class Word:
     @property
     def records(self) -> list[bytes]:
         """
-        One by one.
+        The records in C{data}.
         """
         starts = range(0, len(self.data), RECORD_SIZE)
         return [self.data[start : start + RECORD_SIZE] for start in starts]
@@ -67,15 +70,14 @@ class Word:
 
 class WordFields(amp.Argument):
     """
-    A L{Word} as two keys, C{subject} and C{data}; and a third, C{reason}, which need not be
-    there.
+    A L{Word} as the keys C{subject} and C{data}, and the optional key C{reason}.
     """
 
     def toBox(
         self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, object], proto: object
     ) -> None:
         """
-        As in C{amp.Argument}.
+        Serialise the message.  See C{amp.Argument}.
         """
         word = objects["word"]
         assert isinstance(word, Word)
@@ -88,13 +90,15 @@ class WordFields(amp.Argument):
         self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, object], proto: object
     ) -> None:
         """
-        @raise Malformed: or C{KeyError} or C{ValueError}, which L{ControlCommand} makes into
-            the same.
+        Parse a message.
+
+        @raise Malformed: if it is invalid; also C{KeyError} and C{ValueError}, which
+            L{ControlCommand} converts.
         """
         subject, data = Subject(strings[b"subject"].decode()), strings[b"data"]
         whole = len(data) == KEY_SIZE if subject is Subject.KEY else not len(data) % RECORD_SIZE
         if not whole:
-            raise Malformed("a key or a record has another size")
+            raise Malformed("a key or a record has a wrong size")
         ended = subject is Subject.ENDED and b"reason" in strings
         reason = Reason(strings[b"reason"].decode()) if ended else Reason.CLOSED
         objects["word"] = Word(subject, data, reason)
@@ -102,8 +106,8 @@ class WordFields(amp.Argument):
 
 class Express(ControlCommand):
     """
-    Something of connections that the core does not know.  Only to nodes whose Hello says
-    that they C{express}.
+    Message about connections handed off by the kernel.  Sent only to nodes that announced
+    C{express} in their Hello.
     """
 
     arguments: ClassVar[Declared] = [(b"word", WordFields())]

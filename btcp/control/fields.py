@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-What the values in a box look like: AMP argument types that take nothing odd.
+AMP argument types of the control channel, which accept only well-formed values.
 
-A handoff has seventeen numbers and strings.  As seventeen arguments of
-Twisted's types they cost 71 us of CPU a call and side, packed into four strings
-37 us (and 17 us as it is done here, see L{btcp.amp.boxes} for the rest), so
-what has a fixed layout travels in one string.
+A handoff has seventeen numbers and strings.  As seventeen arguments of Twisted's types they cost
+71 us of CPU per call and side; packed into four strings they cost 37 us, and 17 us with the parser
+of L{btcp.amp.boxes}.  Therefore values with a fixed layout are packed into one string.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ Box = dict[bytes, bytes]
 Values = dict[str, Any]
 
 MAX_NAME = 255
-"""Octets of a node's or listener's name in UTF-8."""
+"""Maximum octets of a node's or listener's name in UTF-8."""
 
 MAX_REQUEST = 65535
-"""Octets of request that one handoff can carry: what an AMP value can."""
+"""Maximum octets of request in a handoff, which is the limit of an AMP value."""
 
 MAX_SCALE = 14
-"""RFC 7323, 2.3."""
+"""Largest window scale (RFC 7323, 2.3)."""
 
 _STATE = Struct("!QIIHHbbBqqH")
 _RTT = Struct("!H")
@@ -40,7 +39,7 @@ _ENDS = {length: Struct(f"!H{length}sH{length}s") for length in (4, 16)}
 _BY_LENGTH = {layout.size: layout for layout in _ENDS.values()}
 
 MAX_RECORDS = amp.MAX_VALUE_LENGTH // _RECORD.size
-"""Records that fit into one L{Terminate<btcp.control.commands.Terminate>}."""
+"""Maximum number of records in one L{Terminate<btcp.control.commands.Terminate>}."""
 
 REASON_CODES: dict[Reason, int] = {
     Reason.NO_LISTENER: 1,
@@ -58,7 +57,7 @@ REASON_CODES: dict[Reason, int] = {
     Reason.ABANDONED: 19,
     Reason.LINK_LOST: 20,
 }
-"""A reason's octet in a termination record.  A number is never used again."""
+"""The octet that stands for a reason in a termination record.  Numbers are never reused."""
 
 _REASONS = {code: reason for reason, code in REASON_CODES.items()}
 
@@ -68,20 +67,20 @@ _ADMIN_CODES = {Admin.READY: 0, Admin.DRAIN: 1, Admin.MAINT: 2}
 _ADMINS = {code: admin for admin, code in _ADMIN_CODES.items()}
 
 _WHOLE = 1000
-"""A host all of whose processors are busy."""
+"""The value on the wire that stands for all processors busy."""
 
 _NOT_KNOWN = 0xFFFF
 
 
 class Malformed(Exception):
     """
-    The octets a peer sent are not what the command declares.
+    Octets from a peer that do not match the command's declaration.
     """
 
 
 class Number(amp.Argument):
     """
-    An integer from 0 to a bound, in decimal digits and nothing else.
+    An integer from 0 to a bound, in decimal digits only.
     """
 
     def __init__(self, highest: int, optional: bool = False) -> None:
@@ -102,7 +101,7 @@ class Number(amp.Argument):
 
 class Flag(amp.Argument):
     """
-    C{0} or C{1}.
+    A boolean, as C{0} or C{1}.
     """
 
     def toString(self, inObject: bool) -> bytes:
@@ -116,8 +115,7 @@ class Flag(amp.Argument):
 
 class Word(amp.Argument):
     """
-    One of a few words, or nothing: a word that this version does not know, or that the
-    other one did not say.
+    An optional keyword.  Unknown and absent keywords are read as the empty string.
     """
 
     def __init__(self, *known: str) -> None:
@@ -152,13 +150,15 @@ _COUNTER = Number(0xFFFFFFFFFFFFFFFF)
 
 class HandoffFields(amp.Argument):
     """
-    A L{btcp.handoff.messages.Handoff} as four keys: C{listener}, C{ends} (port
-    and address of the client, port and address of the front), C{state} and
-    C{request}; and C{rtt}, which is absent if it was not measured.
+    A L{btcp.handoff.messages.Handoff} as the keys C{listener}, C{ends} (port and address of the
+    client, port and address at the front-end), C{state}, C{request}, and C{rtt}, which is absent if
+    the round-trip time was not measured.
     """
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
+        Serialise the value.  See C{amp.Argument}.
+
         @raise struct.error: if a number does not fit its field.
         """
         message: Handoff = objects["message"]
@@ -186,8 +186,10 @@ class HandoffFields(amp.Argument):
 
     def fromBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
-        @raise Malformed: or C{KeyError}, C{ValueError}, C{struct.error}, which
-            L{btcp.control.commands.ControlCommand} makes into the same.
+        Parse a message.
+
+        @raise Malformed: if it is invalid; also C{KeyError}, C{ValueError} and C{struct.error},
+            which L{btcp.control.commands.ControlCommand} converts.
         """
         listener = _NAME.fromString(strings[b"listener"])
         ends, request = strings[b"ends"], strings[b"request"]
@@ -232,6 +234,8 @@ class AdoptedField(amp.Argument):
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
+        Serialise the value.  See C{amp.Argument}.
+
         @raise struct.error: if a number does not fit its field.
         """
         adopted: Adopted = objects["adopted"]
@@ -240,7 +244,9 @@ class AdoptedField(amp.Argument):
 
     def fromBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
-        @raise Malformed: or as L{HandoffFields.fromBox}.
+        Parse the value.
+
+        @raise Malformed: see L{HandoffFields.fromBox}.
         """
         string = strings[b"adopted"]
         address = string[_ADOPTED.size :]
@@ -252,12 +258,14 @@ class AdoptedField(amp.Argument):
 
 class TerminateFields(amp.Argument):
     """
-    A list of L{btcp.handoff.messages.Terminate}, all of the same front-end, as
-    two keys: C{front} and C{records}.
+    A list of L{btcp.handoff.messages.Terminate}, all with the same front-end, as the keys C{front}
+    and C{records}.
     """
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
+        Serialise the value.  See C{amp.Argument}.
+
         @raise struct.error: if a number does not fit its field.
         """
         records: list[Terminate] = objects["records"]
@@ -269,7 +277,9 @@ class TerminateFields(amp.Argument):
 
     def fromBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
-        @raise Malformed: or as L{HandoffFields.fromBox}.
+        Parse the value.
+
+        @raise Malformed: see L{HandoffFields.fromBox}.
         """
         front = _NAME.fromString(strings[b"front"])
         # An unknown reason is a KeyError here.
@@ -287,9 +297,9 @@ class TerminateFields(amp.Argument):
 
 def abandoned_ids(box: Box) -> Iterator[bytes]:
     """
-    Read which handoffs a C{Terminate} gives up, without parsing the rest of it.
+    Find the abandoned handoffs in a C{Terminate} without parsing all of it.
 
-    @return: the numbers of flows, packed; none if the box is malformed.
+    @return: the packed numbers of the handoffs; none if the box is malformed.
     """
     records = box.get(b"records", b"")
     if len(records) % _RECORD.size == 0:
@@ -301,8 +311,10 @@ def abandoned_ids(box: Box) -> Iterator[bytes]:
 
 def handoff_id(box: Box) -> bytes:
     """
-    @return: the packed number of the flow that a C{Handoff} is about, as L{abandoned_ids} has it;
-        anything else if the box is malformed.
+    Read the number of a C{Handoff} without parsing all of it.
+
+    @return: the packed number, comparable with those of L{abandoned_ids}; an arbitrary value if
+        the box is malformed.
     """
     return box.get(b"state", b"")[:8]
 
@@ -314,6 +326,8 @@ class ReportFields(amp.Argument):
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
+        Serialise the value.  See C{amp.Argument}.
+
         @raise struct.error: if a number does not fit its field.
         """
         report: NodeReport = objects["report"]
@@ -329,7 +343,9 @@ class ReportFields(amp.Argument):
 
     def fromBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
-        @raise Malformed: or as L{HandoffFields.fromBox}.
+        Parse the value.
+
+        @raise Malformed: see L{HandoffFields.fromBox}.
         """
         fronts, backs, rate, cpu, health, state = _LOAD.unpack(strings[b"load"])
         why = strings[b"why"]
@@ -350,19 +366,19 @@ class ReportFields(amp.Argument):
 
 def cut(text: str) -> bytes:
     """
-    @return: so much of the text, in whole characters, as a name may be long.
+    Encode a text, truncated at a character boundary to L{MAX_NAME} octets.
     """
     return text.encode()[:MAX_NAME].decode(errors="ignore").encode()
 
 
 class DecisionFields(amp.Argument):
     """
-    A L{btcp.cluster.state.Decision}, a key for each attribute.
+    A L{btcp.cluster.state.Decision}, with a key for each attribute.
     """
 
     def toBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
-        As in C{amp.Argument}.
+        Serialise the decision.  See C{amp.Argument}.
         """
         decision: Decision = objects["decision"]
         strings[b"node"] = decision.node.encode()
@@ -373,7 +389,9 @@ class DecisionFields(amp.Argument):
 
     def fromBox(self, name: bytes, strings: Box, objects: Values, proto: object) -> None:
         """
-        @raise Malformed: or as L{HandoffFields.fromBox}.
+        Parse the value.
+
+        @raise Malformed: see L{HandoffFields.fromBox}.
         """
         objects["decision"] = Decision(
             node=_NAME.fromString(strings[b"node"]),

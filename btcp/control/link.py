@@ -2,8 +2,8 @@
 """
 One connection of the control channel.
 
-The side that dialed says L{Hello} first; the other judges it before it says
-anything of itself.  Nothing else is listened to until then.
+The side that dialed sends L{Hello} first; the other side verifies it before it sends its own.  All
+other commands are refused until then.
 """
 
 from __future__ import annotations
@@ -44,27 +44,26 @@ from btcp.handoff.messages import Reason
 from btcp.handoff.reconcile import Owned
 
 GREETING_TIME = 5.0
-"""Seconds a connection may take to say Hello."""
+"""Seconds that a connection may take until Hello is accepted."""
 
 MISSED_HEARTBEATS = 3
-"""Unanswered in a row, and the peer is taken for lost."""
+"""Number of consecutive unanswered heartbeats after which the peer counts as lost."""
 
 ANSWER_TIME = 0.25
-"""Share of the time limit of a handoff after which its answer is late, see
-L{btcp.control.window}: a peer asked within this share has time to answer, and a second one to be
-asked."""
+"""Share of a handoff's timeout after which its answer counts as late, see L{btcp.control.window}.
+The rest of the timeout leaves time to try another node."""
 
 MUTE_TIME = 10.0
-"""Seconds in which a peer whose window is full must answer one handoff at least."""
+"""Seconds within which a peer whose window is full must answer at least one handoff."""
 
 MAX_PENDING = 32 * 1024 * 1024
-"""Octets of a peer's handoffs that we may leave unanswered."""
+"""Maximum octets of a peer's handoffs that this node has not answered."""
 
 HANDOFF_SIZE = 1024
-"""Octets that a handoff takes in memory, beside its request."""
+"""Octets that a handoff occupies in memory, in addition to its request."""
 
 _SMOOTHING = 8
-"""A new sample's share of the round-trip time is one in this many (RFC 6298)."""
+"""Reciprocal of a new sample's weight in the smoothed round-trip time (RFC 6298)."""
 
 log = Logger()
 
@@ -73,11 +72,11 @@ Answer = messages.Adopted | messages.Refused
 
 class LinkOwner(Protocol):
     """
-    What a link needs of the node it belongs to.
+    The node that a link belongs to.
 
-    @ivar identity: what our own Hello says.
-    @ivar heartbeat: seconds from one Ping to the next.
-    @ivar handoff_time: seconds that a handoff may take.
+    @ivar identity: the content of this node's Hello.
+    @ivar heartbeat: seconds between heartbeats.
+    @ivar handoff_time: timeout of a handoff, in seconds.
     """
 
     identity: Identity
@@ -88,64 +87,71 @@ class LinkOwner(Protocol):
 
     def judge(self, link: ControlProtocol, identity: Identity) -> None:
         """
+        Decide whether a peer's Hello is acceptable.
+
         @raise HelloRefused: if C{link} must not become a link to that node.
         """
 
     def link_up(self, link: ControlProtocol) -> None:
         """
-        C{link.peer} was accepted.
+        Process a link whose Hello was accepted; C{link.peer} is set.
         """
 
     def link_gone(self, link: ControlProtocol, why: str) -> None:
         """
-        Nothing more comes from C{link}.
+        Process the end of a link, or of a connection that never became one.
         """
 
     def handoff(self, node: str, message: messages.Handoff) -> Deferred[messages.Adopted]:
         """
-        Fails with L{HandoffRefused}.
+        Process a handoff; fails with L{HandoffRefused}.
         """
 
     def terminated(self, node: str, records: list[messages.Terminate]) -> int:
         """
-        @return: how many of the flows are unknown.
+        Process the notification that flows have ended.
+
+        @return: the number of flows that are unknown here.
         """
 
     def named(self, node: str, numbers: list[int], more: bool) -> Owned:
         """
-        @return: which of the flows are not here.
+        Process a part of C{node}'s list of flows.
+
+        @return: the flows that this node does not have.
         """
 
     def report(self) -> NodeReport:
         """
-        @return: how this node is.
+        Return this node's report of itself.
         """
 
     def reported(self, node: str, report: NodeReport) -> None:
         """
-        How C{node} is.
+        Process C{node}'s report of itself.
         """
 
     def decided(self, node: str, decision: Decision) -> None:
         """
-        What C{node} heard an operator say.
+        Process an operator's decision that C{node} has sent.
         """
 
     def express(self, node: str, word: Word) -> None:
         """
-        What C{node} says of connections that the core does not know.
+        Process C{node}'s message about connections handed off by the kernel.
         """
 
 
 class ControlProtocol(BoundedAMP):
     """
-    A link, or what wants to become one.
+    A connection to a peer, which becomes a link when both sides have accepted each other's Hello.
 
-    @ivar peer: who the other side is, once its Hello was accepted.
-    @ivar dialed: the node that we dialed, L{None} if the other side did.
-    @ivar rtt: smoothed round-trip time in seconds, L{None} before the first.
-    @ivar heard: when we asked the latest Ping that was answered.
-    @ivar silent: it was dropped because nothing came, so nobody said that it is over.
+    @ivar peer: the peer's identity, once its Hello has been accepted.
+    @ivar dialed: the node that this side dialed; L{None} if the peer dialed.
+    @ivar rtt: smoothed round-trip time in seconds; L{None} before the first sample.
+    @ivar heard: when the latest answered heartbeat was sent, in monotonic seconds.
+    @ivar silent: whether the link was dropped because the peer stopped answering.  The peer's host
+        has then not closed the connection.
     """
 
     def __init__(self, owner: LinkOwner, dialed: str | None = None) -> None:
@@ -165,28 +171,29 @@ class ControlProtocol(BoundedAMP):
 
     def connectionMade(self) -> None:
         """
-        Say Hello if it is ours to begin.
+        Start the deadline for Hello, and send Hello if this side dialed.
         """
         self.limit(GREETING_TIME, "no Hello in time", "control.silent")
         self.begin()
 
     def begin(self) -> None:
         """
-        The connection can carry boxes.
+        Send Hello if this side dialed.  Called when the connection can carry boxes.
         """
         if self.dialed is not None:
             self._say_hello()
 
     def vouch(self, node: str) -> None:
         """
-        Override: what else than its word says that the other side is C{node}?
+        Verify that the peer is C{node}, as it claims.  To be overridden by authenticated
+        connections; this method accepts every claim.
 
-        @raise HelloRefused: something says that it is not.
+        @raise HelloRefused: if it is not.
         """
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # see L{BoundedAMP}
         """
-        The transport is gone.
+        Process the close of the transport.
         """
         if self.stage is Stage.GREETING:
             self.unwelcome(reason.value)
@@ -194,26 +201,27 @@ class ControlProtocol(BoundedAMP):
 
     def unwelcome(self, error: BaseException | None) -> None:
         """
-        The other side ended what is not a link yet, and said nothing of why.
+        Report that the peer closed the connection before Hello was accepted, without a reason.
         """
         if self.dialed is not None:
             self.complain("hung up before Hello; does it want TLS?", "control.hung-up")
 
     def ended(self, why: str) -> None:
         """
-        The link is gone, or never was one.
+        Notify the owner of the end.  See L{BoundedAMP.ended}.
         """
         self._stop_heart()
         self._owner.link_gone(self, why)
 
-    # what the peer asks
+    # commands of the peer
 
     def boxes_received(self, boxes: list[amp.AmpBox]) -> None:
         """
-        Answer Pings before anything else, and do not work off what was withdrawn.
+        Process a batch of boxes: heartbeats first, and without handoffs that a later box of the
+        batch withdraws.
         """
         if self.peer is not None and boxes:
-            # Whatever it says, it lives, however late it is with the answers to our Pings.
+            # Any box shows that the peer is alive, even if its answers to heartbeats are late.
             self._silent_beats = 0
             self._withdrawn = withdrawn(boxes, self.peer.node)
             boxes = sorted(boxes, key=_is_work)
@@ -221,7 +229,7 @@ class ControlProtocol(BoundedAMP):
 
     def asked(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
         """
-        Answer the peer's question, or note that it could not be understood.
+        Execute a command of the peer.  Invalid commands are counted and answered with an error.
         """
         if self.peer is None:
             self._greeted(tag, name, box)
@@ -239,7 +247,7 @@ class ControlProtocol(BoundedAMP):
 
     def _greeted(self, tag: bytes, name: bytes, box: amp.AmpBox) -> None:
         """
-        Judge the first command.
+        Process the first command, which has to be an acceptable Hello.
         """
         try:
             if name != Hello.commandName:
@@ -266,7 +274,7 @@ class ControlProtocol(BoundedAMP):
     @property
     def version(self) -> int:
         """
-        Of the protocol, as it is spoken here.
+        The version of the protocol in use on this link.
         """
         return self.peer.version if self.peer is not None else OLDEST
 
@@ -314,7 +322,7 @@ class ControlProtocol(BoundedAMP):
             self.answer(tag, Terminate.makeResponse({"unknown": unknown}, self))
 
     def _known(self, reason: Reason) -> Reason:
-        # Version 1 takes a reason that it does not know for a defect.
+        # Version 1 treats unknown reasons as a protocol error.
         old = self.version < 2 and reason is Reason.DRAINING
         return Reason.STOPPING if old else reason
 
@@ -360,20 +368,24 @@ class ControlProtocol(BoundedAMP):
 
     def _fail(self, tag: bytes, failure: Failure) -> None:
         """
-        A defect of ours is no reason to lose the link and all its flows.
+        Log an exception of this node and answer with an error; the link and its flows continue.
         """
         self.counters["control.failed"] += 1
-        log.failure("while answering {address}", failure, address=self.address)
+        log.failure(
+            "exception while processing a command of {address}", failure, address=self.address
+        )
         self.error(tag, b"FAILED", "see the log of this node")
 
-    # what we ask
+    # commands to the peer
 
     def hand_off(self, message: messages.Handoff) -> Deferred[Answer]:
         """
-        @return: fires with the answer, at once with C{OVERLOAD} if the peer has as many to answer
-            as it can in time; never fails.
-        @raise struct.error: if a field is out of its range, and ValueError if
-            the request is too long.
+        Send a handoff.
+
+        @return: fires with the answer; at once with the refusal C{OVERLOAD} if the window of
+            outstanding handoffs is full; never fails.
+        @raise struct.error: if a field is out of its range.
+        @raise ValueError: if the request is too long.
         """
         now = self.clock.seconds()
         if self.stage is not Stage.UP:
@@ -399,46 +411,51 @@ class ControlProtocol(BoundedAMP):
 
     def _is_mute(self, now: float) -> bool:
         """
-        Drop the link if the peer answers no handoff at all.
+        Drop the link if the peer has answered no handoff for L{MUTE_TIME}.
+
+        @return: whether it was dropped.
         """
         if now - self._last_answer < MUTE_TIME:
             return False
-        self.drop("leaves our handoffs unanswered", "control.unanswered")
+        self.drop(f"answered no handoff for {MUTE_TIME:g} s", "control.unanswered")
         return True
 
     def terminate(self, records: Sequence[messages.Terminate]) -> Deferred[int]:
         """
-        @param records: all of one front-end, at least one, at most
-            L{MAX_RECORDS<btcp.control.fields.MAX_RECORDS>}.
-        @return: how many flows the peer did not know; fails as C{callRemote}.
+        Notify the peer that flows have ended.
+
+        @param records: at least one and at most L{MAX_RECORDS<btcp.control.fields.MAX_RECORDS>},
+            all with the same front-end.
+        @return: fires with the number of flows that the peer does not know; fails as
+            C{callRemote}.
         """
         asked: Deferred[Any] = self.callRemote(Terminate, records=records)
         return asked.addCallback(lambda answer: answer["unknown"])
 
     def who_owns(self, numbers: Sequence[int], more: bool) -> Deferred[Owned]:
         """
-        See L{btcp.control.ownership.Asked}.
+        Send a part of the list of shared flows.  See L{btcp.control.ownership.Asked}.
         """
         asked: Deferred[Any] = self.callRemote(WhoOwns, numbers=numbers, more=more)
         return asked.addCallback(read_owned)
 
     def decide(self, decision: Decision) -> None:
         """
-        Pass on what an operator said, if the peer can understand it.
+        Send an operator's decision, if the peer's version has the command.
         """
         self._tell(Decide, decision=decision)
 
     def tell_load(self) -> None:
         """
-        Say how we are, if the peer can understand it.
+        Send this node's report of itself, if the peer's version has the command.
         """
         self._tell(Load, report=self._owner.report())
 
     def express(self, word: Word, heard: Callable[[], None] = lambda: None) -> None:
         """
-        Say something of connections that the core does not know.
+        Send a message about connections handed off by the kernel.
 
-        @param heard: called when the peer has taken it in.
+        @param heard: called when the peer has confirmed it.
         """
         self._tell(Express, heard, word=word)
 
@@ -459,7 +476,8 @@ class ControlProtocol(BoundedAMP):
 
     def probe(self) -> None:
         """
-        Somebody claims that this link is dead: give it one heartbeat to answer.
+        Test the link, because the peer has dialed again: drop it unless a heartbeat is answered
+        within one interval.
         """
         if self._silent_beats < MISSED_HEARTBEATS - 1:
             self._silent_beats = MISSED_HEARTBEATS - 1
@@ -469,7 +487,7 @@ class ControlProtocol(BoundedAMP):
     def _taken(self, answer: dict[str, Any], id: int) -> Answer:
         adopted: messages.Adopted = answer["adopted"]
         if adopted.id != id:
-            self.drop("an answer is about another flow", "control.malformed")
+            self.drop("answered a handoff with the number of another one", "control.malformed")
             return messages.Refused(id=id, reason=Reason.LINK_LOST)
         return adopted
 
@@ -488,7 +506,7 @@ class ControlProtocol(BoundedAMP):
 
     def _hello_refused(self, failure: Failure) -> None:
         if self.stage is not Stage.GONE:
-            self.drop(f"refuses us: {failure.getErrorMessage()}", "control.refused-by-peer")
+            self.drop(f"refuses this node: {failure.getErrorMessage()}", "control.refused-by-peer")
 
     def _beat(self) -> None:
         if self._silent_beats >= MISSED_HEARTBEATS:

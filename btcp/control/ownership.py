@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Which flows two nodes have together, asked whenever the link between them comes up.
+Reconciliation of the flows that two nodes share, whenever the link between them comes up.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from btcp.control.fields import Flag, Malformed
 from btcp.handoff.reconcile import Owned
 
 MAX_NUMBERS = amp.MAX_VALUE_LENGTH // 8
-"""Of flows, in one part."""
+"""Maximum number of flows in one part of the list."""
 
 
 class Numbers(amp.Argument):
     """
-    Numbers of flows: 8 octets each, as many as there are.
+    A list of handoff numbers, 8 octets each.
     """
 
     def toString(self, inObject: Sequence[int]) -> bytes:
@@ -30,14 +30,15 @@ class Numbers(amp.Argument):
 
     def fromString(self, inString: bytes) -> list[int]:
         if len(inString) % 8:
-            raise Malformed("a flow's number is cut off")
+            raise Malformed("a list of flows ends within a number")
         return [number for (number,) in iter_unpack("!Q", inString)]
 
 
 class WhoOwns(ControlCommand):
     """
-    These flows, of which I am the front-end, I have at your node.  After the last part,
-    what I did not name I do not know.
+    A part of the list of flows of which the sender is the front-end and the receiver the back-end.
+    The answer has the flows that the receiver does not have.  When the last part has been sent, the
+    sender does not know any flow that it has not listed.
     """
 
     arguments: ClassVar[Declared] = [(b"numbers", Numbers()), (b"more", Flag())]
@@ -46,35 +47,38 @@ class WhoOwns(ControlCommand):
 
 class Asked(Protocol):
     """
-    A link.
+    The part of a link that reconciliation uses.
     """
 
     def who_owns(self, numbers: Sequence[int], more: bool) -> Deferred[Owned]:
         """
-        Fails as C{callRemote}.
+        Send one part of the list.
+
+        @return: fires with the peer's answer; fails as C{callRemote}.
         """
 
 
 class Reconciled(Protocol):
     """
-    The node that asks.
+    The node whose flows are reconciled.
     """
 
     def shared_with(self, node: str) -> list[int]:
         """
-        @return: the numbers of the flows that it has at C{node}.
+        List the numbers of the flows of which this node is the front-end and C{node} the back-end.
         """
 
     def owned(self, node: str, answer: Owned) -> None:
         """
-        C{node} has answered one part.
+        Process C{node}'s answer to one part of the list.
         """
 
 
 def reconcile(link: Asked, node: str, owner: Reconciled) -> None:
     """
-    Name all flows at once, before anything new is asked on the link.  One who knows no
-    such command has nothing to say to it, and whatever is left ends by its timeouts.
+    Send the whole list of shared flows before anything else is sent on the link.  A peer whose
+    version lacks the command answers with an error, which is ignored; flows that only one of the
+    two nodes has then end by their timeouts.
     """
     for part, more in parts(owner.shared_with(node)):
         asked = link.who_owns(part, more)
@@ -83,7 +87,9 @@ def reconcile(link: Asked, node: str, owner: Reconciled) -> None:
 
 def parts(numbers: Sequence[int], size: int = MAX_NUMBERS) -> Iterator[tuple[Sequence[int], bool]]:
     """
-    @return: at least one part, and whether there are others after it.
+    Split a list of numbers into parts, at least one.
+
+    @return: each part, and whether further parts follow.
     """
     for start in range(0, max(len(numbers), 1), size):
         yield numbers[start : start + size], start + size < len(numbers)
@@ -91,6 +97,6 @@ def parts(numbers: Sequence[int], size: int = MAX_NUMBERS) -> Iterator[tuple[Seq
 
 def read_owned(values: dict[str, Any]) -> Owned:
     """
-    @param values: of an answer to L{WhoOwns}.
+    Convert an answer to L{WhoOwns}.
     """
     return Owned(closed=values["closed"], unknown=values["unknown"])

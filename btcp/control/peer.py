@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Another node, over as many links, one after the other, as there may be.
+The state of one peer, which persists across successive links to it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,25 @@ from btcp.handoff import messages
 from btcp.handoff.messages import Reason
 
 BATCH_TIME = 0.02
-"""Seconds a termination waits for others to travel with."""
+"""Seconds for which terminations are collected to be sent in one batch."""
 
 BATCH_RECORDS = 256
-"""As many terminations do not wait."""
+"""Number of terminations that are sent at once."""
 
 
 @define(eq=False)
 class Peer:
     """
-    Another node, and what we have to do with it.
+    Another node of the cluster.
 
-    @ivar addresses: where its connections may come from, packed.
-    @ivar counters: moved under names that begin with C{control.}.
-    @ivar link: the one link to it, if it is up.
-    @ivar ways: what its latest Hello said of how it works.
-    @ivar returning: when the link was lost, the node's host was there, and the flows
-        survive its daemon.
+    @ivar addresses: packed addresses that it may connect from.
+    @ivar patience: the backoff of attempts to connect to it.
+    @ivar counters: receives counters with the prefix C{control.}.
+    @ivar link: the link to it, if one is up.
+    @ivar terminations: terminations that it has not acknowledged.
+    @ivar ways: the modes of operation in its latest Hello.
+    @ivar returning: whether, when the link was lost, its host was reachable and its flows survive
+        its daemon.
     """
 
     name: str
@@ -69,7 +71,8 @@ class Peer:
         elif not self.terminations.add(record):
             self.counters["control.terminate-overflow"] += 1
         elif self.link is not None:
-            # A back-end that was silent must not find the handoff before it finds this.
+            # Not delayed, so that a back-end that was stopped reads it in the same batch as the
+            # handoff that it withdraws.
             urgent = record.reason is Reason.ABANDONED
             if urgent or self.terminations.queued >= BATCH_RECORDS:
                 self.flush()
@@ -78,7 +81,7 @@ class Peer:
 
     def flush(self) -> None:
         """
-        Send all terminations that wait.
+        Send all queued terminations.
         """
         if self._flushing is not None:
             if self._flushing.active():
@@ -103,8 +106,8 @@ class Peer:
         self, failure: Failure, link: ControlProtocol, batch: list[messages.Terminate]
     ) -> None:
         """
-        Not answered, because the link is lost, or answered with an error, which
-        it would be again.
+        Process a batch that was not acknowledged: if the link is lost, it is sent again over the
+        next one; if the peer answered with an error, it would do so again, so it is dropped.
         """
         if link.stage is Stage.UP:
             link.complain(f"Terminate: {failure.getErrorMessage()}", "control.terminate-error")

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-All the links of one node: one to each other node of the cluster.
+All links of one node: one to each other node of the cluster.
 
-Of two nodes the one whose name sorts lower dials, so there is never a pair of
-links to choose from.
+Of two nodes the one whose name sorts first dials, so that there are never two links between them.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from btcp.handoff.messages import Capabilities, Reason
 from btcp.handoff.reconcile import Owned
 
 MAX_GREETING = 64
-"""Accepted connections at a time that have not said Hello."""
+"""Maximum number of accepted connections whose Hello has not been accepted."""
 
 log = Logger()
 
@@ -47,8 +46,8 @@ class Peers(MultiService):
     """
     The control channel of one node.
 
-    @ivar identity: what our Hello says.
-    @ivar handoff_time: seconds that a handoff over a link that is yet to come may take.
+    @ivar identity: the content of this node's Hello.
+    @ivar handoff_time: timeout of a handoff in seconds, for links that come up from now on.
     """
 
     def __init__(
@@ -65,12 +64,14 @@ class Peers(MultiService):
         ways: Ways = UNSAID,
     ) -> None:
         """
-        @param epoch: 0 to 2**64-1, another one in each life of this node.
+        @param epoch: 0 to 2**64-1, different at each start of this node.
+        @param capabilities: the TCP features of this host.
+        @param owner: processes peers' messages and link events.
         @param reactor: provides C{IReactorTCP} and C{IReactorTime}.
-        @param counters: moved under names that begin with C{control.}.
-        @param protection: not started.
-        @param jitter: a number from 0 to 1, another one each time.
-        @param ways: how this node works.
+        @param counters: receives counters with the prefix C{control.}.
+        @param protection: makes the connections; must not be started yet.
+        @param jitter: returns a random number from 0 to 1.
+        @param ways: this node's modes of operation.
         """
         super().__init__()
         self.identity = Identity(
@@ -95,7 +96,7 @@ class Peers(MultiService):
 
     def add(self, name: str, node: NodeAddresses) -> None:
         """
-        There is another node.
+        Add a node of the cluster.
         """
         addresses = frozenset((*node.addresses, pack_address(node.control[0])))
         peer = Peer(name, addresses, Patience(self._jitter), self.clock, self.counters)
@@ -108,10 +109,9 @@ class Peers(MultiService):
 
     def startService(self) -> None:
         """
-        Listen and dial.
+        Listen, and dial the peers that this node dials.
 
-        @raise twisted.internet.error.CannotListenError: if the control address
-            cannot be had.
+        @raise twisted.internet.error.CannotListenError: if the control address is not available.
         """
         factory = self._protection.factory(self._accept, dialing=False)
         self._listening = listen(self.clock, *self._own.control, factory)
@@ -119,7 +119,9 @@ class Peers(MultiService):
 
     def stopService(self) -> Deferred[Any]:
         """
-        Say what is left to say and close all links.
+        Send queued terminations and close all links.
+
+        @return: fires when all connections are closed.
         """
         for peer in self._peers.values():
             peer.flush()
@@ -128,7 +130,7 @@ class Peers(MultiService):
             stopping.append(maybeDeferred(self._listening.stopListening))
             self._listening = None
         for link in (*self._greeting, *(p.link for p in self._peers.values() if p.link)):
-            link.close("this node stops")
+            link.close("this node is stopping")
             stopping.append(link.lost)
         return gatherResults(stopping)
 
@@ -143,13 +145,15 @@ class Peers(MultiService):
 
     def _accept(self, addr: Any) -> ControlProtocol | None:
         """
-        Somebody connected.
+        Make the protocol of an incoming connection.
+
+        @return: L{None} closes the connection.
         """
         why = None
         if pack_address(addr.host) not in self._known:
             why, counter = "not the address of a node", "control.stranger"
         elif len(self._greeting) >= MAX_GREETING:
-            why, counter = "too many others have not said Hello", "control.crowded"
+            why, counter = "too many connections without Hello", "control.crowded"
         if why is not None:
             self.counters[counter] += 1
             log.warn("control connection of {address} closed: {why}", address=addr.host, why=why)
@@ -160,6 +164,8 @@ class Peers(MultiService):
 
     def judge(self, link: ControlProtocol, identity: Identity) -> None:
         """
+        Decide whether a peer's Hello is acceptable.
+
         @raise HelloRefused: if C{link} must not become a link to that node.
         """
         name = identity.node
@@ -169,38 +175,38 @@ class Peers(MultiService):
         if peer is None:
             raise HelloRefused(f"{name!r} is not a node of this cluster")
         if link.dialed is not None and name != link.dialed:
-            raise HelloRefused(f"{link.dialed!r} was dialed and {name!r} answered")
+            raise HelloRefused(f"dialed {link.dialed!r} but {name!r} answered")
         if link.dialed is None and self.identity.node < name:
-            raise HelloRefused(f"{name!r} is dialed by {self.identity.node!r}")
+            raise HelloRefused(f"{self.identity.node!r} dials {name!r}, not the reverse")
         if pack_address(link.address) not in peer.addresses:
             raise HelloRefused(f"{link.address} is not an address of {name!r}")
         if peer.link is not None and peer.terminations.epoch == identity.epoch:
             peer.link.probe()
-            raise HelloRefused(f"there is a link to {name!r}")
+            raise HelloRefused(f"a link to {name!r} exists already")
 
     def link_up(self, link: ControlProtocol) -> None:
         """
-        C{link.peer} said Hello.
+        Process a link whose Hello was accepted.
         """
         self._greeting.discard(link)
         identity = link.peer
         assert identity is not None  # for mypy: it has just been set
         peer = self._peers[identity.node]
         if peer.link is not None:
-            peer.link.drop(f"{peer.name} has started anew", "control.replaced")
+            peer.link.drop(f"{peer.name} has restarted", "control.replaced")
         peer.patience.reset()
         peer.link = link
         peer.ways = identity.ways
         self.counters["control.terminate-dropped"] += peer.terminations.begin(identity.epoch)
         self._owner.peer_up(peer.name, identity.epoch, identity.capabilities)
-        # In this order: what was given up on purpose must not look forgotten.
+        # Terminations first: flows that this node has terminated must not appear as unknown.
         peer.flush()
         if link.version >= 2:
             reconcile(link, peer.name, self._owner)
 
     def link_gone(self, link: ControlProtocol, why: str) -> None:
         """
-        Nothing more comes from C{link}.
+        Process the end of a link, or of a connection that never became one.
         """
         self._greeting.discard(link)
         peer = self._peers.get(link.peer.node) if link.peer else None
@@ -215,57 +221,58 @@ class Peers(MultiService):
         if self.running:
             self._owner.peer_down(peer.name)
 
-    # what peers ask
+    # commands of peers
 
     def handoff(self, node: str, message: messages.Handoff) -> Deferred[messages.Adopted]:
         """
-        As L{IControlled.handoff}.
+        See L{IControlled.handoff}.
         """
         return self._owner.handoff(node, message)
 
     def terminated(self, node: str, records: list[messages.Terminate]) -> int:
         """
-        As L{IControlled.terminate}.
+        See L{IControlled.terminate}.
         """
         return self._owner.terminate(node, records)
 
     def named(self, node: str, numbers: list[int], more: bool) -> Owned:
         """
-        As L{IControlled.named}.
+        See L{IControlled.named}.
         """
         return self._owner.named(node, numbers, more)
 
     def report(self) -> NodeReport:
         """
-        As L{IControlled.report}.
+        See L{IControlled.report}.
         """
         return self._owner.report()
 
     def reported(self, node: str, report: NodeReport) -> None:
         """
-        As L{IControlled.reported}.
+        See L{IControlled.reported}.
         """
         self._owner.reported(node, report)
 
     def decided(self, node: str, decision: Decision) -> None:
         """
-        As L{IControlled.decided}.
+        See L{IControlled.decided}.
         """
         self._owner.decided(node, decision)
 
     def express(self, node: str, word: Word) -> None:
         """
-        As L{IControlled.express}.
+        See L{IControlled.express}.
         """
         self._owner.express(node, word)
 
-    # what the owner asks
+    # commands to peers
 
     def say_express(self, node: str, word: Word, heard: Callable[[], None] = lambda: None) -> bool:
         """
-        @param heard: called when C{node} has taken it in.
-        @return: whether it can be said: there is a link, and the node hands connections off in
-            its kernel.
+        Send a message about connections handed off by the kernel.
+
+        @param heard: called when C{node} has confirmed it.
+        @return: whether it was sent: there is a link, and C{node} announced C{express}.
         """
         peer = self._peers.get(node)
         if peer is None or peer.link is None or not peer.ways.express:
@@ -275,9 +282,9 @@ class Peers(MultiService):
 
     def decide(self, decision: Decision, to: str | None = None) -> None:
         """
-        Pass on what an operator said.
+        Send an operator's decision.
 
-        @param to: a node; C{None} for all that there is a link to.
+        @param to: the node to send it to; C{None} for all nodes with a link.
         """
         for peer in self._peers.values():
             if peer.link is not None and to in (None, peer.name):
@@ -285,7 +292,7 @@ class Peers(MultiService):
 
     def tell_load(self) -> None:
         """
-        Tell all how we are, now; it is told with every heartbeat, too.
+        Send this node's report to all peers now, in addition to those sent with heartbeats.
         """
         for peer in self._peers.values():
             if peer.link is not None:
@@ -293,13 +300,12 @@ class Peers(MultiService):
 
     def hand_off(self, node: str, message: messages.Handoff) -> Deferred[Answer]:
         """
-        Ask C{node} to adopt a connection.
+        Send a handoff to C{node}.
 
-        @return: fires with the answer, a refusal too; with L{Reason.LINK_LOST}
-            if the link is down or is lost meanwhile.  Never fails, and waits as
-            long as the link lives: the deadline is the caller's.
-        @raise struct.error: if a field is out of its range, and ValueError if
-            the request is too long.
+        @return: fires with the answer, which may be a refusal; L{Reason.LINK_LOST} if the link is
+            down or is lost meanwhile.  Never fails.  There is no timeout, the caller has its own.
+        @raise struct.error: if a field is out of its range.
+        @raise ValueError: if the request is too long.
         """
         peer = self._peers.get(node)
         if peer is None:
@@ -308,8 +314,8 @@ class Peers(MultiService):
 
     def terminate(self, node: str, record: messages.Terminate) -> None:
         """
-        Tell C{node} that a flow is over: soon, together with others, and again
-        after the link was lost, as long as C{node} lives.
+        Notify C{node} that a flow has ended.  Notifications are sent in batches, and again over the
+        next link if one is lost, unless C{node} has restarted.
         """
         peer = self._peers.get(node)
         if peer is None:
@@ -319,22 +325,22 @@ class Peers(MultiService):
 
     def silence(self, node: str) -> float:
         """
-        @return: seconds since we asked C{node} what it has answered: all it said
-            before it answered has arrived.  Infinite without a link.
+        Return the seconds since the latest answered heartbeat to C{node} was sent.  Everything
+        that C{node} sent before its answer has arrived.  Infinite without a link.
         """
         return self._peers[node].silence
 
     def returning(self, node: str) -> bool:
         """
-        @return: whether C{node}, to which the link was lost, may be expected to come
-            back with its flows: its host said that the connection is closed.
+        Return whether C{node}, whose link is lost, is expected to come back with its flows: its
+        host closed the connection and its flows survive its daemon.
         """
         return self._peers[node].returning
 
     def states(self) -> dict[str, dict[str, object]]:
         """
-        @return: for each node its state (C{up} or C{down}), the protocol's version,
-            epoch, address, rtt in seconds, number of terminations it has not
-            acknowledged, and what it said of its ways.
+        Return for each node the state of its link (C{up} or C{down}), the protocol's version, the
+        epoch, address, round-trip time in seconds, number of terminations that it has not
+        acknowledged, and its modes of operation.
         """
         return {peer.name: peer.state for peer in self._peers.values()}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-How the control channel is protected: by mutual TLS, or not at all.
+Protection of the control channel: mutual TLS, or none.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from btcp.control.secured import SecuredProtocol
 from btcp.pki.trust import Trust, TrustError
 
 LOOK_TIME = 60.0
-"""Seconds from one look at the files to the next."""
+"""Seconds between checks whether the certificate files have changed."""
 
 ENDS_SOON = timedelta(days=14)
-"""A certificate that ends so soon is worth a warning every day."""
+"""Remaining validity of a certificate below which a warning is logged every day."""
 
 _DAY = 86400.0
 
@@ -43,21 +43,26 @@ log = Logger()
 
 class Protection(Protocol):
     """
-    An C{IService} that makes the two ends of links.
+    An C{IService} that makes the protocols and factories of links.
     """
 
     def setServiceParent(self, parent: Any) -> object: ...
 
     def link(self, owner: LinkOwner, dialed: str | None = None) -> ControlProtocol:
         """
-        @return: what wants to become a link.
+        Make the protocol of one connection.
+
+        @param dialed: the node that is dialed; L{None} for an incoming connection.
         """
 
     def factory(
         self, make: Callable[[Any], TwistedProtocol | None], dialing: bool
     ) -> IProtocolFactory:
         """
-        @param make: given an address, makes a L{link}, or L{None} to close the connection.
+        Make a factory of connections.
+
+        @param make: given an address, returns a L{link}, or L{None} to close the connection.
+        @param dialing: whether the connections are outgoing.
         """
 
 
@@ -68,17 +73,17 @@ class Unprotected(Service):
 
     def startService(self) -> None:
         """
-        Warn of it.
+        Log a warning.
         """
         super().startService()
         log.warn(
             "control.insecure: the control channel is neither encrypted nor authenticated;"
-            " whoever reaches it can take over connections"
+            " any host that can reach it can hijack connections"
         )
 
     def link(self, owner: LinkOwner, dialed: str | None = None) -> ControlProtocol:
         """
-        As L{Protection}.
+        See L{Protection}.
         """
         return ControlProtocol(owner, dialed)
 
@@ -86,14 +91,15 @@ class Unprotected(Service):
         self, make: Callable[[Any], TwistedProtocol | None], dialing: bool
     ) -> IProtocolFactory:
         """
-        As L{Protection}.
+        See L{Protection}.
         """
         return ControlFactory(make)
 
 
 class MutualTls(TimerService):
     """
-    TLS, with certificates on both sides, that are looked after.
+    Mutual TLS.  Reloads changed certificate files, and warns before this node's certificate
+    expires.
     """
 
     def __init__(self, trust: Trust, reactor: Any, counters: Counter[str]) -> None:
@@ -106,30 +112,34 @@ class MutualTls(TimerService):
 
     def startService(self) -> None:
         """
-        Say until when it will do, and begin to look.
+        Log the expiry of the certificate, and start to check the files.
         """
-        log.info("control channel: mutual TLS, certificate ends {ends}", ends=self._trust.ends)
+        log.info("control channel: mutual TLS, certificate expires {ends}", ends=self._trust.ends)
         super().startService()
 
     def look(self) -> None:
         """
-        Read the files again if they have changed; warn if our certificate ends soon.
+        Reload the files if they have changed, and warn if this node's certificate expires soon.
         """
         try:
             if self._trust.refresh():
                 ends = self._trust.ends
-                log.info("certificates read again, for new links; ours ends {ends}", ends=ends)
+                log.info(
+                    "certificates reloaded for new links; own certificate expires {ends}", ends=ends
+                )
         except TrustError as error:
             self._counters["control.reload-failed"] += 1
-            log.error("certificates changed, but the old ones stay: {error}", error=error)
+            log.error("certificates not reloaded, the old ones stay in use: {error}", error=error)
         now = self._reactor.seconds()
         if self._trust.ends - datetime.now(UTC) < ENDS_SOON and now >= self._warned + _DAY:
             self._warned = now
-            log.warn("our certificate ends {ends}; then no link comes up", ends=self._trust.ends)
+            log.warn(
+                "own certificate expires {ends}; no link will come up then", ends=self._trust.ends
+            )
 
     def link(self, owner: LinkOwner, dialed: str | None = None) -> SecuredProtocol:
         """
-        As L{Protection}.
+        See L{Protection}.
         """
         return SecuredProtocol(owner, dialed)
 
@@ -137,7 +147,7 @@ class MutualTls(TimerService):
         self, make: Callable[[Any], TwistedProtocol | None], dialing: bool
     ) -> IProtocolFactory:
         """
-        As L{Protection}.
+        See L{Protection}.
         """
         factory = _TlsFactory(self._trust, dialing, ControlFactory(make), self._reactor)
         factory.look = self.look
@@ -146,14 +156,14 @@ class MutualTls(TimerService):
 
 class _TlsTransport(BufferingTLSTransport):
     """
-    Leaves no garbage behind.
+    A TLS transport that leaves no reference cycles.
     """
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        As in L{BufferingTLSTransport}, but for asking OpenSSL whether the other side might
-        have had more to say.  It raises an exception then, whose traceback refers to itself
-        and to OpenSSL's 40 kB for this connection, until the garbage is collected.
+        Process the close of the TCP connection.  L{BufferingTLSTransport} would ask OpenSSL whether
+        more data can follow, which raises an exception whose traceback keeps itself and 40 kB of
+        OpenSSL's state alive until the next garbage collection.
         """
         self._lostTLSConnection = True
         super().connectionLost(reason)
@@ -161,7 +171,9 @@ class _TlsTransport(BufferingTLSTransport):
 
 class _TlsFactory(TLSMemoryBIOFactory):
     """
-    @ivar look: called before each connection.
+    Factory of TLS connections.
+
+    @ivar look: called before each connection, to reload changed files.
     """
 
     protocol = _TlsTransport
@@ -169,7 +181,8 @@ class _TlsFactory(TLSMemoryBIOFactory):
 
     def buildProtocol(self, addr: Any) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
         """
-        As in L{TLSMemoryBIOFactory}, which takes for granted that there is a protocol.
+        Make the protocol.  L{TLSMemoryBIOFactory} does not expect that the wrapped factory returns
+        L{None}.
         """
         wrapped = self.wrappedFactory.buildProtocol(addr)
         if wrapped is None:
@@ -180,8 +193,10 @@ class _TlsFactory(TLSMemoryBIOFactory):
 
 def protect(control: Control, node: str, reactor: Any, counters: Counter[str]) -> Protection:
     """
-    @param node: the node that this host is.
-    @raise TrustError: if the files that the configuration names cannot be used.
+    Make the protection that the configuration asks for.
+
+    @param node: the name of this host's node.
+    @raise TrustError: if the configured files cannot be used.
     """
     if control.credentials is None:
         return Unprotected()

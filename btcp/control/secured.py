@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-One connection of the control channel over TLS: whom it is with, and why it is not.
+A connection of the control channel over TLS: verification of the peer's certificate, and reasons of
+failures.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ REFUSED = "control.refused-tls."
 @frozen
 class Flaw:
     """
+    The reason why a TLS handshake failed.
+
     @ivar name: the last part of the counter's name.
-    @ivar words: what is wrong, for the log.
+    @ivar words: the reason as text for the log.
     """
 
     name: str
@@ -42,13 +45,13 @@ _FLAWS = {
     26: Flaw("wrong-purpose", "its certificate is not for both sides of a TLS connection"),
 }
 
-# OpenSSL's words about what cannot be a record's head, and about what is surely none.
+# OpenSSL's errors for octets that are not a TLS record.
 _NO_TLS = ("wrong version number", "http request")
 
 
 class MisnamedPeer(HelloRefused):
     """
-    The other side's certificate does not name the node it says it is.
+    A peer whose certificate does not name the node that it claims to be.
     """
 
     counter = f"{REFUSED}wrong-name"
@@ -56,7 +59,7 @@ class MisnamedPeer(HelloRefused):
 
 class Examined:
     """
-    What a connection over TLS remembers of its handshake.
+    Mixin that records the result of a connection's TLS handshake.
     """
 
     transport: Any
@@ -65,7 +68,7 @@ class Examined:
 
     def unverified(self, error: int) -> None:
         """
-        OpenSSL found a flaw in the other side's chain of certificates.
+        Record an error that OpenSSL found in the peer's certificate chain.
 
         @param error: one of C{X509_V_ERR_*}.
         """
@@ -75,27 +78,29 @@ class Examined:
 
     def flaw_of(self, error: BaseException | None) -> Flaw | None:
         """
-        @param error: with which the connection ended.
-        @return: why TLS did not come about; L{None} if that was not the reason.
+        Determine why the TLS handshake failed.
+
+        @param error: the exception with which the connection ended.
+        @return: the reason; L{None} if the handshake was completed.
         """
         if self._flaw is not None:
             return self._flaw
         if isinstance(error, SSL.Error):
             said = reason_of(error)
             if "alert" in said:
-                return Flaw("by-peer", f"the other side refuses us: {said}")
+                return Flaw("by-peer", f"the peer refuses this node: {said}")
             if "did not return a certificate" in said:
-                return Flaw("no-certificate", "it shows no certificate")
+                return Flaw("no-certificate", "it presents no certificate")
             if said in _NO_TLS:
                 return Flaw("plaintext", "it does not speak TLS: is 'insecure' configured there?")
             return Flaw("handshake", f"the TLS handshake failed: {said}")
         if not self._shaken:
-            return Flaw("unfinished", "it hung up during the TLS handshake")
+            return Flaw("unfinished", "it closed the connection during the TLS handshake")
         return None
 
     def certificate(self) -> x509.Certificate:
         """
-        The other side's, after the handshake.
+        Return the peer's certificate, after the handshake.
         """
         found: Any = self.transport.getPeerCertificate()
         certificate: x509.Certificate = found.to_cryptography()
@@ -105,18 +110,19 @@ class Examined:
 @implementer(IHandshakeListener)
 class SecuredProtocol(Examined, ControlProtocol):
     """
-    A link over TLS, or what wants to become one.
+    A L{ControlProtocol} over mutual TLS.
     """
 
     def connectionMade(self) -> None:
         """
-        The same time for the handshake and Hello as for Hello alone.
+        Start the deadline for TLS handshake and Hello together.
         """
         self.limit(GREETING_TIME, "no TLS handshake and Hello in time", "control.silent")
 
     def handshakeCompleted(self) -> None:
         """
-        The other side has the key of a certificate that is signed by our authority.
+        Verify the name of a node that this side dialed, and begin.  TLS has verified that the peer
+        has a certificate of the same authority.
         """
         self._shaken = True
         try:
@@ -129,7 +135,9 @@ class SecuredProtocol(Examined, ControlProtocol):
 
     def vouch(self, node: str) -> None:
         """
-        @raise MisnamedPeer: if the other side's certificate does not name C{node}.
+        Verify that the peer's certificate names C{node}.
+
+        @raise MisnamedPeer: if it does not.
         """
         problem = misnamed(self.certificate(), node)
         if problem is not None:
@@ -137,7 +145,7 @@ class SecuredProtocol(Examined, ControlProtocol):
 
     def unwelcome(self, error: BaseException | None) -> None:
         """
-        Say why, if TLS is why.
+        Report why the TLS handshake failed, if it did.
         """
         flaw = self.flaw_of(error)
         if flaw is not None:

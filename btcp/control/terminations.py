@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-Terminations on their way to one peer, kept until it has acknowledged them.
+Queue of terminations for one peer, which are kept until the peer acknowledges them.
 
-No I/O and no time here: L{btcp.control.peer} decides when to send.
+This module does no I/O and uses no clock: L{btcp.control.peer} decides when to send.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from btcp.control.fields import MAX_RECORDS
 from btcp.handoff.messages import Terminate
 
 MAX_KEPT = 65536
-"""Records kept for one peer.  One that acknowledges nothing for so long lets its
-flows end by their idle timeouts."""
+"""Maximum number of records kept for one peer.  The flows of records beyond that end by their idle
+timeouts at the peer."""
 
 
 class Terminations:
     """
-    A bounded queue of records, in order.
+    A bounded queue of records, in the order of their addition.
 
-    @ivar epoch: the peer's epoch that the records are meant for, or L{None} as
-        long as the peer was never seen.
+    @ivar epoch: the peer's epoch that the records are for; L{None} if the peer was never seen.
     """
 
     def __init__(self) -> None:
@@ -34,19 +33,21 @@ class Terminations:
 
     def __len__(self) -> int:
         """
-        Records not acknowledged, sent or not.
+        Number of records that are not acknowledged, sent or not.
         """
         return len(self._queued) + self._in_flight
 
     @property
     def queued(self) -> int:
         """
-        Records not sent.
+        Number of records that are not sent.
         """
         return len(self._queued)
 
     def add(self, record: Terminate) -> bool:
         """
+        Add a record.
+
         @return: whether there was room.
         """
         if len(self) >= MAX_KEPT:
@@ -56,8 +57,8 @@ class Terminations:
 
     def take(self) -> list[Terminate]:
         """
-        The next batch to send: records of one front-end, as many as one command
-        carries.
+        Take the next batch to send: records with the same front-end, as many as one command can
+        carry.
 
         @return: an empty list if nothing is queued.
         """
@@ -76,7 +77,7 @@ class Terminations:
 
     def settle(self, batch: list[Terminate]) -> None:
         """
-        The peer answered C{batch}: forget it.
+        Discard a batch that the peer has acknowledged.
         """
         for index, sent in enumerate(self._sent):
             if sent is batch:
@@ -86,7 +87,7 @@ class Terminations:
 
     def rewind(self) -> None:
         """
-        The link was lost: what was not acknowledged is to be sent again, first.
+        Put all unacknowledged batches back to the front of the queue, because the link was lost.
         """
         while self._sent:
             self._queued.extendleft(reversed(self._sent.pop()))
@@ -94,10 +95,10 @@ class Terminations:
 
     def begin(self, epoch: int) -> int:
         """
-        The peer is back.
+        Begin a new link.  If the peer has a new epoch, its flows are lost, and all records are
+        dropped.
 
-        @return: how many records were dropped because it forgot the flows they
-            are about.
+        @return: the number of records dropped.
         """
         dropped = 0
         if epoch != self.epoch:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Handoffs that were withdrawn before they were read.
+Detection of handoffs that the front-end withdrew before the back-end read them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from btcp.control.fields import abandoned_ids, handoff_id
 
 def withdrawn(boxes: Sequence[AmpBox], front: str) -> frozenset[bytes]:
     """
-    Find the handoffs that a later box of the same batch gives up.
+    Find the handoffs that a later box of the same batch abandons.
 
-    A front-end gives up a handoff whose time is over, and has asked another node by then.  A
-    back-end that was stopped, or had too much to do, would otherwise work off all of them first.
+    A front-end abandons a handoff whose timeout is over, and has tried another node by then.
+    Without this check, a back-end that was stopped or overloaded would process all of them first.
 
-    @param boxes: in the order in which they came.
+    @param boxes: boxes in the order in which they arrived.
     @param front: the node that sent them.
-    @return: tags of questions.
+    @return: the tags (C{_ask}) of the abandoned handoffs.
     """
     given_up: set[bytes] = set()
     tags: set[bytes] = set()

@@ -185,7 +185,7 @@ class HelloTests(SynchronousTestCase):
         for name, words in (
             (b"nobody", "not a node"),
             (b"b", "this node itself"),
-            (b"c", "is dialed by"),
+            (b"c", "not the reverse"),
             (b"\xff", "Hello:"),
         ):
             self.assertIn(words, self.refused(ask(b"Hello", {**HELLO, b"node": name})))

@@ -319,7 +319,7 @@ class RefreshTests(TrustTestCase):
         self.assertEqual(self.left(), 59)
         self.clock.advance(1)
         self.assertEqual(self.left(), 89)
-        self.assertIn("certificates read again", self.logged(LogLevel.info)[-1])
+        self.assertIn("certificates reloaded", self.logged(LogLevel.info)[-1])
         self.assertFalse(self.trust.refresh())
 
     def test_damaged(self) -> None:
@@ -330,7 +330,7 @@ class RefreshTests(TrustTestCase):
         self.clock.pump([60] * 3)
         self.assertEqual(self.left(), 59)
         [line] = self.logged()
-        self.assertIn("certificates changed, but the old ones stay: ", line)
+        self.assertIn("certificates not reloaded, the old ones stay in use: ", line)
         self.assertIn("node.crt is not a certificate in PEM", line)
         self.assertEqual(self.counters, {"control.reload-failed": 1})
         self.renew()
@@ -349,7 +349,7 @@ class RefreshTests(TrustTestCase):
             self.assertEqual(self.left(), left)
         (self.certificates.directory / "ca.crt").write_bytes((other / "ca.crt").read_bytes())
         self.clock.advance(60)
-        self.assertIn("certificates read again", self.logged(LogLevel.info)[-1])
+        self.assertIn("certificates reloaded", self.logged(LogLevel.info)[-1])
 
     def test_gone(self) -> None:
         Path(self.certificates.good("a").key).unlink()
@@ -365,7 +365,7 @@ class RefreshTests(TrustTestCase):
         self.renew(13)
         self.clock.pump([60] * 3)
         [line] = self.logged()
-        self.assertIn("our certificate ends ", line)
+        self.assertIn("own certificate expires ", line)
         self.clock.pump([3600] * 48)
         self.assertEqual(len(self.logged()), 3)
 
@@ -663,7 +663,7 @@ class WrongPeerTests(PairTestCase):
         yield self.refused("wrong-name", "a")
         self.assert_logged("refused: the certificate is not for a.btcp.internal but for b.btcp")
         self.assertEqual(set(+self.counters["a"]), {"control.refused-by-peer"})
-        self.assert_logged("refuses us: the certificate is not for a.btcp.internal")
+        self.assert_logged("refuses this node: the certificate is not for a.btcp.internal")
 
     @inlineCallbacks
     def test_listener(self) -> Any:
@@ -761,7 +761,7 @@ class StrangerTests(PairTestCase):
 
     def test_no_certificate(self) -> Any:
         do = self.tls(None, ask(b"Hello", HELLO))
-        return self.refused("control.refused-tls.no-certificate", "shows no certificate", do)
+        return self.refused("control.refused-tls.no-certificate", "presents no certificate", do)
 
     def test_old_version(self) -> Any:
         do = self.tls(self.certificates.good("a"), b"")
@@ -806,7 +806,9 @@ class StrangerTests(PairTestCase):
 
     def test_hang_up(self) -> Any:
         return self.refused(
-            "control.refused-tls.unfinished", "hung up", lambda stranger: stranger.close()
+            "control.refused-tls.unfinished",
+            "closed the connection",
+            lambda stranger: stranger.close(),
         )
 
     def test_garbage_after_a_record(self) -> Any:
