@@ -23,13 +23,13 @@ from twisted.python.failure import Failure
 CONNECT_TIME = 5.0
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
-HOPEFUL_RETRY = 0.5
-HOPEFUL = 60
-"""Number of attempts at intervals of at most L{HOPEFUL_RETRY}, which are cheap while the peer's
+EXPECTED_RETRY = 0.5
+EXPECTED_ATTEMPTS = 60
+"""Number of attempts at intervals of at most L{EXPECTED_RETRY}, which are cheap while the peer's
 host refuses connections."""
 
 
-class Patience:
+class Backoff:
     """
     Exponential backoff with jitter between attempts to connect to a node.
     """
@@ -40,7 +40,7 @@ class Patience:
         """
         self._jitter = jitter
         self._attempts = 0
-        self._hopeful = 0
+        self._soon = 0
 
     def __call__(self, attempt: int) -> float:
         """
@@ -51,9 +51,9 @@ class Patience:
         """
         longest = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._attempts, 10))
         self._attempts += 1
-        if self._hopeful:
-            self._hopeful -= 1
-            longest = min(longest, HOPEFUL_RETRY)
+        if self._soon:
+            self._soon -= 1
+            longest = min(longest, EXPECTED_RETRY)
         return longest * (1 - self._jitter() / 2)
 
     def reset(self) -> None:
@@ -62,11 +62,11 @@ class Patience:
         """
         self._attempts = 0
 
-    def hope(self) -> None:
+    def expect_soon(self) -> None:
         """
         Use short intervals for a while, because the node is expected back soon.
         """
-        self._hopeful = HOPEFUL
+        self._soon = EXPECTED_ATTEMPTS
 
 
 class ControlFactory(Factory):
@@ -115,7 +115,7 @@ def dial(
     port: int,
     source: str | None,
     factory: IProtocolFactory,
-    patience: Patience,
+    backoff: Backoff,
 ) -> ClientService:
     """
     Make a service that keeps one connection to a peer.
@@ -124,7 +124,7 @@ def dial(
     """
     kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
     endpoint = kind(reactor, host, port, CONNECT_TIME, source and (source, 0))
-    return ClientService(endpoint, factory, retryPolicy=patience, clock=reactor)
+    return ClientService(endpoint, factory, retryPolicy=backoff, clock=reactor)
 
 
 def choose_source(host: str, own: Iterable[bytes]) -> str | None:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from btcp.amp.connection import Stage
 from btcp.control.commands import UNSAID, Ways
-from btcp.control.dialing import Patience
+from btcp.control.dialing import Backoff
 from btcp.control.link import Answer, ControlProtocol
 from btcp.control.terminations import Terminations
 from btcp.handoff import messages
@@ -34,7 +34,7 @@ class Peer:
     Another node of the cluster.
 
     @ivar addresses: packed addresses that it may connect from.
-    @ivar patience: the backoff of attempts to connect to it.
+    @ivar backoff: the backoff of attempts to connect to it.
     @ivar counters: receives counters with the prefix C{control.}.
     @ivar link: the link to it, if one is up.
     @ivar terminations: terminations that it has not acknowledged.
@@ -45,7 +45,7 @@ class Peer:
 
     name: str
     addresses: frozenset[bytes]
-    patience: Patience
+    backoff: Backoff
     clock: IReactorTime
     counters: Counter[str]
     link: ControlProtocol | None = None

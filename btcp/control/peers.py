@@ -21,7 +21,7 @@ from btcp.cluster.state import Decision, NodeReport
 from btcp.control.commands import UNSAID, HelloRefused, Identity, Ways
 from btcp.control.controlled import IControlled, NodeAddresses, Settings
 from btcp.control.dialing import (
-    Patience,
+    Backoff,
     choose_source,
     dial,
     listen,
@@ -99,7 +99,7 @@ class Peers(MultiService):
         Add a node of the cluster.
         """
         addresses = frozenset((*node.addresses, pack_address(node.control[0])))
-        peer = Peer(name, addresses, Patience(self._jitter), self.clock, self.counters)
+        peer = Peer(name, addresses, Backoff(self._jitter), self.clock, self.counters)
         self._peers[name] = peer
         self._known |= addresses
         if self.identity.node < name:
@@ -139,7 +139,7 @@ class Peers(MultiService):
         factory = self._protection.factory(
             lambda addr: self._protection.link(self, peer.name), dialing=True
         )
-        return dial(self.clock, host, port, choose_source(host, own), factory, peer.patience)
+        return dial(self.clock, host, port, choose_source(host, own), factory, peer.backoff)
 
     # connections
 
@@ -194,7 +194,7 @@ class Peers(MultiService):
         peer = self._peers[identity.node]
         if peer.link is not None:
             peer.link.drop(f"{peer.name} has restarted", "control.replaced")
-        peer.patience.reset()
+        peer.backoff.reset()
         peer.link = link
         peer.ways = identity.ways
         self.counters["control.terminate-dropped"] += peer.terminations.begin(identity.epoch)
@@ -216,7 +216,7 @@ class Peers(MultiService):
         peer.link = None
         peer.returning = peer.ways.resumes and not link.silent
         if peer.returning:
-            peer.patience.hope()
+            peer.backoff.expect_soon()
         peer.terminations.rewind()
         if self.running:
             self._owner.peer_down(peer.name)

@@ -24,10 +24,10 @@ from btcp.cluster.state import Admin, Decision, Health, NodeReport
 from btcp.control import link, terminations, window
 from btcp.control.commands import HandoffRefused, Ways
 from btcp.control.dialing import (
-    HOPEFUL,
-    HOPEFUL_RETRY,
+    EXPECTED_ATTEMPTS,
+    EXPECTED_RETRY,
     LAST_RETRY,
-    Patience,
+    Backoff,
     choose_source,
     pack_address,
 )
@@ -494,24 +494,24 @@ class LinkTests(SynchronousTestCase):
 
 class PatienceTests(SynchronousTestCase):
     """
-    Tests for L{Patience} and L{choose_source}.
+    Tests for L{Backoff} and L{choose_source}.
     """
 
     def test_jitter(self) -> None:
-        patience = Patience(lambda: 1.0)
-        self.assertEqual([patience(1) for _ in range(3)], [0.05, 0.1, 0.2])
-        patience.reset()
-        self.assertEqual(patience(1), 0.05)
+        backoff = Backoff(lambda: 1.0)
+        self.assertEqual([backoff(1) for _ in range(3)], [0.05, 0.1, 0.2])
+        backoff.reset()
+        self.assertEqual(backoff(1), 0.05)
 
     def test_hope(self) -> None:
         """
         For a while, of one who may be back at any moment.
         """
-        patience = Patience(lambda: 0.0)
-        patience.hope()
-        waits = [patience(1) for _ in range(HOPEFUL + 1)]
-        self.assertEqual(waits[:4], [0.1, 0.2, 0.4, HOPEFUL_RETRY])
-        self.assertEqual(waits[-2:], [HOPEFUL_RETRY, LAST_RETRY])
+        backoff = Backoff(lambda: 0.0)
+        backoff.expect_soon()
+        waits = [backoff(1) for _ in range(EXPECTED_ATTEMPTS + 1)]
+        self.assertEqual(waits[:4], [0.1, 0.2, 0.4, EXPECTED_RETRY])
+        self.assertEqual(waits[-2:], [EXPECTED_RETRY, LAST_RETRY])
 
     def test_source(self) -> None:
         own = (inet_pton(AF_INET, "192.0.2.1"), inet_pton(AF_INET6, "2001:db8::1"))
