@@ -34,23 +34,35 @@ class Placement:
         self.loads = Loads()
         self.changed: Callable[[], None] = lambda: None
         self.snapshot = Snapshot({node: self._weights[node]}, self.loads)
+        self._away: dict[str, float] = {}
 
     def join(self, node: str) -> None:
         """
         Add a node that handoffs can reach from now on.
         """
+        self._away.pop(node, None)
         live = {**self.snapshot.live, node: self._weights[node]}
         self.snapshot = Snapshot(live, self.loads)
         self.changed()
 
     def leave(self, node: str) -> None:
         """
-        Remove a node that handoffs can no longer reach.
+        Remove a node that handoffs cannot reach at present.  Until L{give_up} it is still asked
+        for what no other node holds.
         """
+        weight = self.snapshot.live.get(node)
+        if weight:
+            self._away[node] = weight
         live = {name: weight for name, weight in self.snapshot.live.items() if name != node}
         self.loads.forget(node)
         self.snapshot = Snapshot(live, self.loads)
         self.changed()
+
+    def give_up(self, node: str) -> None:
+        """
+        Stop waiting for a node that handoffs cannot reach.
+        """
+        self._away.pop(node, None)
 
     def set_weight(self, node: str, weight: float) -> None:
         """
@@ -68,7 +80,13 @@ class Placement:
             for the request.
         """
         replicas = self._partition.lookup(key)
-        return None if replicas is None else self._policy.rank(replicas, key, self.snapshot)
+        if replicas is None:
+            return None
+        ranked = self._policy.rank(replicas, key, self.snapshot)
+        if ranked or not self._away:
+            return ranked
+        # Only nodes whose links were lost a moment ago: the handoff waits for the link.
+        return self._policy.rank(replicas, key, Snapshot(self._away, self.loads))
 
     def replace(self, partition: PartitionMap, policy: Cyclic) -> None:
         """

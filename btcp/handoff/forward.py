@@ -140,10 +140,17 @@ class Forwarding:
 
     def _give_up_node(self, flow: AcceptedFlow, _: None) -> None:
         assert flow.node is not None
-        self.context.count("handoff.timeout")
-        self.context.note(
+        context, now = self.context, self.context.now
+        context.count("handoff.timeout")
+        context.note(
             Event.SILENT, "{node} is silent about {client}", node=flow.node, client=flow.client
         )
+        if not flow.candidates and now < flow.decided + context.settings.periods.request:
+            # No other node holds it, and this one may only have been busy for a moment.  It knows
+            # the number of a handoff that it has, so asking again does nothing twice.
+            self.timers.set(flow, now + context.settings.periods.handoff, now)
+            self.ask_again(flow)
+            return
         self._abandon_at(flow.node, flow.number)
         self._try_next(flow, None)
 

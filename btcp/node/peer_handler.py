@@ -163,8 +163,8 @@ class PeerHandler:
         """
         Process a link that went down.  The peer's flows are kept for a grace period.
         """
+        self._placement.leave(node)  # with the weight that it had
         self._membership.link_down(node)
-        self._placement.leave(node)
         if self._express is not None:
             self._express.peer_down(node)
         self._drop_replies(node)
@@ -197,6 +197,7 @@ class PeerHandler:
 
     def _lose(self, node: str, restarted: bool = False) -> None:
         self._drop_replies(node)
+        self._placement.give_up(node)
         self._perform(self._core.peer_lost(node, self._clock(), restarted))
         if self._express is not None:
             self._express.peer_lost(node)

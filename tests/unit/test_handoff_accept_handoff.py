@@ -108,8 +108,21 @@ class HandingOffTests(case.FrontCase):
         """
         self.script.take(self.after.but(ack=(self.iss + 1 + 2**30) % 2**32))
         self.script.hear("b", Refused(id=self.number(), reason=Reason.NO_LISTENER))
-        self.script.wait(Periods().handoff)
+        self.script.wait(Periods().request + Periods().handoff)
         self.assertEqual(self.script.counted("answered.503"), 1)
+
+    def test_only_holder_is_silent_for_a_while(self) -> None:
+        """
+        It is asked again, with the number that it may know, and not given up before the time for
+        the request is over.
+        """
+        self.script.hear("b", Refused(id=self.number(), reason=Reason.NO_LISTENER))
+        asked = self.script.counted("handoff.asked-again")
+        for _ in range(3):
+            self.script.wait(Periods().handoff)
+        self.assertEqual(self.script.counted("handoff.asked-again"), asked + 3)
+        self.assertEqual(self.script.counted("answered.503"), 0)
+        self.assertIs(self.state(), Accept.HANDING_OFF)
 
     def test_wrong_checksum_is_not_queued(self) -> None:
         self.script.take(self.after.but(payload=b"x", intact=False))
