@@ -80,10 +80,23 @@ def _read_host(node: AnyNode, what: str, reading: Reading) -> str | None:
     star = "*." if text.startswith("*.") else ""
     host = canonical_host(text.removeprefix("*."))
     if host is None:
-        hint = "; for any host leave 'host' out" if text == "*" else ""
+        hint = "; for any host leave 'host' out" if text == "*" else _idn_hint(star, text)
         reading.complain(node, f"{what}: want {wanted}, not {text!r}{hint}")
         return None
     return star + host
+
+
+def _idn_hint(star: str, text: str) -> str:
+    """
+    Suggest the ASCII form of an internationalized name, which is what clients send.
+    """
+    if text.isascii():
+        return ""
+    try:
+        name = text.removeprefix(star).encode("idna").decode("ascii")
+    except UnicodeError:
+        return "; an internationalized name is written as clients send it: 'xn--...'"
+    return f"; clients send this name as {star + name!r}: write that"
 
 
 def _read_path(node: AnyNode, what: str, reading: Reading) -> str | None:

@@ -53,7 +53,7 @@ def _differences(old: Config, new: Config) -> Iterator[str]:
         elif before == after:
             continue
         elif name == "listeners" and _plain(before) == _plain(after):
-            pairs = zip(before, after, strict=True)
+            pairs = zip(_by_name(before), _by_name(after), strict=True)
             yield from (f"listeners.{b.name}.health" for b, a in pairs if b.health != a.health)
         elif name in _SECTIONS:
             yield from (f"{name}.{key}" for key in _changed(before, after))
@@ -62,7 +62,14 @@ def _differences(old: Config, new: Config) -> Iterator[str]:
 
 
 def _plain(listeners: tuple[Listener, ...]) -> list[Listener]:
-    return [evolve(listener, health=None) for listener in listeners]
+    return [evolve(listener, health=None) for listener in _by_name(listeners)]
+
+
+def _by_name(listeners: tuple[Listener, ...]) -> list[Listener]:
+    """
+    Order listeners by name: their order in the file means nothing.
+    """
+    return sorted(listeners, key=lambda listener: listener.name)
 
 
 def _changed(before: Any, after: Any) -> Iterator[str]:

@@ -542,6 +542,18 @@ class ProblemTests(SynchronousTestCase):
             (9, "no request's path begins so; want '/a/'", "path: /", "path: //a/./"),
             (9, "above the root", "path: /", "path: /../a"),
             (10, "for any host leave 'host' out", "IMG.example.", "'*'"),
+            (
+                10,
+                "clients send this name as 'xn--bcher-kva.example'",
+                "IMG.example.",
+                "bücher.example",
+            ),
+            (
+                10,
+                "clients send this name as '*.xn--bcher-kva.example'",
+                "IMG.example.",
+                "'*.bücher.example'",
+            ),
             (10, "host: want a host name without port", "IMG.example.", "'img.example:80'"),
             (10, "host: want a host name without port", "IMG.example.", "'*.*.example'"),
             (10, "host: want a host name without port", "IMG.example.", "'http://x/'"),

@@ -54,6 +54,19 @@ class DifferencesTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         self.assert_live(configuration())
 
+    def test_order_of_listeners_and_nodes(self) -> None:
+        """
+        The order in the file means nothing; what differs beside it is told by its name.
+        """
+        (web,) = OLD.listeners
+        other = evolve(web, name="alt", port=81, origin=8081)
+        old = evolve(OLD, listeners=(web, other))
+        nodes = dict(reversed(list(OLD.nodes.items())))
+        self.assertEqual(reloadable(old, old, evolve(old, listeners=(other, web), nodes=nodes)), [])
+        checked = evolve(web, health=Check(kind="tcp"))
+        changed = evolve(old, listeners=(other, checked))
+        self.assertEqual(reloadable(old, old, changed), ["listeners.web.health"])
+
     def test_rules(self) -> None:
         partition = [{"path": "/", "nodes": ["a"]}]
         self.assert_live(configuration(partition=partition), "partition")
