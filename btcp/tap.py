@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.application.service import IService
@@ -25,11 +26,12 @@ from btcp.daemon.monotonic import use_monotonic_clock
 from btcp.daemon.notify import Notify
 from btcp.daemon.process import Daemon, Surroundings, status
 from btcp.datapath.choice import decide, inherit, make, survives
-from btcp.datapath.interface import DatapathError, Identity
+from btcp.datapath.interface import DatapathError, DeviceMissing, Identity
 from btcp.datapath.raw.datapath import TAP
-from btcp.datapath.raw.device import Tap, hardware_address, mtu, require_loose_source_check
-from btcp.datapath.raw.host import capabilities, device_of
+from btcp.datapath.raw.device import Tap, hardware_address, index, mtu, require_loose_source_check
+from btcp.datapath.raw.host import capabilities, device_of, syncookies
 from btcp.datapath.trace import TraceDatapath
+from btcp.node.host_watch import HostFacts
 from btcp.node.service import Node
 from btcp.pki.trust import TrustError
 
@@ -211,9 +213,34 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
             express=choice.express,
         ),
         express=express,
+        facts=partial(_facts, config, device),
     )
     about = About(config.node, identity.epoch, choice.ebpf, choice.admits, time.monotonic)
     return node, manage(reactor, node, datapath, about)
+
+
+def _facts(config: Config, device: str) -> HostFacts:
+    """
+    @return: what the host is like now.
+    @raise DatapathError: if the node has to be started anew to work on it.
+    @raise DeviceMissing: if the device is not there at present.
+    """
+    try:
+        index(device)
+    except DeviceMissing:
+        if config.device is None:
+            _require_home(config.own.addresses[0], device)
+        raise
+    return HostFacts(capabilities(mtu(device)), syncookies())
+
+
+def _require_home(address: bytes, device: str) -> None:
+    try:
+        holder = device_of([address])
+    except DatapathError:
+        return
+    if holder != device:
+        raise DatapathError(f"{ip_address(address)} is on device {holder} now, not on {device}")
 
 
 def _device(config: Config) -> str:

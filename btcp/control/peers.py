@@ -12,6 +12,7 @@ from collections.abc import Callable
 from random import random
 from typing import Any
 
+from attrs import evolve
 from twisted.application.internet import ClientService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
@@ -93,6 +94,16 @@ class Peers(MultiService):
         for name, node in config.nodes.items():
             if name != config.node:
                 self.add(name, node)
+
+    def introduce(self, capabilities: Capabilities, ways: Ways) -> None:
+        """
+        Tell all nodes that this one works in another way from now on: what a Hello says holds as
+        long as the link, so each link is closed and made again.
+        """
+        self.identity = evolve(self.identity, capabilities=capabilities, ways=ways)
+        for peer in self._peers.values():
+            if peer.link is not None:
+                peer.link.close("this host has changed")
 
     def add(self, name: str, node: NodeAddresses) -> None:
         """

@@ -5,8 +5,10 @@ The top-level service: log file, change of user, signals, notification of the se
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +49,8 @@ class Reloading(Protocol):
 
     def leave(self) -> None: ...
 
+    failed: Callable[[str], None]
+
 
 @frozen
 class Surroundings:
@@ -77,6 +81,7 @@ class Daemon(MultiService):
         self._node = node
         self._writer, self._notify, self._status = around.writer, around.notify, around.status
         node.reloaded = self._reloaded
+        node.failed = self.fail
         self._before: dict[int, Any] = {}
         telling: Any = TimerService(self._beat(), self._tell)
         telling.clock = reactor
@@ -158,6 +163,16 @@ class Daemon(MultiService):
         self._node.leave()
         self._reactor.stop()
 
+    def fail(self, reason: str) -> None:
+        """
+        End with exit status 1 and leave the connections to the next daemon, which the supervisor
+        starts.
+        """
+        log.critical("this node cannot go on, and ends: {reason}", reason=reason)
+        self._notify(STATUS=f"ended: {reason}")
+        atexit.register(_exit_failed)  # twistd itself knows no other status than success
+        self.leave()
+
     def reload(self) -> None:
         """
         Reload the configuration and reopen the log file.  If the configuration has errors, they
@@ -183,6 +198,12 @@ class Daemon(MultiService):
             self._writer.file.reopen()
         except OSError as problem:
             log.error("cannot reopen the log; the old file stays in use: {why}", why=str(problem))
+
+
+def _exit_failed() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def status(node: Node) -> str:

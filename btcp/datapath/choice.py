@@ -19,7 +19,7 @@ from btcp.datapath.ebpf.datapath import EbpfDatapath
 from btcp.datapath.ebpf.express import ExpressTables
 from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.ebpf.takeover import Inheritance
-from btcp.datapath.interface import Capture, Datapath, DatapathError, End, Identity
+from btcp.datapath.interface import Capture, Datapath, DatapathError, End, Identity, Repair
 from btcp.datapath.raw.datapath import TAP, RawDatapath
 from btcp.datapath.raw.guard import Guard
 
@@ -168,6 +168,9 @@ class _Instead:
 
     def leave(self) -> None:
         self._capture.leave()
+
+    def verify(self) -> list[Repair]:
+        return self._capture.verify()
 
     def clear(self) -> bool:
         return self._capture.clear()

@@ -70,6 +70,19 @@ class Promise:
     until: float
 
 
+@frozen(slots=True)
+class Repair:
+    """
+    Something of the datapath's in the host that was found removed or changed, and was restored.
+
+    @ivar part: one word for it, for the counter C{host.repaired.PART}.
+    @ivar found: its state before the repair, as a sentence for the log.
+    """
+
+    part: str
+    found: str
+
+
 class Core(Protocol):
     """
     Who decides about packets; see L{btcp.handoff.bottom.BottomTcp}.
@@ -143,6 +156,11 @@ class Capture(Protocol):
         Undo it as far as the next daemon has no use for it.
         """
 
+    def verify(self) -> list[Repair]:
+        """
+        See L{Datapath.verify}.
+        """
+
     def clear(self) -> bool:
         """
         Undo what a crash left behind; the daemon that is to begin has made sure that it
@@ -202,6 +220,17 @@ class Datapath(Protocol):
             <btcp.handoff.route.Route.lease>}; and L{AWAKE}.
         """
 
+    def verify(self) -> list[Repair]:
+        """
+        Compare what L{start} put into the host with what is there, and restore what is not.
+
+        Cheap enough to be called each second.
+
+        @return: what had to be restored.
+        @raise DeviceMissing: if the device that faces the cluster does not exist at present.
+        @raise DatapathError: if something cannot be restored.
+        """
+
     def refresh(self) -> None:
         """
         Bring those of the core's counters up to date that are kept elsewhere; to be
@@ -212,4 +241,10 @@ class Datapath(Protocol):
 class DatapathError(Exception):
     """
     The host does not let us move packets; the text says what is missing.
+    """
+
+
+class DeviceMissing(DatapathError):
+    """
+    The device that faces the cluster does not exist at present; it may be made again.
     """

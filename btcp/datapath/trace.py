@@ -17,7 +17,7 @@ from typing import IO
 from attrs import define, frozen
 
 from btcp.datapath import pcapng
-from btcp.datapath.interface import Core, Datapath, Movement, Promise, Shell
+from btcp.datapath.interface import Core, Datapath, Movement, Promise, Repair, Shell
 from btcp.datapath.pcapng import INBOUND, OUTBOUND
 from btcp.handoff.actions import Action, Deliver, Install, Remove, Transmit
 from btcp.handoff.memo import Relic
@@ -153,6 +153,12 @@ class TraceDatapath:
         """
         self._promise, self._leases = promise, leases
         self._datapath.renew(None if self._running else promise, leases)
+
+    def verify(self) -> list[Repair]:
+        """
+        See L{btcp.datapath.interface.Datapath.verify}.
+        """
+        return self._datapath.verify()
 
     def refresh(self) -> None:
         """

@@ -15,6 +15,13 @@ from btcp.doctor.finding import Finding, fail, fine, warn
 from btcp.doctor.host import Host
 from btcp.doctor.network import facing
 
+_PROGRAMS = {"ingress": "btcp_ingress", "egress": "btcp_egress"}
+
+_RULES = 8
+"""Rules of L{btcp.datapath.raw.guard} that bring packets to the daemon."""
+
+_REPAIRED = "host.repaired."
+
 
 def check_daemon(host: Host, config: Config) -> Iterator[Finding]:
     """
@@ -39,16 +46,77 @@ def check_daemon(host: Host, config: Config) -> Iterator[Finding]:
 
 def check_remains(host: Host, config: Config) -> Iterator[Finding]:
     """
-    Check for the table, programs, device and socket of a daemon that was killed.
+    Check that a running daemon has all its parts in the host, and that a daemon that was killed
+    has left none: table or programs, device, socket.
     """
     path = f"{config.run}/{SOCKET}"
     if host.daemon(path) is not None:
-        yield fine("everything belongs to the running daemon")
+        missing = list(_missing(host, config))
+        yield from missing
+        if not missing:
+            yield fine("all parts of the running daemon are in place")
+        yield from _repairs(host, path)
         return
     found = list(_remains(host, config, path))
     yield from found
     if not found:
         yield fine("no remains of a killed daemon")
+
+
+def _missing(host: Host, config: Config) -> Iterator[Finding]:
+    """
+    Compare the host with what a running daemon put into it.  The daemon repairs it within a second,
+    so what is found here is what it cannot repair.
+    """
+    remedy = "systemctl restart btcp", "journalctl -u btcp | grep 'cannot be repaired'"
+    devices = host.devices()
+    if TAP not in devices:
+        yield fail(f"device {TAP} of the running daemon does not exist", *remedy)
+    elif not devices[TAP].up:
+        yield fail(f"device {TAP} of the running daemon is down", *remedy)
+    device = facing(host, config)
+    if device is None:
+        return  # the check of the device reports it
+    lost = [
+        direction
+        for direction, name in _PROGRAMS.items()
+        if name not in (each for _, each in host.filters(device.name).get(direction, ()))
+    ]
+    if not lost:
+        return
+    table = host.run(["nft", "list", "table", "netdev", TABLE])
+    if table.status == 0 and table.text.count("fwd to") == _RULES:
+        return
+    if config.datapath == "raw" or len(lost) == len(_PROGRAMS):
+        yield fail(
+            f"no traffic reaches the running daemon: table netdev {TABLE} is not there or changed,"
+            f" and no tc programs are on {device.name}",
+            *remedy,
+        )
+    else:
+        names = ", ".join(_PROGRAMS[direction] for direction in lost)
+        yield fail(f"tc program {names} of the running daemon is not on {device.name}", *remedy)
+
+
+def _repairs(host: Host, path: str) -> Iterator[Finding]:
+    """
+    Report what the running daemon had to repair.
+    """
+    try:
+        counters = host.query(path, "stats")["counters"]
+    except (OSError, ValueError, KeyError):
+        return  # the check of the daemon reports it
+    repairs = {
+        name.removeprefix(_REPAIRED): count
+        for name, count in counters.items()
+        if name.startswith(_REPAIRED) and count
+    }
+    if repairs:
+        parts = ", ".join(f"{part} {count}" for part, count in sorted(repairs.items()))
+        yield warn(
+            f"other programs removed or changed parts of the daemon, which repaired them: {parts}",
+            "journalctl -u btcp | grep 'repaired the host'",
+        )
 
 
 def _remains(host: Host, config: Config, path: str) -> Iterator[Finding]:

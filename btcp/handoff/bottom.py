@@ -212,6 +212,14 @@ class BottomTcp:
 
     # -- peers ----------------------------------------------------------------
 
+    def host_changed(self, capabilities: Capabilities) -> None:
+        """
+        Note that this host's TCP can keep something else than before; new connections get what
+        every node can keep now.
+        """
+        self._own = capabilities
+        self._weigh_promise()
+
     def peer_up(self, peer: str, capabilities: Capabilities, now: float) -> list[Action]:
         """
         The link to a peer is up; it is the same peer as before, with its flows.

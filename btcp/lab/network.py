@@ -8,6 +8,7 @@ what is pinned below it vanishes inside.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _BUFFERS = ("net.ipv4.tcp_rmem=4096 131072 6291456", "net.ipv4.tcp_wmem=4096 163
 """As Linux has them by default: with what some machines are given instead, a slow client has all
 of a download before it has read any."""
 
+_BRIDGE_ADDRESS = "02:00:00:00:00:01"
 _LOSS_TABLE = "inet btcp_loss"
 
 OUTWARD, INWARD = "far-client", "far-nodes"
@@ -117,6 +119,20 @@ class Network:
             kinds = ("iptables", "ip6tables", "arptables")
             self._sysctl(ROUTER, *(f"net.bridge.bridge-nf-call-{kind}=0" for kind in kinds))
 
+    def renew(self, node: str) -> None:
+        """
+        Delete a node's C{eth0} and make it again, with its addresses and routes.
+
+        It keeps its hardware address, as when a driver is loaded again.
+        """
+        shown = run(self.inside(node, ["ip", "-json", "link", "show", "dev", "eth0"]))
+        address = json.loads(shown)[0]["address"]
+        self._ip(node, ["link delete dev eth0"])
+        _ip([self._cable(node)])
+        self._ip(ROUTER, [f"link set dev {node} master br0 up"])
+        self._ip(node, [f"link set dev eth0 address {address}"])
+        self._ip(node, _leaf(addresses(node), NODE_NET))
+
     def remove(self) -> None:
         """
         Delete every namespace of the lab; the processes in them must have ended.
@@ -186,7 +202,9 @@ class Network:
 
     def _router(self) -> list[str]:
         # Without snooping the bridge needs no querier for neighbour discovery to get through.
-        lines = ["link set dev lo up", "link add name br0 type bridge mcast_snooping 0"]
+        # A bridge without an address of its own takes that of a port, and it changes with them.
+        bridge = f"link add name br0 address {_BRIDGE_ADDRESS} type bridge mcast_snooping 0"
+        lines = ["link set dev lo up", bridge]
         lines += [f"link set dev {node} master br0 up" for node in self.nodes]
         lines += ["link set dev br0 up", f"link set dev {CLIENT} up"]
         for device, (v4, v6) in (("br0", NODE_NET), (CLIENT, CLIENT_NET)):

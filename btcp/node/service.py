@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from attrs import evolve
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import gatherResults, maybeDeferred
@@ -38,6 +39,7 @@ from btcp.health.origins import OriginChecks
 from btcp.logs import Recorder
 from btcp.node.core_settings import first_number, front_of, secured, settings
 from btcp.node.dispatch import Dispatcher
+from btcp.node.host_watch import HostFacts, HostWatch
 from btcp.node.leases import LeaseRenewal
 from btcp.node.outbound import Outbound
 from btcp.node.peer_handler import PeerHandler
@@ -67,6 +69,7 @@ class Node(MultiService):
     @ivar record: writes the core's notes to the access log.
     @ivar membership: the state of all nodes.
     @ivar protection: TLS, or its absence, of the links.
+    @ivar failed: called with the reason if the node cannot work on this host any more.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Node(MultiService):
         starts: int = 0,
         ways: Ways = UNSAID,
         express: ExpressTables | None = None,
+        facts: Callable[[], HostFacts] | None = None,
     ) -> None:
         """
         @param reactor: provides timers and the control channel; its time is monotonic, see
@@ -98,6 +102,7 @@ class Node(MultiService):
         @param starts: the number of earlier daemons with this epoch.
         @param ways: modes of operation that this node announces to peers.
         @param express: the kernel's tables for handoffs without the core; L{None} without them.
+        @param facts: reads what the host is like now; C{None} not to watch the host.
         @raise TrustError: if the node's certificates cannot be used.
         """
         super().__init__()
@@ -109,6 +114,9 @@ class Node(MultiService):
         self._leaving = False
         self.source: Callable[[], Config] = lambda: self._config
         self.reloaded: Callable[[], None] = lambda: None
+        self.failed: Callable[[str], None] = lambda reason: None
+        self._admits = self._cookies_wanted = admits
+        self._cookies = True
         self.record = Recorder(config.log.connections)
         policy = Policies(config.policy, config.node)
         weights = {name: node.weight for name, node in config.nodes.items()}
@@ -118,7 +126,7 @@ class Node(MultiService):
             placement=self._placement,
             silence=self._silence,
             secret=secret,
-            admits=admits,
+            admits=lambda: self._admits,
             reports=reports,
             remembers=ways.resumes,
             first_number=first_number(starts),
@@ -151,9 +159,34 @@ class Node(MultiService):
         looking: Any = TimerService(SECOND, self.membership.tick)
         looking.clock = reactor
         looking.setServiceParent(self)
+        if facts is not None:
+            self._watch_host(facts)
         shown = self.core, datapath, self.peers, self.membership
         self._stats = NodeStats(config.node, *shown, self._elsewhere_held)
         self._dispatcher = Dispatcher(reactor, clock, self.core, datapath, self._make_table())
+
+    def _watch_host(self, facts: Callable[[], HostFacts]) -> None:
+        counters, fail = self.core.counters, lambda reason: self.failed(reason)
+        watch = HostWatch(self._reactor, self._datapath, counters, facts, self._host_changed, fail)
+        watch.setServiceParent(self)
+
+    def _host_changed(self, before: HostFacts, now: HostFacts) -> None:
+        """
+        Work as a node that was started on this host would, and tell the others.
+        """
+        ways = self.peers.identity.ways
+        if before.cookies != now.cookies and self._cookies_wanted:
+            self._admits = self._cookies = now.cookies
+            self.core.context.settings = self._settings(self._config)
+            ways = evolve(ways, adoption="cookie" if now.cookies else "replay")
+            if self._express is not None:
+                self._express.renew()
+        if before.capabilities != now.capabilities:
+            self.core.host_changed(now.capabilities)
+        log.warn("the host has changed: {what}", what=now.differences(before))
+        self._leases.renew()
+        if before.capabilities != now.capabilities or ways != self.peers.identity.ways:
+            self.peers.introduce(now.capabilities, ways)
 
     def _make_membership(self, epoch: int) -> Membership:
         fronts = CombinedSize(self.core.acceptor.flows, lambda: self._elsewhere_held()[0])
@@ -198,7 +231,7 @@ class Node(MultiService):
             self._placement,
             say=lambda *word: self.peers.say_express(*word),
             perform=self.perform,
-            draining=lambda: self.draining,
+            draining=lambda: self.draining or not self._cookies,
             is_known=lambda key: key in self.core.acceptor.flows.by_key,
             recorder=self.record,
             listener=self._listener,

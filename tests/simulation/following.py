@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from btcp.datapath.ebpf.datapath import EbpfDatapath
-from btcp.datapath.interface import Core, Movement, Promise, Shell
+from btcp.datapath.interface import Core, Movement, Promise, Repair, Shell
 from btcp.handoff.memo import Relic
 from btcp.handoff.messages import Handoff
 from btcp.wire.segment import Malformed, Segment
@@ -227,6 +227,12 @@ class FollowingDatapath:
         self._reactor.alive = False
         self._adoption.take_down()
         self._upward.leave()
+
+    def verify(self) -> list[Repair]:
+        """
+        See L{btcp.datapath.interface.Datapath.verify}: there is no host.
+        """
+        return []
 
     def relics(self) -> list[Relic]:
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from btcp.datapath.interface import Core, Movement, Promise, Shell
+from btcp.datapath.interface import Core, Movement, Promise, Repair, Shell
 from btcp.handoff.actions import (
     Admit,
     Deliver,
@@ -119,6 +119,12 @@ class MemoryDatapath:
         """
         See L{btcp.datapath.interface.Datapath.renew}: the core decides everything.
         """
+
+    def verify(self) -> list[Repair]:
+        """
+        See L{btcp.datapath.interface.Datapath.verify}: there is no host.
+        """
+        return []
 
     def refresh(self) -> None:
         """

@@ -51,6 +51,7 @@ class FakeNode:
         self.outcome: list[str] | Exception = []
         self.reloads = 0
         self.left = False
+        self.failed: Callable[[str], None] = lambda reason: None
 
     def leave(self) -> None:
         self.left = True

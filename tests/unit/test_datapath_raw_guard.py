@@ -121,12 +121,31 @@ class GuardTests(SynchronousTestCase):
 
     def test_set_up_and_taken_down(self) -> None:
         told = FakeFilter()
-        made = Guard("eth0", "tap9", [(FOUR, 80)], [], told)
+        made = Guard("eth0", "tap9", [(FOUR, 80)], [], told, lambda device: 1)
         made.set_up()
-        self.assertEqual(told.scripts[-1], made.rules())
-        self.assertFalse(any("delete" in script for script in told.scripts[:-1]))
+        self.assertIn(made.rules(), told.scripts)
+        others = [script for script in told.scripts if script != made.rules()]
+        self.assertFalse(any("delete" in script for script in others))
         made.take_down()
         self.assertEqual(told.scripts[-1], "add table netdev btcp\ndelete table netdev btcp\n")
+
+    def test_verified(self) -> None:
+        """
+        The rules are listed only after a change of the host's rules or of its device, and the
+        table is made again only if it differs.
+        """
+        told, state = FakeFilter("table netdev btcp"), [1]
+        made = Guard("eth0", "tap9", [(FOUR, 80)], [], told, lambda device: tuple(state))
+        made.set_up()
+        told.scripts.clear()
+        self.assertEqual(made.verify(), [])
+        self.assertEqual(told.scripts, [])
+        state[0] = 2
+        self.assertEqual(made.verify(), [])
+        self.assertEqual(told.scripts, ["list table netdev btcp\n"])
+        told.tables, state[0] = "", 3
+        self.assertEqual([each.part for each in made.verify()], ["table"])
+        self.assertIn(made.rules(), told.scripts)
 
     def test_left_over(self) -> None:
         told = FakeFilter("table inet filter\ntable netdev btcp\n")

@@ -16,7 +16,7 @@ from scapy.utils import RawPcapNgReader
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.datapath import pcapng, trace
-from btcp.datapath.interface import Core, Movement, Promise, Shell
+from btcp.datapath.interface import Core, Movement, Promise, Repair, Shell
 from btcp.datapath.trace import Selection, TraceDatapath
 from btcp.handoff.actions import Deliver, Install, Remove, Transmit
 from btcp.handoff.memo import Relic
@@ -63,6 +63,9 @@ class FakeKernel:
 
     def relics(self) -> list[Relic]:
         return self.left_over
+
+    def verify(self) -> list[Repair]:
+        return [Repair("tap", "it was down")]
 
     def refresh(self) -> None:
         self.refreshed += 1

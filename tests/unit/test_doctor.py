@@ -40,6 +40,9 @@ CONFIG = configuration()
 OWN = frozenset(CONFIG.own.addresses)
 
 
+_ATTACHED = {"ingress": [(2940, "btcp_ingress")], "egress": [(2940, "btcp_egress")]}
+
+
 class FakeHost(Host):
     """
     A host as it should be.
@@ -68,7 +71,9 @@ class FakeHost(Host):
             "lo": Device("lo", 65536, True, False, frozenset()),
             "eth0": Device("eth0", 1500, True, True, OWN),
         }
-        self.tc: Mapping[str, Sequence[tuple[int, str]]] = {}
+        self.tap: Device | None = Device("btcp0", 1500, True, True, frozenset())
+        self.tc: Mapping[str, Sequence[tuple[int, str]]] | None = None
+        self.counters: dict[str, int] = {}
         self.busy: str | None = None
         self.pid: int | None = 4711
         self.states = {"b": "up", "c": "up"}
@@ -122,9 +127,12 @@ class FakeHost(Host):
         return self.lacks.get("express")
 
     def devices(self) -> Mapping[str, Device]:
-        return self.held
+        running = {} if self.tap is None or self.pid is None else {"btcp0": self.tap}
+        return {**self.held, **running}
 
     def filters(self, device: str) -> Mapping[str, Sequence[tuple[int, str]]]:
+        if self.tc is None:
+            return _ATTACHED if self.pid is not None else {}
         return self.tc
 
     def connect(self, address: str, port: int, source: str | None = None) -> str | None:
@@ -154,6 +162,8 @@ class FakeHost(Host):
         return self.pid
 
     def query(self, path: str, what: str) -> Any:
+        if what == "stats":
+            return {"counters": self.counters}
         return {"peers": [{"node": node, "state": state} for node, state in self.states.items()]}
 
 
@@ -634,8 +644,34 @@ class RemainsTests(DoctorCase):
         self.host.modes["/run/x/btcp.sock"] = 0o600
 
     def test_of_a_daemon_that_runs(self) -> None:
-        self.leave()
         self.assertEqual(self.only().verdict, "fine")
+
+    def test_of_a_daemon_with_the_raw_datapath(self) -> None:
+        self.host.tc = {}
+        self.host.outputs["nft list table netdev btcp"] = Output(0, 'fwd to "btcp0"\n' * 8)
+        self.assertEqual(self.only(configuration(datapath="raw")).verdict, "fine")
+        self.host.outputs["nft list table netdev btcp"] = Output(0, "chain ingress { }")
+        self.assertEqual(self.only(configuration(datapath="raw")).verdict, "fail")
+        self.host.outputs["nft list table netdev btcp"] = Output(1, "No such file or directory")
+        self.assertEqual(self.only(configuration(datapath="raw")).verdict, "fail")
+
+    def test_programs_of_a_running_daemon_are_gone(self) -> None:
+        self.host.tc = {"ingress": [(2940, "btcp_ingress")]}
+        self.assertIn("tc program btcp_egress of the running daemon", self.only().says)
+        self.host.tc = {}
+        self.assertIn("no traffic reaches the running daemon", self.only().says)
+
+    def test_device_of_a_running_daemon_is_gone(self) -> None:
+        self.host.tap = Device("btcp0", 1500, False, True, frozenset())
+        self.assertIn("is down", self.only().says)
+        self.host.tap = None
+        self.assertIn("does not exist", self.only().says)
+
+    def test_daemon_repaired_the_host(self) -> None:
+        self.host.counters = {"host.repaired.table": 2, "host.repaired.tap": 1, "accept.syn": 7}
+        good, repaired = self.findings()
+        self.assertEqual((good.verdict, repaired.verdict), ("fine", "warn"))
+        self.assertIn("table 2, tap 1", repaired.says)
 
     def test_of_a_crash(self) -> None:
         self.host.pid = None

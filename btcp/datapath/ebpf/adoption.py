@@ -12,7 +12,7 @@ from socket import if_nametoindex
 from btcp.datapath.ebpf import abi, objects
 from btcp.datapath.ebpf.hook import INGRESS, Hook
 from btcp.datapath.ebpf.libbpf import Library, Object
-from btcp.datapath.interface import DatapathError
+from btcp.datapath.interface import DatapathError, Repair
 from btcp.handoff.messages import Handoff
 
 OBJECT = objects.path("adopt.bpf.o")
@@ -63,11 +63,29 @@ class Adoption:
         """
         self._object = self.load()
         self._adoptions = self._object.map("adoptions", abi.ADOPTION.size)
+        self._tap = tap
+        self._attach()
+
+    def _attach(self) -> None:
+        tap = self._tap
         try:
             program = self._object.program("btcp_adopt")
-            Hook(self._library, if_nametoindex(tap)).attach(INGRESS, program)
+            self._hook = Hook(self._library, if_nametoindex(tap))
+            self._hook.attach(INGRESS, program)
+            self._program_id = self._hook.attached(INGRESS)
         except OSError as problem:
             raise DatapathError(f"cannot attach to {tap}: {problem.strerror}") from problem
+
+    def verify(self) -> list[Repair]:
+        """
+        Attach the program again, unless it is on the device.
+
+        @raise DatapathError: if the host cannot.
+        """
+        if self._hook.attached(INGRESS) == self._program_id:
+            return []
+        self._attach()
+        return [Repair("filter", f"program btcp_adopt was no longer attached to {self._tap}")]
 
     def take_down(self) -> None:
         """

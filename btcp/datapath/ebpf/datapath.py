@@ -14,7 +14,7 @@ from btcp.datapath.ebpf.changes import Changes
 from btcp.datapath.ebpf.express import ExpressTables
 from btcp.datapath.ebpf.programs import Programs
 from btcp.datapath.ebpf.reports import Reports
-from btcp.datapath.interface import Core, DatapathError, Movement, Promise, Shell
+from btcp.datapath.interface import Core, DatapathError, Movement, Promise, Repair, Shell
 from btcp.datapath.raw.datapath import TAP, RawDatapath
 from btcp.handoff.actions import Admit, Deliver, Install, Remember, Remove, Retract, Transmit
 from btcp.handoff.memo import Relic
@@ -121,6 +121,13 @@ class EbpfDatapath:
         self._programs.promise(promise)
         for front, until in leases.items():
             self._programs.renew(front, until)
+
+    def verify(self) -> list[Repair]:
+        """
+        See L{btcp.datapath.interface.Datapath.verify}.
+        """
+        repairs = self._raw.verify()
+        return repairs if self._adoption is None else repairs + self._adoption.verify()
 
     def refresh(self) -> None:
         """

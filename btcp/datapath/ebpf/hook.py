@@ -99,6 +99,17 @@ class Hook:
         self._library.call("bpf_tc_query", byref(self._hook(direction)), byref(options))
         return int(options.prog_id)
 
+    def attached(self, direction: int) -> int:
+        """
+        @return: the kernel's number of the program in our place; 0 if there is none.
+        """
+        options = OptionsRecord(sizeof(OptionsRecord), 0, 0, 0, _HANDLE, _PRIORITY)
+        try:
+            self._library.call("bpf_tc_query", byref(self._hook(direction)), byref(options))
+        except OSError:  # no device, no hook, no filter
+            return 0
+        return int(options.prog_id)
+
     def _hook(self, direction: int) -> HookRecord:
         return HookRecord(sizeof(HookRecord), self._index, direction, 0)
 

@@ -21,12 +21,23 @@ from btcp.datapath.ebpf.barrier import await_programs
 from btcp.datapath.ebpf.hook import EGRESS, INGRESS, Hook
 from btcp.datapath.ebpf.libbpf import Library, Map, Object, Ring
 from btcp.datapath.ebpf.takeover import INHERITED, Inheritance
-from btcp.datapath.interface import AWAKE, DatapathError, End, Identity, Promise
+from btcp.datapath.interface import (
+    AWAKE,
+    DatapathError,
+    DeviceMissing,
+    End,
+    Identity,
+    Promise,
+    Repair,
+)
 from btcp.handoff.memo import Relic, digest
 from btcp.handoff.messages import Capabilities
 from btcp.handoff.route import Reported, Route
 
 log = Logger()
+
+_ATTACHED = {INGRESS: "btcp_ingress", EGRESS: "btcp_egress"}
+"""The program for each direction."""
 
 _NEW_NETWORK = 0x40000000  # linux/sched.h: CLONE_NEWNET
 
@@ -107,6 +118,7 @@ class Programs:
         self._identity = identity
         self._inheritance = inheritance
         self._remembered: set[bytes] = set()
+        self._program_ids: dict[int, int] = {}
 
     def set_up(self) -> None:
         """
@@ -116,14 +128,46 @@ class Programs:
             index = if_nametoindex(self._device)
         except OSError as problem:
             raise DatapathError(f"device {self._device}: {problem}") from problem
-        loaded = self.load()
+        self.load()
         self._hook = Hook(self._library, index)
+        self._device_index = index
         try:
-            self._hook.attach(INGRESS, loaded.program("btcp_ingress"))
-            self._hook.attach(EGRESS, loaded.program("btcp_egress"))
+            for direction in _ATTACHED:
+                self._attach(direction)
         except OSError as problem:
             self.take_down()
             raise DatapathError(f"cannot attach to {self._device}: {problem}") from problem
+
+    def _attach(self, direction: int) -> None:
+        self._hook.attach(direction, self._object.program(_ATTACHED[direction]))
+        self._program_ids[direction] = self._hook.attached(direction)
+
+    def verify(self) -> list[Repair]:
+        """
+        Attach the programs again, unless they are on the device.
+
+        @raise DatapathError: if the host cannot.
+        """
+        try:
+            index = if_nametoindex(self._device)
+        except OSError as problem:
+            raise DeviceMissing(f"there is no device {self._device}") from problem
+        if index != self._device_index:
+            self._hook, self._device_index = Hook(self._library, index), index
+        lost = [
+            direction
+            for direction, number in self._program_ids.items()
+            if self._hook.attached(direction) != number
+        ]
+        repairs = []
+        for direction in lost:
+            try:
+                self._attach(direction)
+            except OSError as problem:
+                raise DatapathError(f"cannot attach to {self._device}: {problem}") from problem
+            why = f"program {_ATTACHED[direction]} was no longer attached to {self._device}"
+            repairs.append(Repair("filter", why))
+        return repairs
 
     def load(self) -> Object:
         """

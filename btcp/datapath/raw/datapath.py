@@ -14,10 +14,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from btcp.datapath.interface import Capture, Core, Movement, Promise, Shell
+from btcp.datapath.interface import Capture, Core, Movement, Promise, Repair, Shell
 from btcp.datapath.raw import frame
-from btcp.datapath.raw.device import QUEUE, Tap, hardware_address, require_loose_source_check
+from btcp.datapath.raw.device import (
+    QUEUE,
+    Tap,
+    hardware_address,
+    index,
+    require_loose_source_check,
+)
 from btcp.datapath.raw.sockets import PacketSender, frame_socket
+from btcp.datapath.raw.source_check import SourceCheck
 from btcp.handoff.actions import Action, Deliver, Install, PassPacket, Remove, Transmit
 from btcp.handoff.memo import Relic
 from btcp.handoff.messages import UNMEASURED
@@ -67,6 +74,7 @@ class RawDatapath:
         self._said = (frame.BEGINNING, frame.CONTINUING) if vouches else ()
         self._routes: dict[bytes, Route] = {}
         self._halted = False
+        self._source_check = SourceCheck(TAP)
         self._buffer = bytearray(frame.LARGEST)
         self._view = memoryview(self._buffer)
 
@@ -78,6 +86,7 @@ class RawDatapath:
         """
         self._core, self._shell, self._counters = core, shell, core.counters
         require_loose_source_check()
+        self._device_index = index(self._device)
         self._own_address = hardware_address(self._device)
         self._sender = PacketSender()
         self._frames = frame_socket(self._device)
@@ -87,8 +96,41 @@ class RawDatapath:
         except BaseException:
             self._close()
             raise
+        self._read_tap()
+
+    def _read_tap(self) -> None:
         self._headers = {v: frame.headers(v, self._tap.hardware_address) for v in (4, 6)}
         self._reactor.addReader(self)
+
+    def verify(self) -> list[Repair]:
+        """
+        See L{btcp.datapath.interface.Datapath.verify}.
+        """
+        found = index(self._device)
+        repairs = self._source_check.verify() + self._verify_tap()
+        repairs += self._verify_device(found)
+        return repairs + self._capture.verify()
+
+    def _verify_tap(self) -> list[Repair]:
+        if self._tap.is_there():
+            return self._tap.verify()
+        self._reactor.removeReader(self)
+        self._tap = self._tap.renewed()
+        self._read_tap()
+        return [Repair("tap", f"device {TAP} had been deleted")]
+
+    def _verify_device(self, found: int) -> list[Repair]:
+        """
+        @param found: the number of the device now.
+        """
+        self._own_address = hardware_address(self._device)
+        # The kernel unbinds the socket when the device goes, even if it comes back as it was.
+        if found == self._device_index and self._frames.getsockname()[0] == self._device:
+            return []
+        frames = frame_socket(self._device)
+        self._frames.close()
+        self._frames, self._device_index = frames, found
+        return [Repair("device", f"device {self._device} had been made anew")]
 
     def halt(self) -> None:
         """
@@ -150,6 +192,7 @@ class RawDatapath:
             self._lost(problem)
 
     def _close(self) -> None:
+        self._source_check.restore()
         self._tap.close()
         self._frames.close()
         self._sender.close()
@@ -175,6 +218,9 @@ class RawDatapath:
                 size = os.readv(fd, buffers)
             except BlockingIOError:
                 return
+            except OSError:  # the device was deleted; see verify()
+                self._counters["lost.tap"] += 1
+                return
             try:
                 self._frame(size, now)
             except Exception:
@@ -183,7 +229,7 @@ class RawDatapath:
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor gives the device up; L{stop} closes it.
+        The reactor gives up a device that was deleted; L{verify} makes it again.
         """
 
     def logPrefix(self) -> str:

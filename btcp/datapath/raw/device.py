@@ -10,13 +10,16 @@ import socket
 from errno import EBUSY, ENOENT
 from fcntl import ioctl
 from pathlib import Path
+from socket import if_nametoindex
 from struct import Struct
+from sys import byteorder
 
-from btcp.datapath.interface import DatapathError
+from btcp.datapath.interface import DatapathError, DeviceMissing, Repair
 
 # linux/if_tun.h
 _TUNSETIFF = 0x400454CA
 _TUNSETOFFLOAD = 0x400454D0
+_TUNSETIFINDEX = 0x400454DA
 _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
@@ -38,6 +41,12 @@ QUEUE = 8192
 
 _SYSCTL = Path("/proc/sys/net")
 
+_TAP_SYSCTLS = (
+    ("ipv4", "rp_filter", 0),  # clients are behind another device
+    ("ipv6", "addr_gen_mode", 1),  # no address, so nothing of its own to say
+    ("ipv6", "accept_ra", 0),
+)
+
 
 class Tap:
     """
@@ -45,11 +54,13 @@ class Tap:
 
     @ivar name: of the device.
     @ivar fd: reads and writes one frame a time, without blocking.
+    @ivar index: the kernel's number of the device.
     @ivar hardware_address: 6 octets.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, index: int = 0) -> None:
         """
+        @param index: the number that the device is to have; 0 for the kernel's choice.
         @raise DatapathError: if the host does not let us.
         """
         self.name = name
@@ -59,7 +70,8 @@ class Tap:
             hint = "load the tun module" if problem.errno == ENOENT else problem.strerror
             raise DatapathError(f"cannot open /dev/net/tun: {hint}") from problem
         try:
-            self._set_up()
+            self._set_up(index)
+            self.index = if_nametoindex(name)
         except OSError as problem:
             self.close()
             if problem.errno == EBUSY:
@@ -73,21 +85,76 @@ class Tap:
         """
         os.close(self.fd)
 
-    def _set_up(self) -> None:
+    def is_there(self) -> bool:
+        """
+        Tell whether the device still exists.
+        """
+        return _index(self.name) == self.index
+
+    def renewed(self) -> Tap:
+        """
+        Make the device again after it was deleted.
+
+        It gets the number that it had, which the tc programs and the packet filter redirect to.
+
+        @return: in place of this one, which is closed.
+        @raise DatapathError: if the host does not let us, or the number is another device's by
+            now.
+        """
+        self.close()
+        return Tap(self.name, self.index)
+
+    def verify(self) -> list[Repair]:
+        """
+        Bring the device up and set its sysctls, unless all is as it was made.
+
+        @raise DatapathError: if that cannot be.
+        """
+        repairs = []
+        try:
+            if not self._flags() & _IFF_UP:
+                self._bring_up()
+                repairs.append(Repair("tap", f"device {self.name} was down"))
+            for family, key, value in _TAP_SYSCTLS:
+                if self._sysctl(family, key, value, only_if_changed=True):
+                    why = f"net.{family}.conf.{self.name}.{key} was not {value}"
+                    repairs.append(Repair("sysctl", why))
+        except OSError as problem:
+            raise DatapathError(f"device {self.name}: {problem.strerror}") from problem
+        return repairs
+
+    def _set_up(self, index: int) -> None:
         name = self.name.encode("ascii")
+        if index:
+            ioctl(self.fd, _TUNSETIFINDEX, index.to_bytes(4, byteorder))
         ioctl(self.fd, _TUNSETIFF, _FLAGS.pack(name, _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
         ioctl(self.fd, _TUNSETOFFLOAD, _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN)
-        self._sysctl("ipv4", "rp_filter", 0)  # clients are behind another device
-        self._sysctl("ipv6", "addr_gen_mode", 1)  # no address, so nothing of its own to say
-        self._sysctl("ipv6", "accept_ra", 0)
+        for setting in _TAP_SYSCTLS:
+            self._sysctl(*setting)
         _ask(_SIOCSIFTXQLEN, _NUMBER.pack(name, QUEUE))
-        _, flags = _FLAGS.unpack(_ask(_SIOCGIFFLAGS, _FLAGS.pack(name, 0)))
-        _ask(_SIOCSIFFLAGS, _FLAGS.pack(name, flags | _IFF_UP))
+        self._bring_up()
 
-    def _sysctl(self, family: str, key: str, value: int) -> None:
+    def _flags(self) -> int:
+        name = self.name.encode("ascii")
+        return int(_FLAGS.unpack(_ask(_SIOCGIFFLAGS, _FLAGS.pack(name, 0)))[1])
+
+    def _bring_up(self) -> None:
+        name = self.name.encode("ascii")
+        _ask(_SIOCSIFFLAGS, _FLAGS.pack(name, self._flags() | _IFF_UP))
+
+    def _sysctl(self, family: str, key: str, value: int, *, only_if_changed: bool = False) -> bool:
+        """
+        @param only_if_changed: leave it alone if it has this value.  What was never written for a
+            device follows the value for new devices.
+        @return: whether it was written.
+        """
         path = _SYSCTL / family / "conf" / self.name / key
-        if path.parent.exists():  # there is no ipv6 directory on a host without IPv6
-            path.write_text(f"{value}\n")
+        if not path.parent.exists():  # there is no ipv6 directory on a host without IPv6
+            return False
+        if only_if_changed and path.read_text().strip() == str(value):
+            return False
+        path.write_text(f"{value}\n")
+        return True
 
 
 def hardware_address(name: str) -> bytes:
@@ -103,6 +170,24 @@ def hardware_address(name: str) -> bytes:
     if kind != 1:  # ARPHRD_ETHER
         raise DatapathError(f"device {name} is no Ethernet device")
     return bytes(address)
+
+
+def _index(name: str) -> int:
+    try:
+        return if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def index(name: str) -> int:
+    """
+    @return: the kernel's number of a device.
+    @raise DeviceMissing: if there is no such device.
+    """
+    number = _index(name)
+    if not number:
+        raise DeviceMissing(f"there is no device {name}")
+    return number
 
 
 def mtu(name: str) -> int:

@@ -12,7 +12,9 @@ from ipaddress import ip_address
 
 from twisted.logger import Logger
 
-from btcp.datapath.interface import DatapathError, End
+from btcp.datapath.interface import DatapathError, End, Repair
+from btcp.datapath.raw.device import index
+from btcp.datapath.raw.netlink import ruleset_generation
 
 TABLE = "btcp"
 MARK = 0xB7C9
@@ -80,6 +82,14 @@ def nft(script: str) -> str:
     return done.stdout
 
 
+def _state(device: str) -> object:
+    """
+    @return: the same value unless the table may have changed.  When a device goes, its chains go
+        as well, and no message of the packet filter tells of it.
+    """
+    return ruleset_generation(), index(device)
+
+
 class Guard:
     """
     The table, from L{set_up} to L{take_down}.
@@ -92,17 +102,22 @@ class Guard:
         listeners: Iterable[End],
         origins: Iterable[End],
         run: Callable[[str], str] = nft,
+        state: Callable[[str], object] = _state,
     ) -> None:
         """
         @param device: the device that faces the cluster.
         @param tap: where packets are to go.
         @param run: as L{nft}.
+        @param state: of a device: as L{_state}.
         """
         self._device = device
         self._tap = tap
         self._listeners = sorted(set(listeners))
         self._origins = sorted(set(origins))
         self._run = run
+        self._state = state
+        self._expected = ""
+        self._verified: object = None
 
     def rules(self) -> str:
         """
@@ -129,7 +144,35 @@ class Guard:
         @raise DatapathError: if the host cannot.
         """
         self.clear()
+        self._make()
+
+    def _make(self) -> None:
         self._run(self.rules())
+        self._expected = self._listed()
+        self._verified = self._state(self._device)
+
+    def _listed(self) -> str:
+        return self._run(f"list table netdev {TABLE}\n")
+
+    def verify(self) -> list[Repair]:
+        """
+        Make the table again if it is not as L{set_up} made it.
+
+        @raise DatapathError: if the host cannot.
+        """
+        state = self._state(self._device)
+        if state == self._verified:
+            return []
+        try:
+            found = self._listed()
+        except DatapathError:
+            found = ""
+        if found == self._expected:
+            self._verified = state
+            return []
+        self._make()
+        how = "changed" if found else "removed"
+        return [Repair("table", f"table netdev {TABLE} had been {how}")]
 
     def clear(self) -> bool:
         """

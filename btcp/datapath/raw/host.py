@@ -47,5 +47,12 @@ def capabilities(mtu: int) -> Capabilities:
     )
 
 
+def syncookies() -> bool:
+    """
+    @return: whether the host's TCP accepts connections by cookie, as adoption by cookie needs.
+    """
+    return _set("tcp_syncookies")
+
+
 def _set(name: str) -> bool:
     return (_SYSCTL / name).read_text().strip() != "0"
