@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The front-end's half: accept connections below the local TCP, read the request,
-hand the connection over, forward what the client sends.
+The front-end half: accepts connections below the local TCP, reads the request, hands the
+connection over, and forwards the client's packets.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from btcp.wire.segment import ACK, FIN, RST, SYN, Segment, reversed_key
 from btcp.wire.seqnum import add, distance, in_window
 
 _LATE = 10
-"""Times the handoff's period that a node whose response the client has begun to see
-may take to say that it has the connection.  If it is gone, its link tells earlier."""
+"""Number of handoff timeouts for which the front-end waits for a node that may have executed the
+request, before it resets the client.  The loss of the node's link ends the wait earlier."""
 
 _MAYBE_DELIVERED = frozenset(
     {Reason.RESET_BY_ORIGIN, Reason.STOPPING, Reason.LINK_LOST, Reason.ABANDONED}
@@ -30,20 +30,23 @@ _MAYBE_DELIVERED = frozenset(
 """Refusals of a back-end that had begun to adopt: its origin may have received the request."""
 
 _GIVE_WAY = (Accept.CLOSED, Accept.SYN_RECEIVED)
-"""States of flows in place of which another connection of the same ends may begin."""
+"""States of flows that a new connection with the same addresses and ports may replace."""
 
-_PATIENCE = 4.0
-"""Seconds in which lost first octets are sent again, unless they are lost three times."""
+_FIRST_OCTETS_TIME = 4.0
+"""Seconds within which a client retransmits lost first octets, unless they are lost three times."""
 
-_MOST_WAITING = 1024
-"""Connections whose first octets are still to come, that we remember; the oldest give way."""
+_MAX_WAITING = 1024
+"""Maximum number of connections whose first octets are missing; the oldest are evicted."""
 
 
 class Acceptor(Forwarding):
     """
-    All flows of which this node is the front-end.
+    The front-end half of the core: all flows of which this node is the front-end.
 
-    @ivar flows: the table of them.
+    Methods that begin with an underscore and take a flow are actions of the state table
+    L{btcp.handoff.states.ACCEPT}.
+
+    @ivar flows: the table of these flows.
     """
 
     def __init__(self, context: Context, timers: Timers[AcceptedFlow], local: Local) -> None:
@@ -52,11 +55,11 @@ class Acceptor(Forwarding):
         self._stopping = False
         self._waiting: dict[bytes, float] = {}
 
-    # -- what happens to flows ------------------------------------------------
+    # -- events -----------------------------------------------------------------
 
     def receive(self, segment: Segment) -> None:
         """
-        A packet from a client to a listener, or to a flow that is not spliced.
+        Process a packet from a client that the datapath does not forward by itself.
         """
         flow = self.flows.by_key.get(segment.key)
         if (flow is None or flow.route is None) and not segment.intact():
@@ -64,18 +67,18 @@ class Acceptor(Forwarding):
         elif flow is None:
             self._listen(segment)
         else:
-            locate(segment)  # what cannot be rewritten is not kept for later either
+            locate(segment)  # raises Malformed: such a packet must not be queued either
             self.step(flow, _arrival(flow, segment), segment)
 
     def established(self, segment: Segment, beginning: bool, rtt: int) -> None:
         """
-        A packet of a connection that the datapath established.
+        Process a packet of a connection whose handshake the datapath performed.
 
-        @param beginning: it has the very first octets.
-        @param rtt: milliseconds that the handshake took, if C{beginning}.
+        @param beginning: whether the packet has the client's first octets.
+        @param rtt: the duration of the handshake in milliseconds, if C{beginning}.
         """
         flow = self.flows.by_key.get(segment.key)
-        # To a half-open flow nobody has proven that he is its client; this one has.
+        # The client of a half-open flow has proven nothing yet; this one has returned the cookie.
         over = flow is not None and flow.state in _GIVE_WAY and beginning
         if flow is not None and not (over and not _begins(flow, segment)):
             self.receive(segment)
@@ -90,7 +93,7 @@ class Acceptor(Forwarding):
 
     def adopted(self, node: str, message: Adopted) -> None:
         """
-        A back-end says that it has the connection.
+        Process a back-end's confirmation that it has adopted the connection.
         """
         flow = self.flows.by_number.get(message.id)
         if flow is None or flow.node != node:
@@ -99,13 +102,15 @@ class Acceptor(Forwarding):
             self.context.count("handoff.repeated-adoption")
         elif len(message.address) == len(flow.client.address):
             self.step(flow, Arrival.ADOPTED, message)
-        else:  # of the other version of IP: nothing can be forwarded to it
+        else:  # the other address family: packets cannot be forwarded to it
             self._abandon_at(node, message.id)
             self._move_on(flow, Reason.UNREACHABLE)
 
     def refused(self, node: str, number: int, reason: Reason) -> None:
         """
-        A back-end will not have it, or cannot be asked.
+        Process a refusal, by a back-end or because the back-end cannot be reached.
+
+        @param number: the handoff's number.
         """
         flow = self.flows.by_number.get(number)
         if flow is None or flow.node != node or flow.state is not Accept.HANDING_OFF:
@@ -127,9 +132,9 @@ class Acceptor(Forwarding):
 
     def terminate(self, node: str, message: Terminate) -> bool:
         """
-        A back-end says that the connection is over.
+        Process a back-end's notification that the connection has ended.
 
-        @return: whether the flow was known.
+        @return: whether the flow is known.
         """
         flow = self.flows.by_number.get(message.id)
         if flow is None or flow.node != node:
@@ -145,21 +150,21 @@ class Acceptor(Forwarding):
 
     def node_lost(self, node: str) -> None:
         """
-        A back-end and its flows are gone.
+        Process the loss of a back-end with all its flows.
         """
         for flow in self.flows.at(node):
             self.lose(flow)
 
     def lose(self, flow: AcceptedFlow) -> None:
         """
-        The flow's back-end, or what it had of the flow, is gone.
+        Process the loss of a flow's back-end, or of the flow at its back-end.
         """
         self._lose(flow, Reason.LINK_LOST)
 
     def stop(self) -> None:
         """
-        This node stops, and nobody shall wait for it.  Whoever sends something from
-        now on is reset, with the very number he expects.
+        End all flows because this node is stopping.  Packets that arrive from now on are answered
+        with a reset that has the sequence number that the sender expects.
         """
         self._stopping = True
         for flow in list(self.flows.by_key.values()):
@@ -167,7 +172,7 @@ class Acceptor(Forwarding):
 
     def expire(self, flow: AcceptedFlow) -> None:
         """
-        The flow's timer ran out.
+        Process the expiry of a flow's timer.
         """
         if self.flows.by_key.get(flow.key) is not flow:
             return
@@ -176,7 +181,8 @@ class Acceptor(Forwarding):
         ):
             self.step(flow, Arrival.TIMEOUT, Reason.ABANDONED)
         elif flow.tries < _LATE:
-            # The node has it, or may have it, and is late to say so; no other may execute it.
+            # The node may have adopted the connection without the confirmation having arrived, so
+            # no other node may execute the request.
             flow.tries += 1
             self.context.count("handoff.late")
             now = self.context.now
@@ -186,12 +192,14 @@ class Acceptor(Forwarding):
 
     def _lose(self, flow: AcceptedFlow, why: Reason, begun: bool = False) -> None:
         """
-        @param begun: a part of the response is on its way, whatever the client has
-            acknowledged.
+        Process the loss of a flow's back-end: retry on another node if that is safe, else reset.
+
+        @param begun: whether a part of the response was sent, even if the client has not
+            acknowledged any of it.
         """
         restart = not begun and _restartable(flow) and self._may_retry(flow)
         if why is Reason.LINK_LOST and flow.node is not None:
-            # If it is only out of sight, it has to know before it sees us again.
+            # The node may only be unreachable; it must drop the flow when its link is back.
             self._abandon_at(flow.node, flow.number)
         self.step(flow, Arrival.NODE_LOST if restart else Arrival.RESPONSE_LOST, why)
 
@@ -253,18 +261,19 @@ class Acceptor(Forwarding):
 
     def _wait_for_beginning(self, segment: Segment) -> None:
         """
-        It has overtaken the first octets, and will be sent again.  Or those never come: it
-        is of a connection that nobody here knows any more, and its number looks
-        like one of ours by chance.
+        Drop a packet that has overtaken the client's first octets; the client retransmits it.
+
+        If the first octets do not arrive in time, the packet belongs to an unknown connection whose
+        acknowledgment number happens to be a valid cookie, and is answered with a reset.
         """
         waiting, now = self._waiting, self.context.now
         since = waiting.setdefault(segment.key, now)
-        if now - since > _PATIENCE and segment.intact():
+        if now - since > _FIRST_OCTETS_TIME and segment.intact():
             del waiting[segment.key]
             self._reset_stranger(segment)
             return
         self.context.count("dropped.overtook-beginning")
-        if len(waiting) > _MOST_WAITING:
+        if len(waiting) > _MAX_WAITING:
             del waiting[next(iter(waiting))]
 
     def _resume(self, segment: Segment, rtt: int) -> None:
@@ -300,8 +309,8 @@ class Acceptor(Forwarding):
 
     def _measure(self, flow: AcceptedFlow) -> None:
         """
-        Take the time of the handshake.  If there was more than one SYN/ACK, nobody knows which one
-        the client acknowledges (RFC 6298, 3): it took no longer than since the first.
+        Measure the round-trip time of the handshake.  If several SYN/ACKs were sent, the sample is
+        ambiguous (RFC 6298, 3): the time since the first one is an upper bound.
         """
         passed = min(int((self.context.now - flow.started) * 1000), LONGEST_RTT)
         flow.rtt = passed if flow.syn_acks == 1 else min(passed, DOUBTFUL_RTT)
@@ -343,8 +352,8 @@ class Acceptor(Forwarding):
 
     def _read(self, flow: AcceptedFlow, fresh: bytes, segment: Segment) -> None:
         """
-        Give the reader what is new; acknowledge what leaves the request
-        incomplete, and no more: what completes it, the back-end acknowledges.
+        Feed new octets to the reader.  Octets that leave the request incomplete are acknowledged;
+        those that complete it are not, because the back-end's TCP acknowledges them.
         """
         try:
             key = flow.reader.feed(fresh) if fresh else None
@@ -372,7 +381,8 @@ class Acceptor(Forwarding):
 
     def _doubt_reset(self, flow: AcceptedFlow, segment: Segment) -> None:
         """
-        RFC 5961, 3.2: only the very next number is believed.
+        Process a RST whose sequence number is not RCV.NXT (RFC 5961, 3.2): send a challenge ACK
+        if it is in the window.
         """
         if in_window(segment.seq, flow.received, WINDOW):
             self._challenge(flow, segment)
@@ -404,14 +414,14 @@ class Acceptor(Forwarding):
 
 def _arrival(flow: AcceptedFlow, segment: Segment) -> Arrival:
     """
-    What a packet means to a flow that exists.
+    Classify a packet of an existing flow as an event of the state table.
     """
     flags = segment.flags
     if flow.state is Accept.SYN_RECEIVED and flags & ACK and segment.ack != add(flow.iss, 1):
         return Arrival.BAD_ACK
     if flags & RST:
         exact = segment.seq == add(flow.received, flow.client_fin)
-        # Of a flow that has a back-end, the back-end's TCP judges.
+        # If the flow has a back-end, the back-end's TCP validates the RST.
         return Arrival.RST if exact or flow.route is not None else Arrival.STRAY_RST
     if flags & (SYN | ACK) == SYN:
         return Arrival.REPEATED_SYN if segment.seq == flow.irs else Arrival.SYN
@@ -422,9 +432,8 @@ def _arrival(flow: AcceptedFlow, segment: Segment) -> Arrival:
 
 def _restartable(flow: AcceptedFlow) -> bool:
     """
-    Whether another node can answer the request as if nothing had been: the client
-    has nothing of a response, and no data went to the lost node but the request
-    that we still have.
+    Return whether another node can take over the flow: the client has received nothing of the
+    response, and has sent nothing but the request, which the front-end still has.
     """
     route = flow.route
     if route is not None:
@@ -438,7 +447,7 @@ def _restartable(flow: AcceptedFlow) -> bool:
 
 def _begins(flow: AcceptedFlow, segment: Segment) -> bool:
     """
-    Whether it is the first that a flow's client can have to say.
+    Return whether a segment is the first that the client can send after the handshake.
     """
     return segment.seq == add(flow.irs, 1) and segment.ack == add(flow.iss, 1)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the core asks the shell around it to do, in this order.
+Actions: the outputs of the core, which its owner executes in order.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Deliver:
 @frozen(slots=True)
 class PassPacket:
     """
-    Let a packet that is no TCP segment go its way.
+    Forward a packet that is not a TCP segment.
 
-    @ivar packet: a whole IP packet.
-    @ivar local: to the local host, else to the network.
+    @ivar packet: the whole IP packet.
+    @ivar local: whether to deliver it to the local host; otherwise it is sent to the network.
     """
 
     packet: bytes
@@ -48,8 +48,8 @@ class PassPacket:
 @frozen(slots=True)
 class Install:
     """
-    Move the packets with the route's key by yourself from now on; or, if you do
-    already, see that the route has changed.
+    Install a flow entry, or update an installed one.  The datapath forwards packets with the
+    entry's key by itself from then on.
     """
 
     route: Route
@@ -58,10 +58,11 @@ class Install:
 @frozen(slots=True)
 class Admit:
     """
-    Have the local TCP take the next packet with this key for the first of a
-    connection whose handshake it did itself.
+    Make the local TCP treat the next packet with this key as the first one after a handshake that
+    it has performed itself (adoption by cookie).
 
-    @ivar order: says what was agreed in that handshake.
+    @ivar key: the key of the client's packets to the local TCP.
+    @ivar order: the handoff, which has the parameters of the handshake.
     """
 
     key: bytes
@@ -71,7 +72,7 @@ class Admit:
 @frozen(slots=True)
 class Retract:
     """
-    Forget an L{Admit}.
+    Revoke an L{Admit}.
     """
 
     key: bytes
@@ -80,8 +81,7 @@ class Retract:
 @frozen(slots=True)
 class Remember:
     """
-    Keep this beside the route of this key, where the next daemon finds it; see
-    L{btcp.handoff.memo}.
+    Store a flow's saved state with its flow entry, for a later daemon; see L{btcp.handoff.memo}.
     """
 
     key: bytes
@@ -91,7 +91,7 @@ class Remember:
 @frozen(slots=True)
 class Remove:
     """
-    Forget the route of this key, and what is kept beside it.
+    Remove the flow entry with this key, and its saved state.
     """
 
     key: bytes
@@ -110,7 +110,7 @@ class Send:
 @frozen(slots=True)
 class Reply:
     """
-    Answer the peer's handoff.
+    Answer a peer's handoff.
     """
 
     node: str
@@ -119,7 +119,7 @@ class Reply:
 
 class Event(StrEnum):
     """
-    What a L{Note} is about; part of the record, so that programs find it.
+    The kind of an access log entry; its field C{event}.
     """
 
     HANDED_OFF = "handed-off"
@@ -132,9 +132,10 @@ class Event(StrEnum):
 @frozen(slots=True)
 class Note:
     """
-    Something an operator wants on record.
+    Write an access log entry.
 
-    @ivar what: the text, with C{{name}} for each of the fields.
+    @ivar what: the text, with C{{name}} for fields.
+    @ivar fields: the fields by name.
     """
 
     event: Event
@@ -145,7 +146,7 @@ class Note:
 @frozen(slots=True)
 class Blame:
     """
-    A node did not take a connection of a listener; it may be this very node.
+    Report a node's refusal of a connection to passive health checks.  The node may be this one.
     """
 
     node: str
@@ -156,10 +157,11 @@ class Blame:
 @frozen(slots=True)
 class Witness:
     """
-    An origin said something to a client that there is not: see
+    Report a packet of an origin to the synthetic client of a health check; see
     L{btcp.handoff.messages.PROBER}.
 
-    @ivar number: of the flow.
+    @ivar number: the number of the handoff.
+    @ivar payload: the packet's payload.
     """
 
     number: int

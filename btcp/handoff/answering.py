@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The front-end answers by itself: one segment, and the end of the connection.
+Responses by the front-end itself: one segment of data, and the close of the connection.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from btcp.wire.seqnum import add, distance
 
 _TIMEOUT = 0.3
 _TRIES = 6
-"""Seconds before an answer is sent again, doubling; RFC 6298 with the round-trip
-time that a LAN or a nearby client has."""
+"""Initial retransmission timeout in seconds, which doubles (RFC 6298, for the round-trip time of a
+nearby client), and number of transmissions."""
 
 _KEPT = 5.0
-"""Seconds we wait for the client's FIN once it has the answer."""
+"""Seconds to wait for the client's FIN after it has acknowledged the response."""
 
 
 class Answering:
     """
-    Sends answers, again if need be, until the client has them.
+    Sender of the front-end's own responses, with retransmission.
     """
 
     def __init__(self, context: Context, timers: Timers[AcceptedFlow], tcp: FrontTcp) -> None:
@@ -35,10 +35,10 @@ class Answering:
 
     def begin(self, flow: AcceptedFlow, status: int, reason: str) -> None:
         """
-        Answer.
+        Begin a response.
 
-        @param status: an HTTP status; 0 to close without a word.
-        @param reason: one line for a person.
+        @param status: an HTTP status code; 0 closes the connection without a response.
+        @param reason: the reason, one line of text.
         """
         context = self._context
         flow.queue.clear()
@@ -58,9 +58,9 @@ class Answering:
 
     def repeat(self, flow: AcceptedFlow) -> bool:
         """
-        The time is out.
+        Process the expiry of the retransmission timer.
 
-        @return: whether there is still something to wait for.
+        @return: whether the flow must still be kept.
         """
         if flow.answer_taken:
             return False
@@ -73,10 +73,10 @@ class Answering:
 
     def drain(self, flow: AcceptedFlow, segment: Segment) -> bool:
         """
-        What the client goes on sending is taken and thrown away, or it would
-        never see the answer but a reset.
+        Acknowledge and discard data that the client sends after the response.  A reset would make
+        the client discard the response.
 
-        @return: whether both sides are done.
+        @return: whether both sides have closed the connection.
         """
         if not self._tcp.acceptable(flow, segment):
             return False

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-Bottom TCP: both halves, for one node.
+Bottom TCP: the sans-IO core of a node, with its front-end half and its back-end half.
 
-Packets, messages and the time go in; L{actions<btcp.handoff.actions>} come out.
-Whatever a packet or a peer says, nothing else does: a packet that makes no sense
-moves a counter.
+Inputs are packets, messages and the time; outputs are L{actions<btcp.handoff.actions>}.  Invalid
+packets and messages increment a counter and never raise an exception.
 """
 
 from __future__ import annotations
@@ -45,12 +44,18 @@ class BottomTcp:
     """
     The sans-IO core of a node.
 
-    @ivar counters: everything that happened, by name.
+    Every method that processes an event takes the time C{now} (monotonic seconds) and returns the
+    actions that its owner has to execute in order, before the next call.
+
+    @ivar acceptor: the front-end half.
+    @ivar adopter: the back-end half.
+    @ivar context: settings and counters that both halves share.
+    @ivar counters: counts of events, by name.
     """
 
     def __init__(self, settings: Settings, promise: Capabilities) -> None:
         """
-        @param promise: what this node itself can keep.
+        @param promise: the TCP features of this node's host.
         """
         self._own = promise
         self._peers: dict[str, Capabilities] = {}
@@ -68,7 +73,7 @@ class BottomTcp:
 
     def receive(self, segment: Segment, now: float) -> list[Action]:
         """
-        A packet that no route takes, or one that its route wants seen.
+        Process a packet that has no flow entry, or whose flow entry has it punted to the core.
         """
         actions = self.context.begin(now)
         try:
@@ -80,7 +85,8 @@ class BottomTcp:
 
     def bounced(self, segment: Segment, now: float) -> list[Action]:
         """
-        A packet that we gave to the local TCP came back: it is not admitted.
+        Process a packet that was delivered to the local TCP and came back because it was not
+        admitted.
         """
         actions = self.context.begin(now)
         self.adopter.bounced(segment)
@@ -91,11 +97,11 @@ class BottomTcp:
         self, segment: Segment, beginning: bool, now: float, rtt: int = UNMEASURED
     ) -> list[Action]:
         """
-        A packet of a connection that the datapath established; see
+        Process a packet of a connection whose handshake the datapath performed; see
         L{btcp.handoff.cookie}.
 
-        @param beginning: it has the very first octets.
-        @param rtt: milliseconds that the handshake took, if C{beginning}.
+        @param beginning: whether the packet has the client's first octets.
+        @param rtt: the duration of the handshake in milliseconds, if C{beginning}.
         """
         actions = self.context.begin(now)
         try:
@@ -107,7 +113,7 @@ class BottomTcp:
 
     def reported(self, reports: Iterable[Reported], now: float) -> list[Action]:
         """
-        What the datapath saw of flows whose packets it moves by itself.
+        Process the datapath's reports about flows that it forwards by itself.
         """
         actions = self.context.begin(now)
         for report in reports:
@@ -117,8 +123,8 @@ class BottomTcp:
 
     def too_big(self, message: PacketTooBig, now: float) -> list[Action]:
         """
-        A router cannot pass on what a back-end sent to a client: tell that
-        back-end, which knows the packet by other numbers.
+        Process a "packet too big" error about a packet to a client: translate it to the addresses
+        and sequence numbers of the back-end that sent the packet, and forward it there.
         """
         actions = self.context.begin(now)
         flow = self.acceptor.flows.by_key.get(message.client_key)
@@ -153,7 +159,7 @@ class BottomTcp:
         flow = self.adopter.flows.inbound[segment.key]
         fresh = segment.flags & (SYN | ACK) == SYN and flow.state is Adopt.CLOSED
         if fresh and segment.destination + segment.key[-2:] in self.context.settings.listeners:
-            # The origin's port is the listener's too: the client comes to us itself.
+            # The listener has the same port as the origin: this is a new connection to it.
             self.adopter.expire(flow)
             self.acceptor.receive(segment)
         else:
@@ -161,8 +167,8 @@ class BottomTcp:
 
     def _direct(self, segment: Segment) -> None:
         """
-        Somebody talks to the origin without us, or the local TCP of a connection
-        that is no more.
+        Process a packet of no flow to or from an origin's port: a direct connection to the origin,
+        or the local TCP's late packet of a flow that has ended.
         """
         from_local = segment.source + segment.key[-4:-2]
         if from_local in self.context.settings.listeners:
@@ -180,7 +186,7 @@ class BottomTcp:
 
     def handoff(self, peer: str, message: Handoff, now: float) -> list[Action]:
         """
-        A peer asks us to adopt a connection.
+        Process a peer's handoff.
         """
         actions = self.context.begin(now)
         self.adopter.adopt(peer, message)
@@ -189,7 +195,7 @@ class BottomTcp:
 
     def answer(self, peer: str, message: Adopted | Refused, now: float) -> list[Action]:
         """
-        A peer answers our handoff.
+        Process a peer's answer to a handoff.
         """
         actions = self.context.begin(now)
         self._answer(peer, message)
@@ -200,9 +206,9 @@ class BottomTcp:
         self, peer: str, messages: Iterable[Terminate], now: float
     ) -> tuple[int, list[Action]]:
         """
-        A peer says that flows are over.
+        Process a peer's notification that flows have ended.
 
-        @return: how many of them are unknown here, and the actions.
+        @return: the number of flows that are unknown here, and the actions.
         """
         actions = self.context.begin(now)
         unknown = sum(not self._terminate(peer, message) for message in messages)
@@ -222,7 +228,7 @@ class BottomTcp:
 
     def peer_up(self, peer: str, capabilities: Capabilities, now: float) -> list[Action]:
         """
-        The link to a peer is up; it is the same peer as before, with its flows.
+        Process a link that came up.  The peer still has its flows.
         """
         actions = self.context.begin(now)
         self._peers[peer] = capabilities
@@ -234,7 +240,7 @@ class BottomTcp:
 
     def peer_down(self, peer: str, now: float) -> list[Action]:
         """
-        The link to a peer is down; it may come back.
+        Process a link that went down and may come up again.
         """
         actions = self.context.begin(now)
         self._reconciliation.interrupted(peer)
@@ -246,8 +252,9 @@ class BottomTcp:
 
     def resume(self, relics: Sequence[Relic], nodes: Iterable[str], now: float) -> list[Action]:
         """
-        Go on with the flows that an earlier daemon left in the datapath.
+        Take over the flows that an earlier daemon left in the datapath.
 
+        @param relics: the inherited entries of the datapath.
         @param nodes: the names of all nodes.
         """
         actions = self.context.begin(now)
@@ -257,13 +264,13 @@ class BottomTcp:
 
     def shared_with(self, peer: str) -> list[int]:
         """
-        @return: the numbers of the flows that we have at a back-end.
+        Return the numbers of the flows that have a peer as their back-end.
         """
         return self._reconciliation.at(peer)
 
     def owned(self, peer: str, answer: Owned, now: float) -> list[Action]:
         """
-        A back-end says which of the flows that we named it does not have.
+        Process a back-end's answer to a list of shared flows: the ones that it does not have.
         """
         actions = self.context.begin(now)
         self._reconciliation.owned(peer, answer)
@@ -274,10 +281,10 @@ class BottomTcp:
         self, peer: str, numbers: Iterable[int], more: bool, now: float
     ) -> tuple[Owned, list[Action]]:
         """
-        A front-end names flows that it has at this node.
+        Process a front-end's list of flows that have this node as their back-end.
 
-        @param more: there are others, in the next part.
-        @return: which of them are not here, and the actions.
+        @param more: whether further parts follow.
+        @return: the flows that this node does not have, and the actions.
         """
         actions = self.context.begin(now)
         answer = self._reconciliation.named(peer, numbers, more)
@@ -286,7 +293,7 @@ class BottomTcp:
 
     def peer_lost(self, peer: str, now: float, restarted: bool = False) -> list[Action]:
         """
-        The link stayed down, or the peer was started anew: its flows are gone.
+        Process the loss of a peer's flows: its link stayed down, or it has restarted.
         """
         actions = self.context.begin(now)
         self.acceptor.node_lost(peer)
@@ -296,9 +303,9 @@ class BottomTcp:
 
     def shut_down(self, client: Endpoint, now: float) -> tuple[int, list[Action]]:
         """
-        Reset all connections of a client's end, whoever answers them.
+        Reset all connections of a client's endpoint, as front-end and as back-end.
 
-        @return: how many there were, and the actions.
+        @return: the number of connections, and the actions.
         """
         actions = self.context.begin(now)
         settings = self.context.settings
@@ -308,7 +315,7 @@ class BottomTcp:
         for front in fronts:
             self.acceptor.step(front, Arrival.STOP, Reason.ABANDONED)
         self._settle()
-        # Those of a flow of our own are gone by now.
+        # Back-end flows whose front-end is this node have ended by now.
         backs = self.adopter.flows.inbound
         for back in _flows(backs, client, list(settings.origins.values())):
             count += self.adopter.shut(back)
@@ -317,7 +324,7 @@ class BottomTcp:
 
     def stop(self, now: float) -> list[Action]:
         """
-        This node stops: end all flows, so that no client and no peer waits for it.
+        End all flows because this node is stopping; clients and peers are notified.
         """
         actions = self.context.begin(now)
         self.acceptor.stop()
@@ -340,7 +347,7 @@ class BottomTcp:
 
     def tick(self, now: float) -> list[Action]:
         """
-        Do what is due.
+        Process all timers that have expired.
         """
         actions = self.context.begin(now)
         for accepted in self._accept_timers.expired(now):
@@ -352,12 +359,12 @@ class BottomTcp:
 
     def deadline(self) -> float:
         """
-        @return: when to call L{tick} next, in the time that C{now} counts;
-            infinite for never.
+        Return the time at which L{tick} has to be called next, in the time of C{now}; infinite if
+        there is no timer.
         """
         return min(self._accept_timers.next(), self._adopt_timers.next())
 
-    # -- the back-end on this very node ---------------------------------------
+    # -- the back-end half of this node -------------------------------------------
 
     def join(self, number: int, route: Route) -> None:
         """
@@ -373,7 +380,7 @@ class BottomTcp:
 
     def _settle(self) -> None:
         """
-        Read what this node said to itself.
+        Deliver the messages between the two halves of this node.
         """
         own, waiting = self.context.settings.node, self.context.local
         while waiting:
@@ -393,8 +400,8 @@ class BottomTcp:
 
     def _terminate(self, peer: str, message: Terminate) -> bool:
         """
-        The message names the flow's front-end: if that is the peer, it gives up
-        what we adopted; if we are, what it adopted is over.
+        Dispatch a termination to the half that it concerns: if the peer is the flow's front-end, to
+        the back-end half; if this node is, to the front-end half.
         """
         if message.front == peer:
             return self.adopter.terminate(peer, message)
@@ -412,8 +419,10 @@ def _flows(
     table: Mapping[bytes, F], client: Endpoint, ends: Sequence[tuple[bytes, int]]
 ) -> list[F]:
     """
-    @param table: by the key of the client's packets.
-    @param ends: to which they can go.
+    Find the flows of a client's endpoint.
+
+    @param table: flows by the key of the client's packets.
+    @param ends: addresses and ports that the client may have connected to.
     """
     keys = {
         flow_key(client.address, client.port, address, port)

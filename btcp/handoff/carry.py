@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What a back-end does with a connection from the splice to the end.
+The back-end half from the splice to the end of the connection.
 """
 
 from __future__ import annotations
@@ -18,26 +18,24 @@ from btcp.handoff.timers import Timers
 from btcp.wire.segment import ACK, FIN, RST, SYN, Segment
 from btcp.wire.seqnum import add, distance, latest
 
-_WINDOW = 1 << 16
-"""A FIN or RST is believed if its sequence number lies this far at most beyond
-what the local TCP acknowledged."""
+_FIN_REACH = 1 << 22
+"""Maximum distance of a FIN's sequence number beyond the local TCP's acknowledgment number."""
 
 TRAIL = 0.5
-"""Seconds by which we linger longer than a front-end, which begins when it hears of the end:
-what it still forwards must not meet a TCP that has forgotten the connection."""
+"""Seconds by which a back-end lingers longer than the front-end, whose linger begins when it is
+notified of the end: packets that it still forwards must not reach a TCP without the connection."""
 
 GRAVE = 1.0
-"""Seconds in which what the local TCP says of a flow that is no more goes nowhere: longer
-than anything waits in a device's queue."""
+"""Seconds for which packets of the local TCP are dropped after a flow was aborted; longer than a
+packet stays in a device's queue."""
 
 SECOND_LOOK = 1.0
-"""Seconds from the first FIN to a look at what the datapath has seen of the end without our
-hearing of it: a report was lost, or a packet passed while we told it to pass no more."""
+"""Seconds from the first FIN to a check of the datapath's statistics, in case a report of the end
+was lost or a packet was forwarded while forwarding was being stopped."""
 
 DOUBTFUL = 1.0
-"""Seconds without a packet, after a RST that the local TCP may or may not have
-believed, until it is made to say which; and again, until its silence says that the
-connection is gone."""
+"""Seconds without a packet, after a RST that the local TCP may have ignored, until the local TCP is
+probed; and then until the lack of an answer means that it has dropped the connection."""
 
 
 class Carrying:
@@ -56,7 +54,7 @@ class Carrying:
 
     def step(self, flow: AdoptedFlow, event: Progress, detail: object) -> None:
         """
-        Go by the table.
+        Apply an event to a flow by the state table L{btcp.handoff.states.ADOPT}.
         """
         if flow.state is Adopt.ADMITTING and event is not Progress.TAKEN:
             self._catch_up(flow)
@@ -69,9 +67,9 @@ class Carrying:
 
     def shut(self, flow: AdoptedFlow) -> bool:
         """
-        Reset a connection, towards both sides.
+        Reset a connection towards both the client and the local TCP.
 
-        @return: whether it is one that the client has with us.
+        @return: whether the flow was spliced.
         """
         self._catch_up(flow)
         if flow.state not in (Adopt.SPLICED, Adopt.CLOSING):
@@ -82,8 +80,8 @@ class Carrying:
 
     def _catch_up(self, flow: AdoptedFlow) -> None:
         """
-        The datapath's word that the local TCP has the request may be lost, or be slower than
-        what comes after it; the response may be on its way.
+        Detect from the flow statistics that the local TCP has taken the request: the datapath's
+        report of that may be lost or late.
         """
         if flow.state is Adopt.ADMITTING and flow.to_client is not None:
             flow.to_client.refresh()
@@ -94,7 +92,7 @@ class Carrying:
     def _to_client(self, flow: AdoptedFlow, segment: Segment) -> None:
         route = flow.to_client
         if flow.held and route is not None and route.octets:
-            # It had begun already when the datapath heard of it.
+            # The response had begun before the datapath was told to hold it.
             flow.held = False
             self._punt(route, flow.ending)
         if flow.follows and route is not None:
@@ -102,7 +100,7 @@ class Carrying:
         if route is None or self._keeps(flow, segment):
             self.context.count("adopt.held")
             if route is not None and segment.flags & ACK:
-                route.ack = latest(route.ack, segment.ack)  # a reset has to be exact
+                route.ack = latest(route.ack, segment.ack)  # a reset needs the exact number
             return
         teardown, begun = flow.teardown, flow.teardown.begun
         teardown.from_server(segment)
@@ -115,8 +113,9 @@ class Carrying:
 
     def _keeps(self, flow: AdoptedFlow, segment: Segment) -> bool:
         """
-        Whether the client must not see this: it would begin a response, and the
-        front-end may have given us up and asked another node for it.
+        Return whether a packet must be withheld from the client: it would begin the response while
+        the front-end may have considered this node lost and handed the connection to another one.
+        Packets to the synthetic client of a health check are always withheld.
         """
         if flow.peer == PROBER:
             number = flow.order.id
@@ -133,7 +132,8 @@ class Carrying:
 
     def _to_server(self, flow: AdoptedFlow, segment: Segment) -> None:
         """
-        For a flow of our own, L{Acceptor} has accounted for the packet already.
+        Process a packet of the client.  If this node is the front-end as well, the front-end half
+        has updated the flow statistics already.
         """
         route = flow.to_server
         if flow.state is Adopt.CLOSED and segment.flags & SYN:
@@ -155,13 +155,14 @@ class Carrying:
 
     def _take_over(self, flow: AdoptedFlow, segment: Segment) -> None:
         """
-        The datapath leaves a packet to us; if it is one that ends a connection, it has to
-        leave all that follow to us as well.
+        Process a packet that the datapath punted.  If it is a FIN, make the datapath punt all
+        further packets, so that the core sees the rest of the close.
         """
         flow.refresh()
         if segment.flags & FIN and flow.state is not Adopt.CLOSED:
             flow.follows = False
-            # First no more passes there: what did after we had read it, we would never hear of.
+            # Forwarding stops before the statistics are read: the core would miss packets that
+            # were forwarded afterwards.
             for route in (flow.to_client, flow.to_server):
                 if route is not None:
                     route.halt()
@@ -170,11 +171,11 @@ class Carrying:
 
     def _settle(self, flow: AdoptedFlow, report: Reported | None = None) -> None:
         """
-        Have in the flow what the datapath knows of it.
+        Update a flow with the datapath's report or statistics.
         """
         assert flow.to_client is not None and flow.to_server is not None
         if report is not None:
-            # In the kernel it is told once and for all; nobody has to ask there again.
+            # The report is final; the kernel's statistics need not be read again.
             flow.to_client.kept_elsewhere = flow.to_server.kept_elsewhere = None
             flow.to_client.fin = flow.to_client.end = report.server_fin
             flow.to_server.fin = flow.to_client.ack = report.client_fin
@@ -183,19 +184,20 @@ class Carrying:
 
     def _plausible(self, flow: AdoptedFlow, segment: Segment) -> bool:
         """
-        A FIN far from where the local TCP stands would end the flow in our eyes only.
+        Check that a FIN is near the local TCP's window.  The local TCP would ignore any other one,
+        and the core must not treat the flow as closing.
         """
         if not segment.flags & FIN or flow.teardown.client_fin is not None:
             return True
         flow.refresh()
         assert flow.to_client is not None
-        near = 0 <= distance(flow.to_client.ack, segment.next) <= _WINDOW * 64
+        near = 0 <= distance(flow.to_client.ack, segment.next) <= _FIN_REACH
         return near and segment.intact()
 
     def _begin_end(self, flow: AdoptedFlow, begun: bool) -> None:
         """
-        To be called before a FIN goes on: the datapath has to know what is wanted before
-        somebody acknowledges it.
+        Enter the closing state if a packet began the close.  To be called before the FIN is
+        forwarded: the datapath must punt packets before the FIN can be acknowledged.
         """
         if flow.teardown.begun and not begun and flow.state is not Adopt.CLOSED:
             self.step(flow, Progress.FIN, None)
@@ -210,8 +212,8 @@ class Carrying:
 
     def _watch_closing(self, flow: AdoptedFlow, _: None) -> None:
         """
-        From the first FIN on, each acknowledgment may be the last: see them all, unless
-        the datapath does.
+        Have all packets punted from the first FIN on, since any acknowledgment may complete the
+        close, unless the datapath follows the close by itself.
         """
         if not flow.follows:
             for route in (flow.to_client, flow.to_server):
@@ -222,13 +224,13 @@ class Carrying:
 
     def _punt(self, route: Route | None, flags: int) -> None:
         """
-        Have a datapath show us packets with these flags.
+        Make the datapath punt packets with any of these flags.
         """
         if route is None or route.punt == flags:
             return
         route.punt = flags
-        # In a flow of our own that the front-end's half has not joined yet, the
-        # client's packets have no route.
+        # If this node is the front-end as well, the client's packets have no flow entry until the
+        # front-end half has joined the flow.
         if route.rewriter is not None or route.key in self.flows.inbound:
             self.context.actions.append(Install(route))
 
@@ -264,9 +266,8 @@ class Carrying:
 
     def _drop_reset(self, flow: AdoptedFlow, _: Segment) -> None:
         """
-        The local TCP has forgotten the connection and a late duplicate of the
-        client's came.  The client, which may be in TIME-WAIT, is better off
-        without our reset (RFC 1337).
+        Drop the local TCP's reset in answer to a late duplicate from the client.  The reset could
+        end the client's TIME-WAIT state (TIME-WAIT assassination, RFC 1337).
         """
         self.context.count("adopt.late-reset")
 
@@ -276,7 +277,7 @@ class Carrying:
 
     def _report(self, flow: AdoptedFlow, reason: Reason) -> None:
         """
-        Claim 20: tell the front-end that it is over.
+        Notify the front-end that the connection has ended (claim 20).
         """
         flow.refresh()
         order, ends = flow.order, [0, 0]
@@ -295,7 +296,7 @@ class Carrying:
     def _end_by_server(self, flow: AdoptedFlow, segment: Segment) -> None:
         held = self._keeps(flow, segment)
         self._to_client(flow, segment)
-        # Held, the client does not hear of it from us: so the front-end has to act.
+        # A withheld reset does not reach the client, so the front-end has to act.
         self._report(flow, Reason.LINK_LOST if held else Reason.RESET_BY_ORIGIN)
         self._free(flow)
 
@@ -306,21 +307,23 @@ class Carrying:
 
     def _abort(self, flow: AdoptedFlow, why: Reason) -> None:
         """
-        Take the connection from the local TCP; the client is not told.
+        Reset the connection at the local TCP; the client is not notified.
         """
         flow.halt()
         self.context.count(f"adopt.aborted.{why.value}")
         if flow.taken and flow.to_client is not None:
             self._replay.reset(flow, flow.to_client.ack)
-        else:  # how much of the request the local TCP took, nobody knows
+        else:  # the local TCP may or may not have received the request
             for seq in (add(flow.order.irs, 1), flow.request_end):
                 self._replay.reset(flow, seq)
-            self._refuse(flow.peer, flow.order.id, why)  # who asked, gets an answer
+            self._refuse(flow.peer, flow.order.id, why)  # the handoff has not been answered yet
         self._bury(flow)
 
     def _abort_both(self, flow: AdoptedFlow, why: Reason) -> None:
         """
-        The front-end is gone; nobody but us can tell the client.
+        Reset the connection at the local TCP and the client, because the front-end is lost.  A
+        client that has received nothing of the response is not reset: the front-end may still be
+        alive and hand it to another node.
         """
         flow.halt()
         route = flow.to_client if flow.taken else None
@@ -332,7 +335,8 @@ class Carrying:
 
     def _stop(self, flow: AdoptedFlow, why: Reason) -> None:
         """
-        If nothing of a response was sent, the front-end asks another node.
+        End a flow because this node is stopping.  The client is reset if a part of the response was
+        sent; otherwise the front-end can try another node.
         """
         flow.halt()
         if flow.to_client is not None and flow.to_client.octets:
@@ -342,14 +346,15 @@ class Carrying:
 
     def _reset_client(self, flow: AdoptedFlow) -> None:
         """
-        It believes no number but the one it expects: that after all that we sent,
-        or, if something of that was lost, after what it acknowledged.
+        Reset the client.  It accepts only the sequence number that it expects (RFC 5961), which is
+        the one after everything that was sent or, if packets were lost, the one that it last
+        acknowledged; resets with both are sent.
         """
         if flow.to_client is None or flow.to_server is None:
             return
         key, end = _client_end(flow.to_client)
         acked = flow.to_server.ack
-        if flow.to_server.rewriter is None:  # a front-end counted it as we do
+        if flow.to_server.rewriter is None:  # the front-end rewrote it to the local TCP's numbers
             acked = add(acked, flow.order.iss - flow.isn)
         for seq in dict.fromkeys((acked, end)):
             self.context.transmit(key, seq, 0, RST)
@@ -378,8 +383,8 @@ class Carrying:
 
     def _bury(self, flow: AdoptedFlow) -> None:
         """
-        Free a flow that the local TCP did not end by itself: what it has said and what it
-        is going to say of it must not leave as if there had been no splice.
+        Free a flow that was aborted, and drop packets of the local TCP for a while: they must not
+        reach the network without having been rewritten.
         """
         self._free(flow)
         claim = Route(flow.outbound, None, local=False, punt=EVERYTHING, now=self.context.now)
@@ -403,8 +408,10 @@ class Carrying:
 
 def _client_end(route: Route) -> tuple[bytes, int]:
     """
-    @param route: of a response.
-    @return: the key of packets to the client, and the sequence number it expects.
+    Compute what a reset to the client needs.
+
+    @param route: the flow entry of the response.
+    @return: the key of packets to the client, and the next sequence number.
     """
     assert route.rewriter is not None
     splice = route.rewriter.splice

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-What both halves of the core share: settings, counters, the time, and the
-actions of the present call.
+The state that both halves of the core share: settings, counters, the time, and the actions of the
+current call.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from btcp.wire.build import compose
 from btcp.wire.segment import Segment
 
 _TICKS_PER_SECOND = 1000
-"""Of our TSval: milliseconds, as Linux counts them."""
+"""Rate of the timestamp clock, which is that of Linux."""
 
 _ISN_TICKS_PER_SECOND = 250_000
-"""RFC 9293, 3.4.1: one every 4 microseconds."""
+"""Rate of the initial sequence number's clock: 4 microseconds per tick (RFC 9293, 3.4.1)."""
 
 NEVER = inf
-"""The deadline of a flow that has none."""
+"""The deadline of a flow without a timer."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that only read (RFC 9110, 9.2.1), so origins may execute them twice."""
@@ -39,7 +39,7 @@ Message = Handoff | Adopted | Refused | Terminate
 @frozen(slots=True, kw_only=True)
 class Periods:
     """
-    Seconds; see C{docs/configuration.md}.
+    Timeouts in seconds; see C{docs/configuration.md}.
     """
 
     handshake: float = 5.0
@@ -53,33 +53,35 @@ class Periods:
 @frozen(slots=True, kw_only=True)
 class Settings:
     """
+    Settings of the core.
+
     @ivar node: this node's name.
     @ivar listeners: packed address and port (2 octets) to the listener's name.
-    @ivar readers: of the listeners whose connections do not begin with HTTP: listener name to
-        what makes a reader that takes so many octets.
-    @ivar origins: listener name and IP version to the packed address and the
-        port of this node's origin.
+    @ivar readers: for listeners that do not expect HTTP: listener name to a factory of readers,
+        given the maximum number of octets.
+    @ivar origins: listener name and IP version to the packed address and port of this node's
+        origin.
     @ivar retries: listener name to the methods, besides L{SAFE}, of requests that may be handed to
         another node although an origin may have received them.
-    @ivar place: the nodes that should answer a request, best first; C{None} if
-        no node holds it.
-    @ivar rule: what assigned a request to those nodes, for the record.
+    @ivar place: ranks the nodes for a request, most preferred first; returns C{None} if no node
+        holds the content.
+    @ivar rule: returns the rule that applies to a request, as text for the access log.
     @ivar periods: timeouts.
-    @ivar max_flows: bound of each half's table.
-    @ivar max_half_open: bound on connections whose handshake is not complete.
-    @ivar max_request: bound on the octets of a request's head.
-    @ivar silence: seconds since a peer was certainly there and knew that we are.
-    @ivar lease: a front-end that was silent for longer, in seconds, may have given
-        us up; in any shorter time it cannot have.
-    @ivar admits: the datapath knows C{Admit}, so adoption needs no replay.
-    @ivar reports: the datapath follows FINs by itself and reports them.
-    @ivar elsewhere: the route of packets with a key, of a connection that is not over and of
-        which this core does not know.
-    @ivar draining: whether this node adopts nothing new.
-    @ivar remembers: the datapath knows C{Remember}, so flows survive this daemon.
-    @ivar first_number: no flow before had this number, or a greater one.
-    @ivar window_scale: what every SYN/ACK promises.
-    @ivar secret: 16 to 64 random octets; initial sequence numbers come from it.
+    @ivar max_flows: maximum number of flows in each half's table.
+    @ivar max_half_open: maximum number of connections without a complete handshake and request.
+    @ivar max_request: maximum octets of a request's head.
+    @ivar silence: returns the seconds since a peer was known to be alive and to have received a
+        message of this node.
+    @ivar lease: seconds of silence after which a front-end may have considered this node lost.
+    @ivar admits: whether the datapath executes C{Admit}, so that adoption needs no replay.
+    @ivar reports: whether the datapath follows FINs by itself and reports them.
+    @ivar elsewhere: returns the flow entry of an offloaded connection, which the core does not
+        know, by the key of its packets.
+    @ivar draining: returns whether this node refuses handoffs because it drains.
+    @ivar remembers: whether the datapath executes C{Remember}, so that flows survive the daemon.
+    @ivar first_number: the number of this daemon's first handoff, greater than all earlier ones.
+    @ivar window_scale: the window scale in every SYN/ACK.
+    @ivar secret: 16 to 64 random octets, the key of initial sequence numbers.
     """
 
     node: str
@@ -115,7 +117,7 @@ class Settings:
 
     def reader(self, listener: str) -> ContentReader:
         """
-        @return: what reads the beginning of a new connection to C{listener}.
+        Make the reader for the first octets of a connection to C{listener}.
         """
         return self.readers.get(listener, HttpReader)(self.max_request)
 
@@ -123,11 +125,14 @@ class Settings:
 @define(slots=True)
 class Context:
     """
-    @ivar promise: what every node of the cluster can keep.
-    @ivar now: of the present call; seconds, monotonic.
-    @ivar actions: of the present call, in order.
-    @ivar local: what one half of this node says to the other: whether to the
-        back-end's half, and the message.
+    The shared state of one core.
+
+    @ivar promise: the TCP features that all nodes of the cluster support.
+    @ivar counters: counts of events, by name.
+    @ivar now: the time of the current call, in monotonic seconds.
+    @ivar actions: the actions of the current call, in order.
+    @ivar local: queued messages between the halves of this node: whether the message is for the
+        back-end half, and the message.
     """
 
     settings: Settings
@@ -139,9 +144,9 @@ class Context:
 
     def begin(self, now: float) -> list[Action]:
         """
-        Start a call from the shell.
+        Begin a call into the core.
 
-        @return: the list that this call's actions are going to be in.
+        @return: the list to which this call's actions will be appended.
         """
         self.now = now
         self.actions = []
@@ -149,19 +154,19 @@ class Context:
 
     def count(self, name: str) -> None:
         """
-        Move a counter.
+        Increment a counter.
         """
         self.counters[name] += 1
 
     def note(self, event: Event, what: str, **fields: object) -> None:
         """
-        Put something on record.
+        Append an access log entry to the actions.
         """
         self.actions.append(Note(event, what, fields))
 
     def to_back(self, node: str, message: Handoff | Terminate) -> None:
         """
-        As a front-end, say something to a back-end, which may be this very node.
+        Send a message of the front-end half to a back-end, which may be this node.
         """
         if node == self.settings.node:
             self.local.append((True, message))
@@ -170,7 +175,7 @@ class Context:
 
     def to_front(self, node: str, message: Adopted | Refused | Terminate) -> None:
         """
-        As a back-end, say something to a front-end, which may be this very node.
+        Send a message of the back-end half to a front-end, which may be this node.
         """
         if node == self.settings.node:
             self.local.append((False, message))
@@ -190,7 +195,7 @@ class Context:
         payload: bytes = b"",
     ) -> None:
         """
-        Send a segment of our own making to the network.
+        Compose a segment and send it to the network.
         """
         self.actions.append(Transmit(compose(key, seq, ack, flags, window, options, payload)))
 
@@ -205,19 +210,20 @@ class Context:
         payload: bytes = b"",
     ) -> None:
         """
-        Give a segment of our own making to the local TCP.
+        Compose a segment and deliver it to the local TCP.
         """
         self.actions.append(Deliver(compose(key, seq, ack, flags, window, options, payload)))
 
     def pass_on(self, segment: Segment, local: bool) -> None:
         """
-        Let a packet go its way.
+        Forward a received packet unchanged, to the local TCP or to the network.
         """
         self.actions.append(Deliver(segment) if local else Transmit(segment))
 
     def initial_sequence_number(self, key: bytes) -> int:
         """
-        RFC 6528: a clock, and a secret function of the connection's ends.
+        Choose an initial sequence number: a clock plus a keyed hash of the connection's addresses
+        and ports (RFC 6528).
         """
         digest = blake2b(key, digest_size=4, key=self.settings.secret).digest()
         ticks = int(self.now * _ISN_TICKS_PER_SECOND)
@@ -225,14 +231,14 @@ class Context:
 
     def timestamp(self, key: bytes) -> int:
         """
-        Our TSval for a pair of hosts: monotonic over all their connections
-        (RFC 7323, 5.3), and telling nobody how long this host is up.
+        Compute the current TSval for a pair of hosts.  It is monotonic over all their connections
+        (RFC 7323, 5.3) and does not reveal the host's uptime.
         """
         digest = blake2b(key[:-4], digest_size=4, key=self.settings.secret).digest()
         return (int.from_bytes(digest, "big") + self.ticks()) & 0xFFFFFFFF
 
     def ticks(self) -> int:
         """
-        The clock of our timestamps.
+        Return the timestamp clock, in milliseconds.
         """
         return int(self.now * _TICKS_PER_SECOND)

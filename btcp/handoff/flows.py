@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What each half of the core remembers of a connection.
+The state of a connection in each half of the core.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from btcp.wire.seqnum import add, distance
 
 def sender(key: bytes) -> Endpoint:
     """
-    @return: where packets with this key come from.
+    Return the source of packets with this key.
     """
     half = (len(key) - 4) // 2
     return Endpoint(key[:half], key[-4] << 8 | key[-3])
@@ -33,7 +33,7 @@ def sender(key: bytes) -> Endpoint:
 
 def receiver(key: bytes) -> Endpoint:
     """
-    @return: where packets with this key go.
+    Return the destination of packets with this key.
     """
     half = (len(key) - 4) // 2
     return Endpoint(key[half:-4], key[-2] << 8 | key[-1])
@@ -42,40 +42,47 @@ def receiver(key: bytes) -> Endpoint:
 @define(slots=True, kw_only=True, eq=False)
 class AcceptedFlow:
     """
-    A front-end's view.
+    A connection at its front-end.  Sequence numbers are those between client and front-end.
 
-    @ivar key: of the client's packets.
-    @ivar back: of packets to the client.
+    @ivar number: the number of the handoff, unique for this front-end.
+    @ivar key: the key of the client's packets.
+    @ivar back: the key of packets to the client.
     @ivar irs: the client's initial sequence number.
-    @ivar iss: ours.
+    @ivar iss: the front-end's initial sequence number.
     @ivar window: the window field of the client's SYN.
     @ivar offered: the options of the client's SYN.
-    @ivar promised: the options of our SYN/ACK.
-    @ivar started: when the SYN came.
+    @ivar promised: the options of the SYN/ACK.
+    @ivar started: when the SYN arrived.
     @ivar decided: when the request was complete.
-    @ivar rule: what of the map assigned it to its nodes.
-    @ivar ends: the next sequence numbers of the client and towards it, as the back-end
-        told them; 0 if unknown.
-    @ivar open: its handshake is complete and its end not yet on record.
-    @ivar tsval: the client's latest, C{-1} without timestamps.
-    @ivar front_tsval: the largest we sent, C{-1} without timestamps.
-    @ivar clock: what our TSvals are ahead of L{Context.ticks
+    @ivar rule: the rule of the partition map that applies, as text.
+    @ivar ends: the next sequence numbers from and to the client, as reported by the back-end at
+        the end; 0 if unknown.
+    @ivar open: whether the handshake is complete and the end has not been logged.
+    @ivar tsval: the client's latest TSval, C{-1} without timestamps.
+    @ivar front_tsval: the largest TSval sent to the client, C{-1} without timestamps.
+    @ivar clock: the difference of the flow's TSval and L{Context.ticks
         <btcp.handoff.context.Context.ticks>}.
-    @ivar rtt: milliseconds, see L{Handoff}.
-    @ivar syn_acks: how many we sent.
-    @ivar acked: how many octets of the request we acknowledged.
-    @ivar edge: the right edge of the window we promised.
-    @ivar cookie: it was adopted with our own numbers, else by replay.
-    @ivar node: which back-end has the connection or is asked to take it.
-    @ivar candidates: whom to ask after that.
-    @ivar queue: what came while a handoff was under way.
-    @ivar client_ack: the latest acknowledgment number that came while a handoff
-        was under way.
-    @ivar sacked: a SACK block came while a handoff was under way.
-    @ivar held_syn: a SYN for this pair of endpoints, with another ISN.
-    @ivar answer: a response of our own.
-    @ivar answer_octets: sequence numbers the answer takes, its FIN included.
-    @ivar discarded: sequence numbers received after the answer and thrown away.
+    @ivar rtt: round-trip time of the handshake in milliseconds, see L{Handoff}.
+    @ivar syn_acks: the number of SYN/ACKs sent.
+    @ivar acked: the number of octets of the request that the front-end has acknowledged.
+    @ivar edge: the right edge of the window that was offered to the client.
+    @ivar cookie: whether the back-end adopted it by cookie, with the front-end's sequence numbers;
+        otherwise by replay.
+    @ivar node: the back-end that has the connection or was sent the handoff.
+    @ivar candidates: the nodes to try after C{node}, in order.
+    @ivar queue: packets of the client that arrived during the handoff.
+    @ivar route: the flow entry of the client's packets, once the connection is spliced.
+    @ivar client_ack: the latest acknowledgment number that arrived during the handoff.
+    @ivar sacked: whether a SACK block arrived during the handoff.
+    @ivar held_syn: a SYN with the same addresses and ports and another initial sequence number.
+    @ivar answer: the front-end's own response.
+    @ivar answer_octets: the sequence numbers that the response occupies, including its FIN.
+    @ivar answer_taken: whether the client has acknowledged the whole response.
+    @ivar discarded: the sequence numbers that were received after the response and discarded.
+    @ivar client_fin: whether the client's FIN was received.
+    @ivar tries: number of retries in the current state.
+    @ivar deadline: when the flow's timer expires.
+    @ivar look: the flow's entry in the timer queue.
     """
 
     number: int
@@ -123,29 +130,29 @@ class AcceptedFlow:
     @property
     def client(self) -> Endpoint:
         """
-        The client's end.
+        The client's endpoint.
         """
         return sender(self.key)
 
     @property
     def front(self) -> Endpoint:
         """
-        The end the client connected to.
+        The endpoint that the client connected to.
         """
         return receiver(self.key)
 
     @property
     def received(self) -> int:
         """
-        RCV.NXT, a FIN left out.
+        RCV.NXT, without the FIN.
         """
         return add(self.irs, 1 + len(self.request.octets) + self.discarded)
 
     @property
     def response_seen(self) -> bool:
         """
-        The client acknowledged data that we never sent, be it by a SACK block: of a
-        back-end's response.
+        C{True} if the client has acknowledged, maybe by a SACK block, data that the front-end has
+        not sent: a part of a back-end's response.
         """
         seen, route = self.sacked, self.route
         if route is not None and route.rewriter is not None:
@@ -161,13 +168,13 @@ class AcceptedFlow:
 
     def stamps(self) -> bytes:
         """
-        @return: the timestamps option of our next segment.
+        Serialise the timestamps option of the next segment to the client.
         """
         return pack_timestamps(self.front_tsval, self.tsval)
 
     def discard(self, segment: Segment) -> None:
         """
-        Count a segment as received that begins at or before RCV.NXT.
+        Advance RCV.NXT past a segment that begins at or before it, without keeping its data.
         """
         fin = segment.flags & FIN
         fresh = (segment.next - fin - self.received) & 0xFFFFFFFF
@@ -177,7 +184,7 @@ class AcceptedFlow:
 
     def handoff(self) -> Handoff:
         """
-        @return: the request to adopt this connection.
+        Compose the handoff message of this connection.
         """
         return Handoff(
             id=self.number,
@@ -202,29 +209,33 @@ class AcceptedFlow:
 @define(slots=True, kw_only=True, eq=False)
 class AdoptedFlow:
     """
-    A back-end's view.
+    A connection at its back-end.
 
-    @ivar peer: the front-end's node name.
-    @ivar order: the front-end's request.
-    @ivar inbound: key of packets to the local TCP.
-    @ivar outbound: key of packets of the local TCP.
-    @ivar started: when the request came.
+    @ivar peer: the name of the front-end's node.
+    @ivar order: the front-end's handoff message.
+    @ivar inbound: the key of packets to the local TCP.
+    @ivar outbound: the key of packets from the local TCP.
+    @ivar started: when the handoff arrived.
     @ivar isn: the initial sequence number of the local TCP.
-    @ivar ts_delta: added to the TSval of the local TCP.
+    @ivar ts_delta: the difference that is added to the TSval of the local TCP.
     @ivar scale: the window scale of the local TCP, C{-1} for none.
-    @ivar mss: what the local TCP takes per segment.
+    @ivar mss: the MSS of the local TCP.
     @ivar tsecr: the latest TSval of the local TCP.
-    @ivar to_server: the route of the client's packets.
-    @ivar to_client: the route of the response.
-    @ivar held: the link to the front-end is down and no response was begun.
-    @ivar doubted: when the client sent a RST that the local TCP may not have
-        believed; -1 for never.
-    @ivar spare_syn_acks: SYN/ACKs of the local TCP that are to come after the first.
-    @ivar taken: the local TCP has the connection.
-    @ivar follows: the datapath follows its FINs and reports them.
-    @ivar admitted: the datapath has been told to L{btcp.handoff.actions.Admit} it.
-    @ivar memo: what was last given to L{btcp.handoff.actions.Remember}.
-    @ivar request_octets: of the request, which itself is not kept after a takeover.
+    @ivar to_server: the flow entry of the client's packets.
+    @ivar to_client: the flow entry of the response.
+    @ivar teardown: the progress of the close.
+    @ivar held: whether the link to the front-end is down and the response has not begun, so that
+        it must not begin.
+    @ivar doubted: when the client sent a RST that the local TCP may have ignored; -1 for never.
+    @ivar admitted: whether an L{btcp.handoff.actions.Admit} is in effect.
+    @ivar spare_syn_acks: the number of further SYN/ACKs that the local TCP may send.
+    @ivar taken: whether the local TCP has the connection and the request.
+    @ivar follows: whether the datapath follows its FINs and reports them.
+    @ivar memo: the saved state last given to L{btcp.handoff.actions.Remember}.
+    @ivar tries: number of retries in the current state.
+    @ivar deadline: when the flow's timer expires.
+    @ivar look: the flow's entry in the timer queue.
+    @ivar request_octets: the length of the request, which itself is not kept after a takeover.
     """
 
     peer: str
@@ -256,7 +267,7 @@ class AdoptedFlow:
     @property
     def ending(self) -> int:
         """
-        What of a flow whose response has begun the core wants to see.
+        The flags of packets that are punted to the core once the response has begun.
         """
         return BREAKING if self.follows else ENDING
 
@@ -269,7 +280,7 @@ class AdoptedFlow:
 
     def refresh(self) -> None:
         """
-        Have the accounts of both routes up to date.
+        Update the statistics of both flow entries from the datapath.
         """
         for route in (self.to_client, self.to_server):
             if route is not None:
@@ -277,7 +288,7 @@ class AdoptedFlow:
 
     def halt(self) -> None:
         """
-        Have the accounts of both routes as they are going to stay.
+        Stop forwarding by the datapath, so that the statistics of both flow entries are final.
         """
         for route in (self.to_client, self.to_server):
             if route is not None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What a front-end does with a connection from the handoff to the end.
+The front-end half from the handoff to the end of the connection.
 """
 
 from __future__ import annotations
@@ -25,37 +25,39 @@ from btcp.wire.segment import ACK, FIN, RST, Segment, flow_key
 from btcp.wire.seqnum import add, distance, in_window
 
 _QUEUED = 64
-"""Segments kept per flow while its handoff is under way; a window of full-sized
-ones is 24.  What does not fit was not acknowledged: the client sends it again."""
+"""Maximum number of packets queued per flow during its handoff; a window of full-sized segments has
+24.  Packets that do not fit are not acknowledged, so the client retransmits them."""
 
 _QUEUED_OCTETS = 1 << 17
-"""And octets, for a segment may be a super-packet."""
+"""Maximum octets queued per flow, because a packet may be a super-packet."""
 
 _REACH = 1 << 20
-"""Octets that a client may be ahead of what we know of it while a handoff is under
-way, in both directions: the back-end speaks with it already.  Who is further off only
-guesses, and must not fill the queue or make us believe in a response."""
+"""Maximum distance of a packet's sequence and acknowledgment numbers from those that the front-end
+knows during the handoff, when the back-end may be exchanging packets with the client already.
+Packets beyond it are forged: they must neither fill the queue nor count as acknowledging a
+response."""
 
 
 class Local(Protocol):
     """
-    The back-end on this very node.
+    The back-end half of the same node.
     """
 
     def join(self, number: int, route: Route) -> None:
         """
-        The client's packets of flow C{number} come by C{route}.
+        Provide the flow entry of the client's packets for flow C{number}.
         """
 
     def deliver(self, number: int, segment: Segment) -> None:
         """
-        A rewritten packet of flow C{number}.
+        Process a rewritten packet of the client for flow C{number}.
         """
 
 
 class Forwarding:
     """
-    One half of L{btcp.handoff.accept.Acceptor}, which see.
+    The part of L{btcp.handoff.accept.Acceptor} that begins with the handoff: the states
+    HANDING-OFF, FORWARDING and CLOSED.
     """
 
     def __init__(self, context: Context, timers: Timers[AcceptedFlow], local: Local) -> None:
@@ -69,7 +71,7 @@ class Forwarding:
 
     def step(self, flow: AcceptedFlow, event: Arrival, detail: object) -> None:
         """
-        Go by the table.
+        Apply an event to a flow by the state table L{btcp.handoff.states.ACCEPT}.
         """
         transition = self._table[flow.state].get(event)
         if transition is None:
@@ -82,7 +84,7 @@ class Forwarding:
 
     def _listen(self, segment: Segment) -> None:
         """
-        A packet of no flow.
+        Process a packet that belongs to no flow.
         """
         raise NotImplementedError
 
@@ -124,7 +126,8 @@ class Forwarding:
 
     def back_again(self, node: str) -> None:
         """
-        A back-end is here that may not have heard our orders, or not been heard.
+        Repeat outstanding handoffs to a back-end whose link came up: handoffs and answers may have
+        been lost with the last link.
         """
         for flow in self.flows.at(node):
             if flow.state is Accept.HANDING_OFF:
@@ -132,7 +135,7 @@ class Forwarding:
 
     def ask_again(self, flow: AcceptedFlow) -> None:
         """
-        The node that is asked may not have heard of it.
+        Repeat a flow's outstanding handoff.
         """
         assert flow.node is not None
         self.context.count("handoff.asked-again")
@@ -143,7 +146,10 @@ class Forwarding:
         context, now = self.context, self.context.now
         context.count("handoff.timeout")
         context.note(
-            Event.SILENT, "{node} is silent about {client}", node=flow.node, client=flow.client
+            Event.SILENT,
+            "{node} did not answer the handoff of {client} in time",
+            node=flow.node,
+            client=flow.client,
         )
         if not flow.candidates and now < flow.decided + context.settings.periods.request:
             # No other node holds it, and this one may only have been busy for a moment.  It knows
@@ -171,14 +177,14 @@ class Forwarding:
         if abs(ahead) > _REACH or not (answered or not segment.flags & ACK):
             self.context.count("dropped.outside-window")
             return
-        # An ACK without data is news, though its number be old: it may have SACK blocks.
+        # An ACK without data is kept even if its sequence number is old: it may have SACK blocks.
         news = not segment.size or distance(flow.received, segment.next) > 0
         flow.sacked |= locate(segment)[2] > 0
         if segment.flags & ACK and distance(flow.client_ack, segment.ack) > 0:
             flow.client_ack, news = segment.ack, True
         if news and flow.queue and _supersedes(segment, flow.queue[-1]):
             flow.queue.pop()
-        if not news:  # it was sent again because we do not acknowledge it
+        if not news:  # retransmitted because the front-end has not acknowledged it
             self.context.count("accept.repeated-request")
         elif len(flow.queue) >= _QUEUED or sum(s.size for s in flow.queue) >= _QUEUED_OCTETS:
             self.context.count("dropped.handoff-queue-full")
@@ -217,7 +223,7 @@ class Forwarding:
         )
         self._remember(flow)
         self.timers.set(flow, context.now + context.settings.periods.established, context.now)
-        # Before a datapath has the route, which then has later packets overtake none of these.
+        # Before the datapath has the flow entry, so that later packets cannot overtake these.
         while flow.queue:
             self._forward(flow, flow.queue.popleft())
         context.actions.append(Install(route))
@@ -233,8 +239,9 @@ class Forwarding:
 
     def _hold_syn(self, flow: AcceptedFlow, segment: Segment) -> None:
         """
-        Perhaps the connection is over and the Terminate on its way; perhaps not,
-        and the back-end's TCP has to say so (RFC 5961, 4).
+        Process a SYN of a spliced connection: keep it in case the termination is on its way, and
+        forward it, so that the back-end's TCP answers with a challenge ACK (RFC 5961, 4) if the
+        connection exists.
         """
         if segment.intact():
             flow.held_syn = segment.copy()
@@ -242,7 +249,8 @@ class Forwarding:
 
     def _move_on(self, flow: AcceptedFlow, _: Reason) -> None:
         """
-        Nothing of the lost node's response reached the client: another may answer.
+        Hand the connection to another node: the client has received nothing of the lost node's
+        response.
         """
         assert flow.node is not None
         lost = flow.node
@@ -327,8 +335,8 @@ class Forwarding:
 
 def _supersedes(segment: Segment, before: Segment) -> bool:
     """
-    Whether a queued segment says nothing that the next one does not say as well: with most
-    short responses an ACK alone, and then the FIN.
+    Return whether a queued segment is a pure ACK whose information the next one includes, as in
+    most short responses, where an ACK precedes the FIN.
     """
     return (
         before.flags == ACK

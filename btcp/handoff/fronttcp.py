@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-The little TCP of a front-end: enough to be a correct peer until the handoff.
+A minimal TCP for the front-end, which is a correct peer until the handoff.
 
-It sends a SYN/ACK, acknowledgments, at most one segment of data, and resets; so
-most of RFC 9293's variables are constants here.
+It sends SYN/ACKs, acknowledgments, at most one segment of data, and resets, so most variables of
+RFC 9293 are constants.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from btcp.wire.segment import ACK, RST, SYN, Segment, reversed_key
 from btcp.wire.seqnum import add, distance, in_window, latest
 
 _OLD = 65_536
-"""Octets before RCV.NXT that may be segments sent again; what lies further back is
-from nowhere."""
+"""Octets before RCV.NXT in which a retransmitted segment may begin; older ones are invalid."""
 
 
 class FrontTcp:
     """
-    Speaks for connections that are still the front-end's own.
+    Sender of segments on connections that have not been handed off.
     """
 
     def __init__(self, context: Context) -> None:
@@ -30,7 +29,7 @@ class FrontTcp:
 
     def open(self, flow: AcceptedFlow) -> None:
         """
-        Decide what to promise: what the client offers and every node can keep.
+        Choose the options of the SYN/ACK: those that the client offers and all nodes support.
         """
         offered, context = flow.offered, self._context
         can = context.promise
@@ -47,8 +46,8 @@ class FrontTcp:
 
     def resume(self, flow: AcceptedFlow, front_tsval: int) -> None:
         """
-        Go on where the datapath's handshake ended: what was agreed is what it says that
-        the client offered.
+        Initialise a flow whose handshake the datapath performed.  C{flow.offered} has only options
+        that were negotiated.
 
         @param front_tsval: the TSval of the SYN/ACK.
         """
@@ -69,14 +68,14 @@ class FrontTcp:
 
     def syn_ack(self, flow: AcceptedFlow) -> None:
         """
-        Send the SYN/ACK; the same each time.
+        Send the SYN/ACK; retransmissions are identical.
         """
         options = flow.promised.pack()
         self._context.transmit(flow.back, flow.iss, add(flow.irs, 1), SYN | ACK, WINDOW, options)
 
     def acknowledge(self, flow: AcceptedFlow) -> None:
         """
-        Send an ACK of all that was received.
+        Send an ACK for everything received in order.
         """
         self.send(flow, flow.sent, ACK)
 
@@ -90,8 +89,8 @@ class FrontTcp:
 
     def _window(self, flow: AcceptedFlow) -> int:
         """
-        @return: the window field: what there is room for, but no less than was
-            promised before (RFC 9293, 3.8.6), hence rounded up.
+        Compute the window field: the free space, but never less than what was offered before
+        (RFC 9293, 3.8.6), and therefore rounded up to the scale.
         """
         scale = max(flow.promised.scale, 0)
         left = max(WINDOW - len(flow.request.octets), distance(flow.received, flow.edge), 0)
@@ -101,8 +100,11 @@ class FrontTcp:
 
     def acceptable(self, flow: AcceptedFlow, segment: Segment) -> bool:
         """
-        RFC 9293, 3.10.7.4, as far as a peer that was sent nothing but a SYN/ACK
-        (and perhaps an answer) can tell.
+        Check a segment's acknowledgment and sequence numbers (RFC 9293, 3.10.7.4), given that only
+        a SYN/ACK and maybe a response were sent.
+
+        @return: whether the segment is acceptable; an unacceptable sequence number is answered
+            with an ACK.
         """
         context = self._context
         if not segment.flags & ACK or not in_window(
@@ -122,15 +124,15 @@ class FrontTcp:
 
     def keep_time(self, flow: AcceptedFlow) -> None:
         """
-        Whoever sends next, sends a TSval from now on: a back-end that had the
-        connection before may have sent any up to this one.
+        Advance the flow's TSval to the present: a back-end that had the connection before may have
+        sent any TSval up to this one.
         """
         if flow.front_tsval >= 0:
             flow.front_tsval = latest(flow.front_tsval, add(self._context.ticks(), flow.clock))
 
     def reset(self, segment: Segment) -> None:
         """
-        RFC 9293, 3.10.7.1: the reset of a segment that has no connection.
+        Send the reset that answers a segment without a connection (RFC 9293, 3.10.7.1).
         """
         key = reversed_key(segment.key)
         if segment.flags & ACK:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-What the core leaves beside a flow's routes, so that the next daemon can go on with it.
+Saved state of flows: what the datapath keeps with a flow entry so that a later daemon can continue
+the flow.
 
-A memo is for the same program on the same host; its layout is a part of what
-C{BTCP_ABI} in C{abi.h} is the version of.
+Saved state is read by the same version of the program on the same host; its layout is covered by
+the version C{BTCP_ABI} in C{abi.h}.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from btcp.handoff.route import Route
 from btcp.handoff.states import Accept, Adopt
 
 LAYOUT = Struct("=BBxxIQ8s8sIIIIIId")
-"""As the fields of L{Memo}, the role first."""
+"""Packed layout of the fields of L{Memo}, in order."""
 
 
 class Role(IntEnum):
     """
-    Whose flow it is.
+    The role of this node for a flow.
     """
 
     FRONT = 1
@@ -35,7 +36,7 @@ class Role(IntEnum):
 
 class Past(IntFlag):
     """
-    What has happened to the flow.
+    Events that have happened to a flow.
     """
 
     BEGUN = 1  # a part of the response was sent
@@ -46,19 +47,19 @@ class Past(IntFlag):
 
 class BadMemo(Exception):
     """
-    No memo of ours.
+    Octets that are not valid saved state.
     """
 
 
 @frozen(slots=True)
 class Relic:
     """
-    What a datapath was left by an earlier daemon.
+    A flow entry that an earlier daemon left in the datapath.
 
-    @ivar key: of the route.
-    @ivar route: as it is now, and already moved by the datapath; C{None} if there is
-        a memo only.
-    @ivar memo: packed, C{None} if there is none.
+    @ivar key: the key of the flow entry.
+    @ivar route: the flow entry, which the datapath is already forwarding by; C{None} if there is
+        only saved state.
+    @ivar memo: the packed saved state; C{None} if there is none.
     """
 
     key: bytes
@@ -69,19 +70,22 @@ class Relic:
 @frozen(slots=True)
 class Memo:
     """
-    Of one flow.
+    The saved state of one flow.  C{isn}, C{ts_delta}, C{client_fin} and C{server_fin} are for
+    back-end flows only.
 
-    @ivar request: octets of the request.
-    @ivar number: the front-end's.
+    @ivar role: the role of this node.
+    @ivar past: events that have happened to the flow.
+    @ivar request: the length of the request in octets.
+    @ivar number: the number that the front-end gave the handoff.
     @ivar peer: the L{digest} of the other node's name.
     @ivar listener: the L{digest} of the listener's name.
     @ivar irs: the client's initial sequence number.
-    @ivar iss: the front-end's.
-    @ivar isn: of the local TCP; of a back-end's flow, as all that follows but C{started}.
-    @ivar ts_delta: added to the TSval of the local TCP.
-    @ivar client_fin: see L{btcp.handoff.teardown.Teardown}; counts with L{Past.CLIENT_FIN}.
-    @ivar server_fin: likewise.
-    @ivar started: seconds, monotonic for as long as the host is up.
+    @ivar iss: the front-end's initial sequence number.
+    @ivar isn: the initial sequence number of the local TCP.
+    @ivar ts_delta: the difference that is added to the TSval of the local TCP.
+    @ivar client_fin: see L{btcp.handoff.teardown.Teardown}; valid with L{Past.CLIENT_FIN}.
+    @ivar server_fin: see L{btcp.handoff.teardown.Teardown}; valid with L{Past.SERVER_FIN}.
+    @ivar started: when the flow began, in monotonic seconds since the host was started.
     """
 
     role: Role
@@ -101,7 +105,9 @@ class Memo:
     @classmethod
     def unpack(cls, octets: bytes) -> Memo:
         """
-        @raise BadMemo: if that is none.
+        Parse saved state.
+
+        @raise BadMemo: if it is invalid.
         """
         try:
             role, past, *others = LAYOUT.unpack(octets)
@@ -113,16 +119,14 @@ class Memo:
 @cache
 def digest(name: str) -> bytes:
     """
-    @param name: of a node or listener; there are few of them.
-    @return: 8 octets that stand for it.
+    Hash the name of a node or listener to 8 octets.  Results are cached; there are few names.
     """
     return blake2b(name.encode(), digest_size=8).digest()
 
 
 def of_accepted(flow: AcceptedFlow) -> bytes:
     """
-    @param flow: that has a back-end.
-    @return: the packed memo.
+    Pack the saved state of a front-end flow that has a back-end.
     """
     past = Past.OVER if flow.state is Accept.CLOSED else 0
     request = (flow.received - flow.irs - 1) & 0xFFFFFFFF
@@ -135,8 +139,7 @@ def of_accepted(flow: AcceptedFlow) -> bytes:
 
 def of_adopted(flow: AdoptedFlow) -> bytes:
     """
-    @param flow: that is spliced.
-    @return: the packed memo.
+    Pack the saved state of a spliced back-end flow.
     """
     past, order, teardown = 0, flow.order, flow.teardown
     if flow.to_client is not None and flow.to_client.octets:

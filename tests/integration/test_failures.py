@@ -361,7 +361,7 @@ class RefusalTests(FailureTestCase):
         self.assert_one_response(capture, "c")
         self.assertLess(fetched.seconds, _HANDOFF + _SLACK, (self.moved("a"), self.logged("a")))
         self.assert_counted("a", handoff__timeout=1)
-        self.assertIn("b is silent about 198.51.100.10:", self.logged("a"))
+        self.assertIn("b did not answer the handoff of 198.51.100.10:", self.logged("a"))
         self.assert_counted("b", adopt__aborted__abandoned=1)
         self.assert_tables_empty(5)
 
