@@ -5,8 +5,10 @@ Checks of the host's network settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
+
+from attrs import frozen
 
 from btcp.config import Config
 from btcp.doctor.finding import Finding, fail, fine, warn
@@ -184,34 +186,129 @@ def _quiet(host: Host, address: str, device: Device | None) -> Iterator[Finding]
 
 def check_firewall(host: Host, config: Config | None) -> Iterator[Finding]:
     """
-    Check that the packet filter accepts what arrives through the device btcp0, which delivers
-    the clients' packets to the origin.
+    Check that no stateful rule of the packet filter drops the packets of handed-off connections.
+
+    The host's connection tracking saw no handshake of these, so their first packet is new without
+    being a SYN.  The doctor recommends to exempt the origins' ports from it.
     """
     said = host.run(["nft", "list", "ruleset"])
     if said.status:
         return  # nft is missing or this is not root: other checks report that
-    dropping = [chain for chain in _inputs(said.text) if "btcp0" not in said.text]
-    for table, chain in dropping:
+    ports = sorted({each.origin for each in config.listeners}) if config is not None else []
+    exempt = f"table inet {_EXEMPT}" in said.text
+    raw = config is not None and config.datapath == "raw"
+    dropping = [
+        chain
+        for chain in _dropping(said.text)
+        if not (exempt and chain.untracked) and not (raw and chain.tap)
+    ]
+    for chain in dropping:
         yield warn(
-            f"chain {chain} of table {table} has policy drop and no rule for btcp0",
-            f"nft insert rule {table} {chain} iifname btcp0 accept",
+            f"chain {chain.name} of table {chain.table} drops packets of handed-off connections:"
+            " the host's connection tracking has not seen their handshakes",
+            *origin_rules(ports, (chain.table, chain.name)),
         )
     if not dropping:
-        yield fine("no chain of the packet filter drops packets from btcp0")
+        yield fine("no chain of the packet filter drops packets of handed-off connections")
 
 
-def _inputs(ruleset: str) -> Iterator[tuple[str, str]]:
+_EXEMPT = "btcp-notrack"
+"""The table that exempts the origins' ports from connection tracking."""
+
+
+def origin_rules(ports: Iterable[int], chain: tuple[str, str]) -> list[str]:
     """
-    Find input chains with policy drop in the output of C{nft list ruleset}.
+    Make the commands that exempt the origins' ports from connection tracking, and have a chain
+    accept what is exempt.
 
-    @return: table and chain of each.
+    @param ports: of the origins; none if they are not known.
+    @param chain: the names of its table, family included, and of the chain.
     """
-    table = chain = ""
-    for line in ruleset.splitlines():
+    which = "{ " + (", ".join(map(str, ports)) or "PORT") + " }"
+    table, name = chain
+    hook = "type filter hook {} priority raw;"
+    chains = (("prerouting", "dport"), ("output", "sport"))
+    return [
+        f"nft add table inet {_EXEMPT}",
+        *(
+            f"nft 'add chain inet {_EXEMPT} {direction} {{ {hook.format(direction)} }}'"
+            for direction, _ in chains
+        ),
+        *(
+            f"nft 'add rule inet {_EXEMPT} {direction} tcp {port} {which} notrack'"
+            for direction, port in chains
+        ),
+        f"nft 'insert rule {table} {name} tcp dport {which} ct state untracked accept'",
+    ]
+
+
+@frozen
+class _Chain:
+    """
+    An input chain that drops unknown packets.
+
+    @ivar table: family and name.
+    @ivar untracked: it accepts packets that are exempt from connection tracking.
+    @ivar tap: it accepts all packets from device btcp0; with the raw datapath, all packets of
+        handed-off connections arrive there.
+    """
+
+    table: str
+    name: str
+    untracked: bool
+    tap: bool
+
+
+def _dropping(ruleset: str) -> Iterator[_Chain]:
+    """
+    Find input chains that drop unknown packets in the output of C{nft list ruleset}: by their
+    policy, or by a rule for what is new and no SYN.
+    """
+    for table, name, lines in _chains(ruleset):
+        text = "\n".join(lines)
+        if "hook input" not in text:
+            continue
+        closed = "policy drop" in text or _drops_all(lines)
+        if closed or any(_drops_not_syn(line) for line in lines):
+            tap = 'iifname "btcp0" accept' in lines
+            yield _Chain(table, name, not closed or "untracked" in text, tap)
+
+
+def _drops_not_syn(line: str) -> bool:
+    """
+    Tell whether a rule drops, or rejects, new connections that do not begin with a SYN.
+    """
+    words = line.split()
+    drops = "drop" in words or "reject" in words
+    return drops and "ct state" in line and "new" in line and "!= syn" in line
+
+
+def _drops_all(lines: Sequence[str]) -> bool:
+    """
+    Tell whether the last rule of a chain drops, or rejects, whatever reaches it.
+    """
+    last = lines[-1].split() if lines else []
+    return last[:1] in (["drop"], ["reject"]) or (
+        last[:1] == ["counter"] and last[-1] in ("drop", "reject")
+    )
+
+
+def _chains(ruleset: str) -> Iterator[tuple[str, str, list[str]]]:
+    """
+    Split the output of C{nft list ruleset}.
+
+    @return: of each chain its table, its name and its lines.
+    """
+    table, name, lines = "", "", list[str]()
+    for line in map(str.strip, ruleset.splitlines()):
         words = line.split()
-        if line.startswith("table "):
+        if words[:1] == ["table"]:
             table = " ".join(words[1:-1])
         elif words[:1] == ["chain"]:
-            chain = words[1]
-        elif "hook input" in line and "policy drop" in line:
-            yield table, chain
+            name, lines = words[1], []
+        elif line == "}":
+            if name:
+                yield table, name, lines
+            name = ""
+        elif name and line:
+            lines.append(line)

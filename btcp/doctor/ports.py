@@ -52,7 +52,9 @@ def check_origins(host: Host, config: Config) -> Iterator[Finding]:
                     "# start it, or let it listen on that address, not on 127.0.0.1 only",
                 )
     if good:
-        yield fine(f"origins answer at {', '.join(good)}")
+        other = any(each.port != each.origin for each in config.listeners)
+        hint = "; clients use another port, so redirects must not name it: see troubleshooting.md"
+        yield fine(f"origins answer at {', '.join(good)}{hint if other else ''}")
 
 
 def check_listeners(host: Host, config: Config) -> Iterator[Finding]:

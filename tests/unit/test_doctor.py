@@ -454,12 +454,46 @@ class FirewallTests(DoctorCase):
 
     def test_dropping(self) -> None:
         self.host.outputs["nft list ruleset"] = Output(0, _RULESET)
-        self.assertEqual(
-            self.only().remedy, ("nft insert rule inet filter input iifname btcp0 accept",)
-        )
+        remedy = self.only().remedy
+        self.assertEqual(remedy[0], "nft add table inet btcp-notrack")
+        rule = "insert rule inet filter input tcp dport { 8080 } ct state untracked accept"
+        self.assertEqual(remedy[-1], f"nft '{rule}'")
 
     def test_dropping_but_for_us(self) -> None:
+        """
+        Only the raw datapath gives all packets to the origin through btcp0.
+        """
         self.host.outputs["nft list ruleset"] = Output(0, _RULESET.replace('"lo"', '"btcp0"'))
+        self.assertEqual(self.only(configuration(datapath="raw")).verdict, "fine")
+        self.assertEqual(self.only().verdict, "warn")
+
+    def test_own_table_is_no_exemption(self) -> None:
+        """
+        The name of the device is in the rules of the daemon itself.
+        """
+        own = 'table netdev btcp {\n\tchain ingress {\n\t\tfwd to "btcp0"\n\t}\n}\n'
+        self.host.outputs["nft list ruleset"] = Output(0, own + _RULESET)
+        self.assertEqual(self.only(configuration(datapath="raw")).verdict, "warn")
+
+    def test_exempt_from_connection_tracking(self) -> None:
+        accepting = _RULESET.replace('iifname "lo"', "tcp dport 8080 ct state untracked")
+        self.host.outputs["nft list ruleset"] = Output(0, accepting)
+        self.assertEqual(self.only().verdict, "warn")
+        table = "table inet btcp-notrack {\n}\n"
+        self.host.outputs["nft list ruleset"] = Output(0, table + accepting)
+        self.assertEqual(self.only().verdict, "fine")
+
+    def test_new_connections_without_a_syn(self) -> None:
+        rule = "tcp flags & (fin | syn | rst | ack) != syn ct state new counter packets 0 drop"
+        stateful = _RULESET.replace("policy drop", "policy accept")
+        self.host.outputs["nft list ruleset"] = Output(0, stateful)
+        self.assertEqual(self.only().verdict, "fine")
+        stateful = stateful.replace('iifname "lo" accept', rule)
+        self.host.outputs["nft list ruleset"] = Output(0, stateful)
+        self.assertEqual(self.only().verdict, "warn")
+        self.host.outputs["nft list ruleset"] = Output(
+            0, "table inet btcp-notrack {\n}\n" + stateful
+        )
         self.assertEqual(self.only().verdict, "fine")
 
 
@@ -485,7 +519,13 @@ class OriginTests(DoctorCase):
         self.host.deaf["2001:db8:2::11", 8080] = "Connection refused"
         first, second = self.findings()
         self.assertEqual(first.says, "no origin at [2001:db8:2::11]:8080: Connection refused")
-        self.assertEqual(second, fine("origins answer at 192.0.2.11:8080"))
+        self.assertIn("origins answer at 192.0.2.11:8080; clients use another port", second.says)
+
+    def test_at_the_port_of_the_listener(self) -> None:
+        self.host.deaf.clear()
+        same = configuration(listeners={"web": {"port": 80, "origin": 80}})
+        says = "origins answer at 192.0.2.11:80, [2001:db8:2::11]:80"
+        self.assertEqual(self.only(same), fine(says))
 
 
 class ListenerTests(DoctorCase):
