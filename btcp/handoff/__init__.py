@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-The sans-IO core: takes packets, messages and the time; returns what to do.
+The sans-IO core: takes packets, messages and the time, and returns actions.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The back-end's half: replay a connection into the local TCP, learn its initial
-sequence number, send its answers straight to the client, see the connection end.
+The back-end half: makes the local TCP take over a connection, sends its responses straight to the
+client, and detects the end of the connection.
 """
 
 from __future__ import annotations
@@ -21,37 +21,40 @@ from btcp.wire.segment import ACK, RST, SYN, Segment, flow_key, reversed_key
 from btcp.wire.seqnum import add
 
 _RETRY = 0.2
-"""Seconds before a replayed segment is given to the local TCP again, doubling; it
-answers at once unless its queue is full."""
+"""Seconds before a replayed segment is delivered to the local TCP again, doubling.  The local TCP
+answers at once unless its accept queue is full."""
 
-_PATIENCE = 0.8
-"""The part of the front-end's handoff timeout after which we refuse: our refusal,
-which says why, has to come before the front-end gives us up."""
+_REFUSAL_SHARE = 0.8
+"""Share of the front-end's handoff timeout after which the back-end refuses, so that the refusal
+with its reason arrives before the front-end's timeout."""
 
 Occupied = Callable[[bytes, str, int], bool]
 
 
 class Adopter(Carrying):
     """
-    All flows of which this node is the back-end.
+    The back-end half of the core: all flows of which this node is the back-end.
 
-    @ivar flows: the table of them.
+    Methods that begin with an underscore and take a flow are actions of the state table
+    L{btcp.handoff.states.ADOPT}.
+
+    @ivar flows: the table of these flows.
     """
 
     def __init__(self, context: Context, timers: Timers[AdoptedFlow], occupied: Occupied) -> None:
         """
-        @param occupied: whether a client's end is in use on this node by a
-            connection that a front-end's flow does not name: key of the client's
-            packets, front-end, number.
+        @param occupied: returns whether a connection other than the one to adopt uses the client's
+            endpoint on this node, given the key of the client's packets, the front-end's name and
+            the handoff's number.
         """
         super().__init__(context, timers)
         self._occupied = occupied
 
-    # -- what happens to flows ------------------------------------------------
+    # -- events -----------------------------------------------------------------
 
     def adopt(self, peer: str, order: Handoff) -> None:
         """
-        A front-end asks for a connection to be adopted.
+        Process a handoff: adopt the connection, refuse it, or repeat the answer.
         """
         known = self.flows.by_order.get((peer, order.id))
         if known is not None:
@@ -86,13 +89,13 @@ class Adopter(Carrying):
 
     def from_client(self, flow: AdoptedFlow, segment: Segment) -> None:
         """
-        A packet for the local TCP, as the local TCP is going to see it.
+        Process a packet to the local TCP, which has been rewritten for it.
         """
         self.step(flow, self._from_client(flow, segment), segment)
 
     def reported(self, report: Reported) -> None:
         """
-        The datapath saw something of a flow whose packets it moves by itself.
+        Process a report of the datapath about a flow that it forwards by itself.
         """
         flow = self.flows.outbound.get(report.key)
         if flow is None or not flow.follows or flow.to_client is None:
@@ -112,7 +115,8 @@ class Adopter(Carrying):
 
     def from_own_front(self, number: int, segment: Segment) -> None:
         """
-        As L{from_client}, for flow C{number} of which this node is the front-end.
+        Process a rewritten packet for flow C{number}, of which this node is the front-end as well.
+        See L{from_client}.
         """
         flow = self.flows.by_order.get((self.context.settings.node, number))
         if flow is None:
@@ -122,7 +126,7 @@ class Adopter(Carrying):
 
     def bounced(self, segment: Segment) -> None:
         """
-        The local TCP does not admit a request.
+        Process a request that the local TCP did not admit.
         """
         flow = self.flows.outbound.get(reversed_key(segment.key))
         if flow is not None:
@@ -130,12 +134,12 @@ class Adopter(Carrying):
 
     def from_server(self, segment: Segment) -> None:
         """
-        A packet of the local TCP that belongs to a flow.
+        Process a packet of the local TCP that belongs to a flow.
         """
         flow = self.flows.outbound[segment.key]
         self._catch_up(flow)
         if segment.flags & RST and flow.follows and flow.to_server is not None:
-            # Of a connection that is over, perhaps, which the datapath has not told yet.
+            # The connection may have ended without the datapath having reported it yet.
             flow.refresh()
             self._end_if_over(flow)
         if segment.flags & SYN and flow.taken and segment.ack != add(flow.order.irs, 1):
@@ -145,8 +149,9 @@ class Adopter(Carrying):
 
     def _close_anew(self, flow: AdoptedFlow, segment: Segment) -> None:
         """
-        The client's SYN found the local TCP in TIME-WAIT and opened the connection anew, so
-        the old one is over.  What is asked for on the new one, the front-end has to see first.
+        Process the local TCP's SYN/ACK to a client that reopened a connection in TIME-WAIT.  The
+        old connection has ended.  The new one is reset, because its request has to be read by the
+        front-end first.
         """
         self.context.count("adopt.opened-anew")
         self._replay.reset(flow, segment.ack)
@@ -155,8 +160,8 @@ class Adopter(Carrying):
 
     def join(self, number: int, route: Route) -> None:
         """
-        The route by which the client's packets of a flow of our own come; it is
-        not installed yet.
+        Set the flow entry of the client's packets of a flow of which this node is the front-end as
+        well.  The entry is not installed yet.
         """
         flow = self.flows.by_order.get((self.context.settings.node, number))
         if flow is not None:
@@ -165,9 +170,9 @@ class Adopter(Carrying):
 
     def terminate(self, peer: str, message: Terminate) -> bool:
         """
-        A front-end gave a flow up.
+        Process a front-end's abandonment of a flow.
 
-        @return: whether the flow was known.
+        @return: whether the flow is known.
         """
         flow = self.flows.by_order.get((peer, message.id))
         if flow is None:
@@ -177,10 +182,11 @@ class Adopter(Carrying):
 
     def front_lost(self, peer: str, restarted: bool) -> None:
         """
-        A front-end and its flows are gone.
+        Process the loss of a front-end with its flows.
 
-        @param restarted: it has forgotten them; else it may be out of our sight
-            only, and may have asked another node for responses not begun here.
+        @param restarted: whether the front-end has restarted without its flows.  Otherwise it may
+            only be unreachable, and may have handed connections whose response has not begun to
+            another node.
         """
         for flow in self.flows.of(peer):
             self.step(flow, Progress.FRONT_LOST, Reason.LINK_LOST)
@@ -189,7 +195,9 @@ class Adopter(Carrying):
 
     def forgotten(self, peer: str, numbers: Iterable[int]) -> None:
         """
-        A front-end is here and has forgotten some of its flows.
+        Process the loss of some flows by a front-end whose link is up.
+
+        @param numbers: the numbers of the flows that the front-end does not have.
         """
         for number in numbers:
             flow = self.flows.by_order.get((peer, number))
@@ -205,23 +213,22 @@ class Adopter(Carrying):
 
     def front_back(self, peer: str) -> None:
         """
-        A front-end is here that knows its flows.
+        Process the return of a front-end that still has its flows.
         """
         self._unanswered.pop(peer, None)
         self.hold(peer, False)
 
     def stop(self) -> None:
         """
-        This node stops, and nobody shall wait for it.
+        End all flows because this node is stopping.
         """
         for flow in list(self.flows.outbound.values()):
             self.step(flow, Progress.STOP, Reason.STOPPING)
 
     def hold(self, peer: str, held: bool) -> None:
         """
-        The link to a front-end went down, or came back.  While it is down the
-        front-end may ask another node for responses of which the client has seen
-        nothing: so none may begin here.
+        Hold, or release, the responses that have not begun, because the link to a front-end went
+        down or came up.  While it is down, the front-end may hand such connections to another node.
         """
         for flow in self.flows.of(peer):
             self._catch_up(flow)
@@ -235,14 +242,14 @@ class Adopter(Carrying):
 
     def expire(self, flow: AdoptedFlow) -> None:
         """
-        The flow's timer ran out.
+        Process the expiry of a flow's timer.
         """
         if self.flows.outbound.get(flow.outbound) is flow:
             self.step(flow, Progress.TIMEOUT, None)
         elif self.flows.graves.get(flow.outbound) is flow:
             self._exhume(flow.outbound)
 
-    # -- what a packet means --------------------------------------------------
+    # -- classification of packets --------------------------------------------------
 
     def _from_server(self, flow: AdoptedFlow, segment: Segment) -> Progress:
         flags = segment.flags
@@ -258,7 +265,7 @@ class Adopter(Carrying):
                 return Progress.PARTIAL
             if flags & SYN:
                 return Progress.SYN_ACK
-            # It was given no more than the request, so no more is an older connection's.
+            # Only the request was delivered; an ACK of more is an older connection's.
             taken = flow.request_end == segment.ack
             return Progress.TAKEN if taken else Progress.PARTIAL
         return Progress.FROM_SERVER
@@ -279,7 +286,7 @@ class Adopter(Carrying):
 
     def _adopt_again(self, flow: AdoptedFlow) -> None:
         self.context.count("adopt.repeated-handoff")
-        if flow.taken:  # else the answer is still to come
+        if flow.taken:  # otherwise the answer follows later
             self._reply(flow)
 
     def _begin(self, peer: str, order: Handoff, inbound: bytes, outbound: bytes) -> None:
@@ -287,8 +294,8 @@ class Adopter(Carrying):
             peer=peer, order=order, inbound=inbound, outbound=outbound, started=self.context.now
         )
         settings = self.context.settings
-        # For a flow of our own, the client's packets have numbers of their own; and of one
-        # that has no client, all that there is to follow is for us.
+        # Not if this node is the front-end as well, because the client's packets are rewritten
+        # here; and not for health checks, all of whose packets the core has to see.
         flow.follows = settings.reports and peer not in (settings.node, PROBER)
         self.flows.add(flow)
         self.context.count("adopt.begun")
@@ -309,7 +316,7 @@ class Adopter(Carrying):
 
     def _claim(self, flow: AdoptedFlow) -> None:
         """
-        Until there is a splice, all that the local TCP says is for us.
+        Have all packets of the local TCP punted to the core until the flow is spliced.
         """
         claim = Route(flow.outbound, None, local=False, punt=EVERYTHING, now=self.context.now)
         self.context.actions.append(Install(claim))
@@ -318,8 +325,8 @@ class Adopter(Carrying):
 
     def _replay_instead(self, flow: AdoptedFlow, _: Segment | None) -> None:
         """
-        It holds an older connection of the client, or its queue is full, or nobody
-        listens, or in a way that cannot be helped: a replay finds out.
+        Adopt by replay after adoption by cookie failed.  The local TCP may have an older connection
+        of the client, a full accept queue, or no listening socket; the replay shows which.
         """
         self.context.count("adopt.not-admitted")
         self._retract(flow)
@@ -339,7 +346,7 @@ class Adopter(Carrying):
         flow.tries += 1
 
     def _latest(self, flow: AdoptedFlow) -> float:
-        return flow.started + _PATIENCE * self.context.settings.periods.handoff
+        return flow.started + _REFUSAL_SHARE * self.context.settings.periods.handoff
 
     def _repeat_syn(self, flow: AdoptedFlow, _: None) -> None:
         if self.context.now < self._latest(flow):
@@ -351,9 +358,8 @@ class Adopter(Carrying):
 
     def _clear_stale(self, flow: AdoptedFlow, segment: Segment) -> None:
         """
-        The local TCP still holds an older connection of this client and answers
-        for that one.  Do what the client would: reset it and begin anew
-        (RFC 9293, 3.10.7.3).
+        Process the local TCP's answer for an older connection with the same addresses and ports: do
+        what a client would, reset the old connection and send the SYN again (RFC 9293, 3.10.7.3).
         """
         self.context.count("adopt.stale-connection")
         if segment.flags & ACK and flow.tries < 8:
@@ -384,7 +390,7 @@ class Adopter(Carrying):
 
     def _wait(self, flow: AdoptedFlow, segment: Segment) -> None:
         """
-        A part is taken; the client is told with the rest.
+        Ignore an acknowledgment of a part of the request; the client sees the final one.
         """
 
     def _refuse_reset(self, flow: AdoptedFlow, _: Segment) -> None:
@@ -402,7 +408,9 @@ class Adopter(Carrying):
 
     def _splice(self, flow: AdoptedFlow, segment: Segment | None) -> None:
         """
-        @param segment: that shows it, unless the datapath says so.
+        Splice the flow, now that the local TCP has the request, and confirm the adoption.
+
+        @param segment: the acknowledgment that shows it; L{None} if the datapath reported it.
         """
         context = self.context
         self._retract(flow)
@@ -419,9 +427,10 @@ class Adopter(Carrying):
 
     def _install(self, flow: AdoptedFlow, awaits: int | None = None) -> None:
         """
-        Have the datapath move the flow's packets.
+        Install the flow entries of both directions.
 
-        @param awaits: the local TCP has still to acknowledge this.
+        @param awaits: the number that the local TCP has to acknowledge before its packets are
+            forwarded; L{None} if it has.
         """
         context, order = self.context, flow.order
         own = flow.peer == context.settings.node
@@ -441,7 +450,7 @@ class Adopter(Carrying):
                 )
             ),
             local=False,
-            # Nobody else sees to it that the response may begin.
+            # Otherwise the core has to check the front-end's lease before the response begins.
             punt=flow.ending if own or flow.follows else EVERYTHING,
             ack=flow.request_end,
             end=add(flow.isn, 1),
@@ -461,8 +470,8 @@ class Adopter(Carrying):
             follows=flow.follows,
         )
         self._remember(flow)
-        # In this order: a datapath that follows FINs knows of those only for which it has the other
-        # direction, and the client's are not forwarded before we have replied.
+        # In this order: a datapath follows FINs only of entries whose opposite direction it has,
+        # and the client's packets do not arrive before the adoption is confirmed.
         if flow.inbound in self.flows.inbound:
             context.actions.append(Install(flow.to_server))
         context.actions.append(Install(flow.to_client))
@@ -481,7 +490,8 @@ class Adopter(Carrying):
 
 def _same_connection(flow: AdoptedFlow, peer: str, order: Handoff) -> bool:
     """
-    Whether a front-end that has forgotten a flow asks for it again, under a new number.
+    Return whether a handoff is for the connection of an existing flow, under a new number, because
+    the front-end has lost its flow.
     """
     known = flow.order
     return (

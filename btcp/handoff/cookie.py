@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-Connections that a datapath established: it answered the SYN with an initial sequence
-number that says what was agreed (RFC 4987, 3.6), so nobody remembered anything until the
-first octets of a request came.  The layout, and the hash that proves it, are in
-C{datapath/bpf/cookie.h}.
+SYN cookies of the datapath (RFC 4987, 3.6).
+
+The datapath answers a SYN with an initial sequence number that encodes the negotiated options, and
+keeps no state until the first octets of the request arrive.  C{datapath/bpf/cookie.h} defines the
+layout and the hash that authenticates it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from btcp.wire.segment import Segment
 from btcp.wire.seqnum import add
 
 SIZES = (536, 1220, 1360, 1400, 1440, 1452, 1460, 8940)
-"""Octets: the maximum segment sizes that a cookie can name.  Of RFC 9293 and RFC 8200 the
-smallest, of Ethernet with and without PPPoE and tunnels, of jumbo frames."""
+"""The maximum segment sizes that a cookie can encode, in octets: the minima of IPv4 and IPv6, those
+of Ethernet with and without PPPoE and tunnels, and that of jumbo frames."""
 
 _NO_SCALE = 15
 
@@ -24,14 +25,14 @@ _NO_SCALE = 15
 @frozen(slots=True)
 class Established:
     """
-    A connection as its first octets show it.
+    The parameters of a connection, decoded from its first segment with data.
 
     @ivar irs: the client's initial sequence number.
-    @ivar iss: ours.
-    @ivar offered: what the client's SYN offered, as far as it was agreed to; the MSS
-        rounded down to one of L{SIZES}.
-    @ivar window: as the client's SYN would have said it, in octets.
-    @ivar front_tsval: the TSval of our SYN/ACK, C{-1} without timestamps.
+    @ivar iss: the front-end's initial sequence number, which is the cookie.
+    @ivar offered: the negotiated options of the client's SYN; the MSS is rounded down to one of
+        L{SIZES}.
+    @ivar window: the client's window in octets, as its SYN would have had it.
+    @ivar front_tsval: the TSval of the SYN/ACK, C{-1} without timestamps.
     """
 
     irs: int
@@ -43,8 +44,10 @@ class Established:
     @classmethod
     def read(cls, segment: Segment) -> Established:
         """
-        @param segment: the first that has data; the datapath vouches for its numbers.
-        @raise Malformed: if its options cannot be walked.
+        Decode a connection's first segment with data.
+
+        @param segment: the segment; the datapath has verified its acknowledgment number.
+        @raise Malformed: if its options are malformed.
         """
         iss = add(segment.ack, -1)
         scale = iss >> 24 & 15

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-What two nodes say to each other about a flow.
+Messages between two nodes about a flow.
 
-These are plain values: the sans-IO core makes and reads them,
-L{btcp.control.commands} puts them on the wire.  Every message names its flow by
-C{(front, id)}: the front-end's node name and a number that front-end never used
-before in its present epoch, so each message may arrive twice without harm.
+These are plain values, which the sans-IO core makes and processes and L{btcp.control.commands}
+transmits.  Every message identifies its flow by C{(front, id)}: the name of the front-end's node
+and a number that is unique within the front-end's epoch, so duplicates are harmless.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from attrs import frozen
 
 class Reason(StrEnum):
     """
-    Why a handoff was refused or a flow ended; also the name of its counter.
+    The reason for a refusal or for the end of a flow; also the last part of its counter's name.
     """
 
     # refusals: the front-end tries the next replica
@@ -39,28 +38,27 @@ class Reason(StrEnum):
 
 
 PROBER = "(health)"
-"""The front-end, which is no node, of connections that only ask whether an origin is well."""
+"""The name that stands for the front-end of health checks by handoff; it is not a node."""
 
 
 UNMEASURED = -1
-"""A round-trip time that is not known."""
+"""The round-trip time of a flow for which it is unknown."""
 
 LONGEST_RTT = 0xFFFE
-"""Milliseconds: a longer round-trip time is said to be this."""
+"""Maximum round-trip time in milliseconds; longer ones are reported as this."""
 
 DOUBTFUL_RTT = 300
-"""Milliseconds: the most that is believed of a round-trip time that may include time for which the
-client did nothing.  TCP makes a retransmission timeout of 0.9 s of it, about the initial one of
-RFC 6298."""
+"""Maximum in milliseconds for ambiguous samples, which may include a retransmission timeout.  TCP
+derives a retransmission timeout of 0.9 s from it, about the initial one of RFC 6298."""
 
 
 @frozen(slots=True)
 class Endpoint:
     """
-    One end of a connection.
+    An address and a TCP port.
 
-    @ivar address: packed, 4 bytes (IPv4) or 16 bytes (IPv6), network order.
-    @ivar port: 0-65535.
+    @ivar address: the packed address, 4 octets (IPv4) or 16 octets (IPv6).
+    @ivar port: the port, 0-65535.
     """
 
     address: bytes
@@ -70,27 +68,27 @@ class Endpoint:
 @frozen(slots=True, kw_only=True)
 class Handoff:
     """
-    Front-end to back-end: adopt this connection.  Claims 15, 17, 27, 29.
+    Request of a front-end to a back-end to adopt a connection (claims 15, 17, 27, 29).
 
-    @ivar id: the front-end's number for the flow.
-    @ivar listener: name of the listener the client connected to; the back-end
-        looks its origin up by this name.
-    @ivar client: the client's end.
-    @ivar front: the address and port the client connected to; the back-end
-        writes it as source into everything it sends to the client.
+    @ivar id: the number that the front-end gave the flow.
+    @ivar listener: the name of the listener that the client connected to, by which the back-end
+        looks its origin up.
+    @ivar client: the client's endpoint.
+    @ivar front: the endpoint that the client connected to, which is the source of all packets to
+        the client.
     @ivar irs: the client's initial sequence number.
-    @ivar iss: the front-end's own initial sequence number.
+    @ivar iss: the front-end's initial sequence number.
     @ivar window: the window field of the client's SYN, unscaled.
-    @ivar mss: the client's MSS option, 0 if it sent none.
-    @ivar client_scale: the client's window scale, C{-1} if it sent none.
-    @ivar front_scale: the window scale the front-end promised, C{-1} for none.
-    @ivar sack: SACK was agreed.
-    @ivar tsval: the client's latest TSval, C{-1} if timestamps were not agreed.
+    @ivar mss: the client's MSS option, 0 if it had none.
+    @ivar client_scale: the client's window scale, C{-1} if it offered none.
+    @ivar front_scale: the front-end's window scale, C{-1} for none.
+    @ivar sack: whether SACK was negotiated.
+    @ivar tsval: the client's latest TSval, C{-1} if timestamps were not negotiated.
     @ivar front_tsval: the largest TSval sent to the client so far, or C{-1}.
-    @ivar acked: how many octets of C{request} the client saw acknowledged.
-    @ivar request: the octets from C{irs + 1} on, in order, untouched.
+    @ivar acked: the number of octets of C{request} that the front-end has acknowledged.
+    @ivar request: the octets that the client sent from C{irs + 1} on, unchanged.
     @ivar rtt: milliseconds between the front-end's SYN/ACK and the client's ACK, or
-        L{UNMEASURED}: the local TCP's handshake, if there is one, says nothing of it.
+        L{UNMEASURED}.  The local TCP cannot measure it, because its handshake is with the back-end.
     """
 
     id: int
@@ -114,13 +112,13 @@ class Handoff:
 @frozen(slots=True, kw_only=True)
 class Adopted:
     """
-    Back-end to front-end: the connection is mine.  Claims 16, 17, 28, 29.
+    Confirmation of a back-end that it has adopted a connection (claims 16, 17, 28, 29).
 
-    @ivar id: as in the L{Handoff}.
-    @ivar isn: the initial sequence number the back-end's TCP chose.
-    @ivar ts_delta: what the back-end adds to its TSval (modulo 2**32); the
-        front-end takes it from every TSecr.  0 without timestamps.
-    @ivar address: the back-end's own address, packed: where to forward to.
+    @ivar id: the number of the L{Handoff}.
+    @ivar isn: the initial sequence number of the back-end's TCP.
+    @ivar ts_delta: the difference, modulo 2**32, that the back-end adds to its TSval and the
+        front-end subtracts from every TSecr; 0 without timestamps.
+    @ivar address: the packed address that the front-end forwards the client's packets to.
     @ivar port: the origin's port.
     """
 
@@ -134,7 +132,10 @@ class Adopted:
 @frozen(slots=True, kw_only=True)
 class Refused:
     """
-    Back-end to front-end: not I; choose another replica.
+    Refusal of a handoff; the front-end tries another replica.
+
+    @ivar id: the number of the L{Handoff}.
+    @ivar reason: the reason.
     """
 
     id: int
@@ -144,15 +145,17 @@ class Refused:
 @frozen(slots=True, kw_only=True)
 class Terminate:
     """
-    The flow is over; free it.  Claims 20, 32.  Travels in batches.
+    Notification that a flow has ended and is to be freed (claims 20, 32).  Sent in batches.
 
-    From back-end to front-end when the connection closed; from front-end to
-    back-end when the front-end gave the flow up.
+    The back-end sends it to the front-end when the connection has closed; the front-end sends it to
+    the back-end when it abandons the flow.
 
-    @ivar front: the front-end's node name; with C{id} it names the flow.
-    @ivar client_next: the next sequence number of the client, 0 if unknown.
-    @ivar server_next: the next sequence number towards the client, as the client
-        counts, 0 if unknown.
+    @ivar front: the name of the front-end's node; identifies the flow together with C{id}.
+    @ivar id: the number of the L{Handoff}.
+    @ivar reason: the reason for the end.
+    @ivar client_next: the client's next sequence number, 0 if unknown.
+    @ivar server_next: the next sequence number to the client, in the numbers that the client sees,
+        0 if unknown.
     """
 
     front: str
@@ -165,12 +168,12 @@ class Terminate:
 @frozen(slots=True, kw_only=True)
 class Capabilities:
     """
-    What a node can keep of what a front-end might promise in a SYN/ACK.
+    The TCP features of a node's host, which limit the options of SYN/ACKs.
 
-    @ivar mtu: of the cluster-facing device.
-    @ivar sack: its TCP answers SACK-permitted.
-    @ivar timestamps: its TCP answers timestamps.
-    @ivar window_scaling: its TCP answers window scale.
+    @ivar mtu: the MTU of the cluster-facing device.
+    @ivar sack: whether its TCP supports SACK.
+    @ivar timestamps: whether its TCP supports timestamps.
+    @ivar window_scaling: whether its TCP supports window scaling.
     """
 
     mtu: int

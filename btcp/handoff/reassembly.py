@@ -1,32 +1,31 @@
 # SPDX-License-Identifier: MIT
 """
-The stored request: octets of one connection put into order.
+Reassembly of the request from the client's segments.
 """
 
 from __future__ import annotations
 
 WINDOW = 32768
-"""What a front-end promises a client to take before the handoff.  Below what any
-kernel's TCP promises in its first window (64 kB), so that the right edge of the
-window never moves back at the handoff; and a request that fills it fits an AMP
-value (65,535 octets)."""
+"""The receive window of the front-end, in octets.  It is below the initial window of any kernel's
+TCP (64 kB), so that the right edge of the window never moves back at the handoff, and a request
+that fills it fits into an AMP value (65,535 octets)."""
 
 SLACK = 128
-"""Rounding the scaled window field up may promise this much more (scale 7); with
-a larger scale the excess is dropped and sent again."""
+"""Octets by which rounding the scaled window field up can exceed L{WINDOW} (scale 7).  With a larger
+scale the excess is dropped and retransmitted."""
 
 _PIECES = 64
-"""Bound on segments waiting for a gap to close; more are dropped and sent again.  So
-are octets beyond a window's worth, which overlap others."""
+"""Maximum number of out-of-order segments; further ones are dropped and retransmitted, as are octets
+beyond one window in total."""
 
 
 class RequestBuffer:
     """
-    What the client sent from its initial sequence number on.
+    The octets that the client has sent, in order.
 
-    Where a segment overlaps what is in order already, the octets that came first stay.
+    Where segments overlap, the octets that became contiguous first are kept.
 
-    @ivar octets: in order, without a gap, from offset 0.
+    @ivar octets: the contiguous octets from offset 0.
     """
 
     __slots__ = ("_early", "octets")
@@ -37,9 +36,11 @@ class RequestBuffer:
 
     def add(self, offset: int, data: memoryview) -> bytes | None:
         """
-        @param offset: of the data's first octet; may lie before what is known.
-        @return: the octets that became contiguous, C{b""} if there are none
-            (a duplicate, or a gap before it), C{None} if the data had no room.
+        Add a segment's data.
+
+        @param offset: offset of the first octet from the initial sequence number + 1.
+        @return: the octets that became contiguous, C{b""} if there are none (a duplicate, or a gap
+            before the data), C{None} if there was no room.
         """
         octets = self.octets
         if offset + len(data) > WINDOW + SLACK:
@@ -58,6 +59,8 @@ class RequestBuffer:
 
     def _keep(self, offset: int, data: memoryview) -> bool:
         """
+        Keep out-of-order data.
+
         @return: whether there was room.
         """
         early = self._early

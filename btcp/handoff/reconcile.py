@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-Two nodes that lost sight of each other agree on which flows they still have together.
+Reconciliation of the flows that two nodes share, after the link between them was down.
 
-The front-end names its flows at the back-end, in parts; the back-end says which of them
-it does not have, and ends those of its own that were not named.
+The front-end lists its flows at the back-end, in parts; the back-end answers which of them it does
+not have, and ends those of its own flows that the front-end has not listed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from btcp.handoff.states import Accept, Adopt, Arrival
 @frozen(slots=True)
 class Owned:
     """
-    Which of the flows that a front-end named its back-end does not have.
+    The listed flows that the back-end does not have.
 
-    @ivar closed: ended in order.
-    @ivar unknown: it knows nothing of them.
+    @ivar closed: numbers of flows that were closed normally.
+    @ivar unknown: numbers of flows that it does not know.
     """
 
     closed: list[int]
@@ -34,26 +34,26 @@ class Owned:
 
 class Reconciliation:
     """
-    Both sides of it, for one node.
+    Both roles in the reconciliation, for one node.
     """
 
     def __init__(self, acceptor: Acceptor, adopter: Adopter) -> None:
         self._acceptor = acceptor
         self._adopter = adopter
-        # by front-end, what it has not named yet
+        # front-end to the numbers of its flows that it has not listed yet
         self._unnamed: dict[str, set[int]] = {}
 
     def at(self, back: str) -> list[int]:
         """
-        @return: the flows that a back-end should have, or be about to have.
+        List the numbers of the flows that a back-end has, or was sent a handoff of.
         """
         held = (Accept.HANDING_OFF, Accept.FORWARDING)
         return [flow.number for flow in self._acceptor.flows.at(back) if flow.state in held]
 
     def owned(self, back: str, answer: Owned) -> None:
         """
-        A back-end does not have flows that we named.  Those it is asked to take, it has
-        been asked for again.
+        Process a back-end's answer: end or move the flows that it does not have.  Outstanding
+        handoffs have been repeated already.
         """
         for number in answer.closed:
             flow = self._flow(back, number, Accept.FORWARDING)
@@ -70,9 +70,10 @@ class Reconciliation:
 
     def named(self, front: str, numbers: Iterable[int], more: bool) -> Owned:
         """
-        A front-end names its flows at this node.
+        Process a part of a front-end's list.
 
-        @param more: there are others, in the next part.
+        @param more: whether further parts follow.
+        @return: the listed flows that this node does not have.
         """
         flows = self._adopter.flows
         unnamed = self._unnamed.get(front)
@@ -95,6 +96,6 @@ class Reconciliation:
 
     def interrupted(self, peer: str) -> None:
         """
-        The link is down; the next time it begins anew.
+        Discard an incomplete list, because the link is down.
         """
         self._unnamed.pop(peer, None)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-What is put on record of a connection, at the decision and at its end.  The names of the
-fields are an interface: C{docs/operations.md} lists them.
+Fields of access log entries, at the handoff and at the end of a connection.  Their names are a public
+interface: C{docs/operations.md} lists them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Fields = dict[str, object]
 
 def request(flow: AcceptedFlow) -> Fields:
     """
-    Who asked, where, for what.
+    Return the fields that describe the request.
     """
     return {
         "client": flow.client,
@@ -27,7 +27,7 @@ def request(flow: AcceptedFlow) -> Fields:
 
 def decision(flow: AcceptedFlow, now: float) -> Fields:
     """
-    A back-end has the connection.
+    Return the fields of the entry at the handoff.
     """
     return request(flow) | {
         "node": flow.node,
@@ -39,7 +39,7 @@ def decision(flow: AcceptedFlow, now: float) -> Fields:
 
 def ending(flow: AcceptedFlow, why: Reason, now: float) -> Fields:
     """
-    The connection is over.
+    Return the fields of the entry at the end of the connection.
     """
     received, sent = _octets(flow, why)
     return request(flow) | {
@@ -60,13 +60,13 @@ def _adoption(flow: AcceptedFlow) -> str | None:
 
 def _octets(flow: AcceptedFlow, why: Reason) -> tuple[int, int]:
     """
-    By the difference of sequence numbers: modulo 2**32.  A FIN takes a number; of a
-    connection that was not closed in order nobody says how many there were.
+    Count the octets of both directions from sequence numbers, modulo 2**32.  One number of each
+    direction is subtracted for the FIN if the connection was closed normally.
 
-    @return: of the client, and to it.
+    @return: octets from the client, and octets to it.
     """
     route = flow.route
-    if route is None:  # we answered, or nobody did
+    if route is None:  # answered by the front-end, or not at all
         return len(flow.request.octets) + flow.discarded, len(flow.answer) * flow.answer_taken
     client_next, server_next = flow.ends
     fin = why is Reason.CLOSED

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The client's handshake and request, given to the local TCP as if they came now.
+Replay of the client's handshake and request into the local TCP.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from btcp.wire.segment import ACK, PSH, RST, SYN, Segment
 from btcp.wire.seqnum import add
 
 _DEFAULT_MSS = 536
-"""RFC 9293, 3.7.1: of a TCP that names none."""
+"""MSS of a TCP whose SYN/ACK has no MSS option (RFC 9293, 3.7.1)."""
 
 _SMALLEST_MSS = 88
-"""Octets; Linux's TCP_MIN_MSS: a SYN/ACK that says less says nonsense."""
+"""Smallest MSS that is used, Linux's TCP_MIN_MSS."""
 
 
 _NEAR = 0
-"""Milliseconds, rounded down: such a client has about the round-trip time of the replay itself."""
+"""Round-trip time in milliseconds, rounded down, of clients that are as near as the replay itself."""
 
 
 class Replay:
     """
-    Plays the client towards the local TCP.
+    Sender of the client's segments to the local TCP.
 
-    The local TCP takes the time of the replayed handshake for the round-trip time to the client.
-    To a client that is further away, it would send everything again before that can have answered,
-    and BBR would believe for ten seconds that the path is that short.  So it is given the SYN of
-    such a client twice: of a handshake in which it has sent the SYN/ACK again it takes no sample
-    (RFC 6298, 3), and begins with the timeout for paths of which it knows nothing.
+    The local TCP measures the duration of the replayed handshake as the round-trip time to the
+    client.  For a distant client it would retransmit before an acknowledgment can arrive, and BBR
+    would use that value for ten seconds.  Therefore the SYN of a distant client is delivered twice:
+    the local TCP takes no sample from a handshake with a retransmitted SYN/ACK (RFC 6298, 3), and
+    begins with its initial timeout.
     """
 
     def __init__(self, context: Context) -> None:
@@ -38,7 +38,7 @@ class Replay:
 
     def syn(self, flow: AdoptedFlow) -> None:
         """
-        The client's own SYN, with those of its options that were agreed.
+        Deliver the client's SYN, with the options that were negotiated.
         """
         order = flow.order
         options = SynOptions(order.mss, order.client_scale, order.sack, order.tsval).pack()
@@ -49,9 +49,9 @@ class Replay:
 
     def learn(self, flow: AdoptedFlow, syn_ack: Segment) -> bool:
         """
-        Take from the local TCP's SYN/ACK what a splice needs.
+        Store the parameters of the local TCP's SYN/ACK in the flow.
 
-        @return: whether it agrees to all that the front-end promised.
+        @return: whether the local TCP supports all options that the front-end negotiated.
         """
         order, options = flow.order, SynOptions.read(syn_ack)
         flow.isn = syn_ack.seq
@@ -68,37 +68,37 @@ class Replay:
 
     def can_admit(self, flow: AdoptedFlow) -> bool:
         """
-        @return: whether the kernel makes a connection like this without a handshake:
-            C{bpf_sk_assign_tcp_reqsk} takes no MSS below the IP version's smallest.
+        Return whether the kernel can adopt the connection by cookie:
+        C{bpf_sk_assign_tcp_reqsk} refuses an MSS below the minimum of the IP version.
         """
         return flow.order.mss >= (536 if len(flow.inbound) == 12 else 1220)
 
     def expect(self, flow: AdoptedFlow) -> None:
         """
-        Of a connection that is to be admitted: the local TCP is to have the front-end's
-        own numbers.
+        Store the parameters of a connection that is adopted by cookie: the local TCP will use the
+        front-end's sequence numbers.
         """
         order = flow.order
         flow.isn, flow.scale = order.iss, order.front_scale
-        # the client's MSS is what the local TCP sends; it takes what was promised
+        # the MSS that the SYN/ACK to the client had
         flow.mss = self._context.promise.mtu - (40 if len(flow.inbound) == 12 else 60)
-        # What TSecr is behind the local TCP's timestamp clock, which is going to begin with the
-        # front-end's TSval, the kernel takes for its first sample of the round-trip time.
+        # The kernel takes the difference of its timestamp clock, which will begin with the
+        # front-end's TSval, and TSecr as its first sample of the round-trip time.
         if order.front_tsval >= 0:
             flow.tsecr = add(order.front_tsval, -max(order.rtt, 0))
 
     def request(self, flow: AdoptedFlow, handshake: bool = True) -> None:
         """
-        The ACK that completes the handshake, then the stored request.
+        Deliver the ACK that completes the handshake, and then the request.
 
-        @param handshake: there was one, so it has to be completed.
+        @param handshake: whether there was a handshake, which needs the ACK.
         """
         order = flow.order
         seq, ack = add(order.irs, 1), add(flow.isn, 1)
         window = max(order.window >> max(order.client_scale, 0), 1)
         stamps = pack_timestamps(order.tsval, flow.tsecr) if order.front_tsval >= 0 else b""
         if handshake:
-            # An echo would be a sample of the replay's time as well; zero is none.
+            # TSecr would give a sample of the replay's duration as well; 0 gives none.
             first = stamps if order.rtt == _NEAR else stamps[:-4] + bytes(len(stamps[-4:]))
             self._context.deliver(flow.inbound, seq, ack, ACK, window, first)
         size = max(flow.mss, _SMALLEST_MSS) - len(stamps)
@@ -109,18 +109,18 @@ class Replay:
 
     def probe(self, flow: AdoptedFlow, seq: int) -> None:
         """
-        The client's keep-alive, were it to send one: the local TCP answers it, with
-        a reset if it does not have the connection (RFC 9293, 3.8.4).
+        Deliver a keep-alive probe in the client's name.  The local TCP answers it, with a reset if
+        it does not have the connection (RFC 9293, 3.8.4).
 
-        @param seq: what the local TCP expects next.
+        @param seq: the sequence number that the local TCP expects.
         """
         self._context.deliver(flow.inbound, add(seq, -1), add(flow.isn, 1), ACK)
 
     def reset(self, flow: AdoptedFlow, seq: int) -> None:
         """
-        The client's reset, were it to send one.
+        Deliver a reset in the client's name.
 
-        @param seq: what the local TCP expects next; it believes no other
+        @param seq: the sequence number that the local TCP expects; it ignores resets with any other
             (RFC 5961, 3.2).
         """
         self._context.deliver(flow.inbound, seq, 0, RST)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Flows that an earlier daemon left in the datapath, made into flows of this one.
+Take-over of the flows that an earlier daemon left in the datapath.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from btcp.wire.segment import reversed_key
 
 class Resumption:
     """
-    Goes through the relics once, before the first packet comes.
+    Take-over of inherited entries; used once, before the first packet arrives.
     """
 
     def __init__(self, acceptor: Acceptor, adopter: Adopter, nodes: Iterable[str]) -> None:
@@ -40,7 +40,7 @@ class Resumption:
 
     def resume(self, relics: Sequence[Relic]) -> None:
         """
-        Make flows of what was left, and have the rest of it removed.
+        Make flows of the inherited entries, and remove the entries that belong to none.
         """
         routes = {relic.key: relic.route for relic in relics if relic.route is not None}
         memos = list(self._memos(relics, routes))
@@ -64,7 +64,8 @@ class Resumption:
         self, relics: Iterable[Relic], routes: dict[bytes, Route]
     ) -> Iterable[tuple[bytes, Memo]]:
         """
-        Those that still mean something here.
+        Parse the saved state, skipping what is invalid or belongs to nodes or listeners that are
+        not in the configuration.
         """
         for relic in relics:
             if relic.memo is None or relic.key not in routes:
@@ -97,7 +98,7 @@ class Resumption:
             route=route,
             client_ack=route.ack,
             discarded=memo.request,
-            # Without the request, nobody else can be asked for a response.
+            # The flow cannot move to another node, because the request was not kept.
             sacked=True,
         )
         over = bool(memo.past & Past.OVER)
@@ -116,14 +117,16 @@ class Resumption:
 
     def _back(self, key: bytes, routes: dict[bytes, Route], memo: Memo) -> tuple[bytes, ...]:
         """
-        @return: the keys of the routes that the flow has for itself.
+        Make a back-end flow.
+
+        @return: the keys of the flow entries that belong to it; empty if there is none.
         """
         peer, own = self._nodes[memo.peer], self._context.settings.node
         inbound, to_client = reversed_key(key), routes[key]
-        assert to_client.rewriter is not None  # so says _memos
+        assert to_client.rewriter is not None  # checked by _memos
         front = self._acceptor.flows.by_number.get(memo.number) if peer == own else None
         to_server = front.route if front is not None else routes.get(inbound)
-        if to_server is None or to_client.awaits is not None:  # it is not known to be ours
+        if to_server is None or to_client.awaits is not None:  # an incomplete adoption
             return ()
         flow = AdoptedFlow(
             peer=peer,
@@ -146,7 +149,9 @@ class Resumption:
         flow.state = _state(memo, flow)
         shown = to_client.punt != EVERYTHING and not flow.follows
         if memo.past & (Past.BEGUN | Past.OVER) or shown:
-            to_client.octets = max(to_client.octets, 1)  # what the daemon sent by itself
+            to_client.octets = max(
+                to_client.octets, 1
+            )  # octets that the earlier daemon sent are not counted
         self._adopter.flows.add(flow)
         self._time(flow)
         self._context.count("resumed.back")
@@ -154,7 +159,7 @@ class Resumption:
 
     def _order(self, key: bytes, to_client: Route, memo: Memo) -> Handoff:
         """
-        As much of the front-end's order as somebody asks for after the splice.
+        Restore the part of the handoff message that is needed after the splice.
         """
         assert to_client.rewriter is not None
         return Handoff(
@@ -184,11 +189,11 @@ class Resumption:
         }
         self._adopter.timers.set(flow, now + waits[flow.state], now)
 
-    # -- both on this very node -----------------------------------------------
+    # -- flows with both halves on this node --------------------------------------
 
     def _agree(self) -> None:
         """
-        End what only one half of this node has.
+        End flows that only one half of this node has, although it is front-end and back-end.
         """
         own = self._context.settings.node
         adopted = {flow.order.id: flow for flow in self._adopter.flows.of(own)}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-What a datapath does by itself with the packets of one direction of a flow.
+Flow entries: the rule by which a datapath forwards the packets of one direction of a flow, and the
+statistics of that direction.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ EVERYTHING = 0xFF
 
 class Report(IntEnum):
     """
-    What a datapath has seen of flows whose packets it moves by itself.
+    An event that the datapath reports about a flow that it forwards by itself.
 
-    @cvar TAKEN: the local TCP has the request.
-    @cvar FIN: the first FIN passed.
-    @cvar CLOSED: both were acknowledged.
+    @cvar TAKEN: the local TCP has acknowledged the request.
+    @cvar FIN: the first FIN was forwarded.
+    @cvar CLOSED: both FINs were acknowledged.
     """
 
     TAKEN = 0
@@ -36,13 +37,14 @@ class Report(IntEnum):
 @frozen(slots=True)
 class Reported:
     """
-    One L{Report}, and what was known of the flow then.
+    A report about a flow.
 
-    @ivar key: of the local TCP's packets.
-    @ivar client_fin: the sequence number after the client's FIN, as the local TCP
-        counts; 0 if there is none.
-    @ivar server_fin: that after the local TCP's.
-    @ivar octets: how much data passed to the client.
+    @ivar key: the key of the local TCP's packets.
+    @ivar what: the event.
+    @ivar client_fin: the sequence number after the client's FIN, in the local TCP's numbers; 0 if
+        there is none.
+    @ivar server_fin: the sequence number after the local TCP's FIN; 0 if there is none.
+    @ivar octets: the octets of data that were sent to the client.
     """
 
     key: bytes
@@ -54,50 +56,51 @@ class Reported:
 
 class Keeper(Protocol):
     """
-    Who moves packets of a route without its owner, such as the kernel, and keeps a part of
-    its account.
+    A forwarder outside the process, such as the kernel, which keeps a part of a flow entry's
+    statistics.
     """
 
     def read(self) -> None:
         """
-        Have that part in the route.
+        Update the flow entry with the statistics.
         """
 
     def halt(self) -> None:
         """
-        Move no more of its packets; then L{read}.  A packet that is on its way at this moment
-        may still go on, and only be in the account some time later.
+        Stop forwarding by the entry, and L{read} its statistics.  A packet that is being forwarded
+        at this moment may be missing in them.
         """
 
 
 class Route:
     """
-    One direction of a spliced flow.
+    A flow entry: one direction of a spliced flow.
 
-    The core makes it and owns the rule; the datapath that holds it moves the
-    packets and keeps the account.
+    The core creates it and owns the rule; the datapath forwards packets by it and updates the
+    statistics.
 
-    @ivar rewriter: the rule, C{None} if packets pass as they are.
-    @ivar local: packets go to the local TCP, else to the network.
-    @ivar punt: packets with any of these TCP flags go to the core instead.
-    @ivar used: when the last packet passed.
-    @ivar packets: how many passed.
-    @ivar octets: how much data passed, retransmissions included.
-    @ivar ack: the latest acknowledgment number that passed, before rewriting.
-    @ivar end: the sequence number after the latest data that passed, before
-        rewriting.
-    @ivar progress: the acknowledgment number moved since the route was made.
-    @ivar key: what it is installed for.
-    @ivar follows: the datapath follows FINs by itself and reports them; see L{Report}.
-        What it does not move itself, whatever the reason, goes to the core.
-    @ivar awaits: the local TCP was given a request, and acknowledges this number once
-        it has it.  Until then nothing else of it passes; then the datapath reports it.
-        C{None} if nothing is awaited.
-    @ivar lease: no response may begin here once the lease of this front-end is over;
-        C{None} if none is needed.
-    @ivar fin: the sequence number after the FIN that passed, C{None} before it.
-    @ivar fin_acked: the FIN of the other direction was acknowledged by this one.
-    @ivar kept_elsewhere: who keeps a part of the account; C{None} if nobody does.
+    @ivar key: the key of the packets that it is for.
+    @ivar rewriter: the rewriting rule; C{None} if packets are not rewritten.
+    @ivar local: whether packets are delivered to the local TCP; otherwise they are sent to the
+        network.
+    @ivar punt: TCP flags; packets with any of them are punted to the core instead of forwarded.
+    @ivar used: when the last packet was forwarded, in monotonic seconds.
+    @ivar packets: the number of packets forwarded.
+    @ivar octets: the octets of data forwarded, including retransmissions.
+    @ivar ack: the latest acknowledgment number forwarded, before rewriting.
+    @ivar end: the sequence number after the latest data forwarded, before rewriting.
+    @ivar progress: whether the acknowledgment number has advanced since the entry was created.
+    @ivar follows: whether the datapath follows FINs by itself and reports them, see L{Report}.  It
+        punts the packets that it does not forward.
+    @ivar awaits: the acknowledgment number by which the local TCP confirms the request.  Until then
+        the datapath forwards none of its packets; then it reports L{Report.TAKEN}.  C{None} if
+        nothing is awaited.
+    @ivar lease: the front-end whose lease must be valid for a response to begin; C{None} if no
+        lease is needed.
+    @ivar fin: the sequence number after the FIN that was forwarded; C{None} before.
+    @ivar fin_acked: whether this direction has acknowledged the FIN of the other direction.
+    @ivar kept_elsewhere: the forwarder outside the process that keeps a part of the statistics;
+        C{None} if there is none.
     """
 
     __slots__ = (
@@ -152,9 +155,9 @@ class Route:
 
     def take(self, segment: Segment, now: float) -> None:
         """
-        Account for a packet and rewrite it in place.
+        Update the statistics for a packet, and rewrite it in place.
 
-        @raise Malformed: if its options cannot be walked.
+        @raise Malformed: if its options are malformed.
         """
         self.used = now
         self.packets += 1
@@ -171,15 +174,15 @@ class Route:
 
     def refresh(self) -> None:
         """
-        Have the account up to date; to be called before it is read.
+        Update the statistics from outside the process; to be called before they are read.
         """
         if self.kept_elsewhere is not None:
             self.kept_elsewhere.read()
 
     def halt(self) -> None:
         """
-        Have the account as it is going to stay, for nobody moves packets of this route unseen any
-        more; to be called before somebody is reset by its numbers, who believes no others.
+        Stop forwarding outside the process and update the statistics, which are final then.  To be
+        called before a reset is sent, whose sequence number has to be exact.
         """
         if self.kept_elsewhere is not None:
             self.kept_elsewhere.halt()

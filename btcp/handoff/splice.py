@@ -2,10 +2,9 @@
 """
 The rewriting rule of one direction of a flow, and its arithmetic.
 
-The front-end promised the client one sequence space and the back-end's TCP
-counts in another.  They differ by a constant, so each packet needs only
-additions modulo 2**32: to the sequence number one way; to the acknowledgment
-number and I{every SACK edge} the other way; and likewise to the timestamps.
+The sequence numbers that the client sees (the front-end's) and those of the back-end's TCP differ by
+a constant.  Each packet needs only additions modulo 2**32: to the sequence number in one direction,
+to the acknowledgment number and I{every SACK edge} in the other, and likewise to the timestamps.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ _HALF = Struct("!H")
 @frozen(slots=True, kw_only=True)
 class Splice:
     """
-    How to rewrite packets that match C{old}.
+    A rewriting rule.
 
-    @ivar old: the L{key<btcp.wire.segment.Segment.key>} the packets come with.
-    @ivar new: the key they leave with.
-    @ivar seq: added to the sequence number.
-    @ivar ack: added to the acknowledgment number and to every SACK edge.
-    @ivar tsval: added to TSval.
-    @ivar tsecr: added to TSecr.
-    @ivar shift: the window field is shifted left by this many bits (right if
-        negative, rounding down); what no longer fits becomes 65535.
+    @ivar old: the L{key<btcp.wire.segment.Segment.key>} of packets before rewriting.
+    @ivar new: the key of packets after rewriting.
+    @ivar seq: the difference that is added to the sequence number.
+    @ivar ack: the difference that is added to the acknowledgment number and every SACK edge.
+    @ivar tsval: the difference that is added to TSval.
+    @ivar tsecr: the difference that is added to TSecr.
+    @ivar shift: the number of bits by which the window field is shifted left (right if negative,
+        rounding down); values that do not fit become 65535.
     """
 
     old: bytes
@@ -50,11 +49,10 @@ class Splice:
 
 class Rewriter:
     """
-    A L{Splice} made ready for use: what it adds to the checksums is worked out
-    once.
+    An executor of a L{Splice}, which precomputes the change of the checksums.
 
     @ivar splice: the rule.
-    @ivar sacked: a packet with SACK blocks was rewritten.
+    @ivar sacked: whether a packet with SACK blocks was rewritten.
     """
 
     __slots__ = ("_addresses", "_options", "_ports", "sacked", "splice")
@@ -69,10 +67,10 @@ class Rewriter:
 
     def apply(self, segment: Segment) -> None:
         """
-        Rewrite a packet in place; the checksums stay as right, or as wrong, as
-        they were.
+        Rewrite a packet in place.  Checksums are updated incrementally, so that a wrong one stays
+        wrong.
 
-        @raise Malformed: if the options cannot be walked; nothing has changed then.
+        @raise Malformed: if the options are malformed; the packet is unchanged then.
         """
         splice, buffer, tcp = self.splice, segment.buffer, segment.tcp
         difference = 0
@@ -81,7 +79,7 @@ class Rewriter:
         seq, ack = segment.seq, segment.ack
         segment.seq = new_seq = (seq + splice.seq) & MASK
         difference += new_seq - seq
-        if segment.flags & 0x10:  # without ACK the field means nothing
+        if segment.flags & 0x10:  # without the ACK flag the field has no meaning
             segment.ack = new_ack = (ack + splice.ack) & MASK
             difference += new_ack - ack
         _SEQ_ACK.pack_into(buffer, tcp + 4, segment.seq, segment.ack)
@@ -119,7 +117,9 @@ class Rewriter:
 
     def _rewrite_options(self, segment: Segment) -> int:
         """
-        @return: what the change adds to the sum of the packet.
+        Rewrite timestamps and SACK edges.
+
+        @return: the change of the packet's one's complement sum.
         """
         splice, difference = self.splice, 0
         timestamps, sack, edges = locate(segment)
@@ -138,8 +138,8 @@ def _add(segment: Segment, at: int, count: int) -> int:
     """
     Add to a 32-bit field of the TCP header.
 
-    @return: what that adds to the sum; a field at an odd place lies across the
-        16-bit words of the sum, so it counts 2**8 times.
+    @return: the change of the one's complement sum; a field at an odd offset straddles the 16-bit
+        words of the sum and contributes 2**8 times its value.
     """
     if not count:
         return 0

@@ -2,10 +2,10 @@
 """
 The two state machines, as literal tables.
 
-A table maps each state to the events it knows; each of these to the state that
-follows and to the name of what L{btcp.handoff.accept.Acceptor} or
-L{btcp.handoff.adopt.Adopter} does then.  An event that a state does not list
-moves a counter and nothing else.  The diagrams in C{docs/} are drawn from here.
+A table maps each state to its events, and each event to the next state and the name of the action,
+which is a method of L{btcp.handoff.accept.Acceptor} or L{btcp.handoff.adopt.Adopter} with an
+underscore before its name.  An event that a state does not list only increments a counter.  The
+diagrams in C{docs/} are generated from these tables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import StrEnum
 
 class Accept(StrEnum):
     """
-    What a front-end knows of a client's connection.
+    States of a connection at its front-end.
     """
 
     LISTEN = "LISTEN"
@@ -30,7 +30,7 @@ class Accept(StrEnum):
 
 class Arrival(StrEnum):
     """
-    What can happen to a front-end's flow.
+    Events of a connection at its front-end.
     """
 
     SYN = "SYN"
@@ -54,7 +54,7 @@ class Arrival(StrEnum):
 
 class Adopt(StrEnum):
     """
-    What a back-end knows of a connection it is asked to adopt.
+    States of a connection at its back-end.
     """
 
     ADMITTING = "ADMITTING"
@@ -67,7 +67,7 @@ class Adopt(StrEnum):
 
 class Progress(StrEnum):
     """
-    What can happen to a back-end's flow.
+    Events of a connection at its back-end.
     """
 
     BOUNCED = "request not admitted"
@@ -161,7 +161,7 @@ ACCEPT: AcceptTable = {
         Arrival.TIMEOUT: (Accept.CLOSED, "forget"),
     },
 }
-"""The front-end's half."""
+"""The state machine of the front-end half."""
 
 ADOPT: AdoptTable = {
     Adopt.ADMITTING: {
@@ -227,4 +227,4 @@ ADOPT: AdoptTable = {
         Progress.TIMEOUT: (Adopt.CLOSED, "forget"),
     },
 }
-"""The back-end's half."""
+"""The state machine of the back-end half."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The flow tables: who is found by what.
+The flow tables and their indexes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ def bound(
     table: Mapping[S, Mapping[E, tuple[S, str]]], machine: object
 ) -> dict[S, dict[E, tuple[S, Callable[[Any, Any], None]]]]:
     """
-    @param machine: has a method for each of the table's actions, its name with an
-        underscore before it.
-    @return: the table with methods for names.
+    Replace the names of actions in a state table by bound methods.
+
+    @param machine: the object with a method for each action, named with a leading underscore.
+    @return: the table with methods in place of names.
     """
     return {
         state: {
@@ -36,12 +37,12 @@ def bound(
 
 class AcceptedFlows:
     """
-    All flows of which this node is the front-end.
+    The table of flows of which this node is the front-end.
 
-    @ivar by_key: by the key of the client's packets.
-    @ivar by_number: by the number that messages name them with.
-    @ivar half_open: how many are in SYN-RECEIVED.
-    @ivar held: how many each node has, or is asked to take; it may say 0.
+    @ivar by_key: flows by the key of the client's packets.
+    @ivar by_number: flows by the number of their handoff.
+    @ivar half_open: the number of flows in SYN-RECEIVED.
+    @ivar held: the number of flows that each node has or was sent a handoff of.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,7 @@ class AcceptedFlows:
 
     def add(self, flow: AcceptedFlow) -> None:
         """
-        Take a new flow in.
+        Add a flow.
         """
         self.by_key[flow.key] = flow
         self.by_number[flow.number] = flow
@@ -71,7 +72,7 @@ class AcceptedFlows:
 
     def give(self, flow: AcceptedFlow, node: str | None) -> None:
         """
-        Change the node that has the flow, or is asked to take it.
+        Set the node that has the flow or was sent its handoff; L{None} for none.
         """
         if flow.node is not None:
             self._by_node[flow.node].pop(flow.number, None)
@@ -83,13 +84,13 @@ class AcceptedFlows:
 
     def at(self, node: str) -> list[AcceptedFlow]:
         """
-        @return: the flows that the node has, or is asked to take.
+        List the flows that a node has or was sent a handoff of.
         """
         return list(self._by_node.get(node, {}).values())
 
     def remove(self, flow: AcceptedFlow) -> None:
         """
-        Forget a flow.
+        Remove a flow.
         """
         self.give(flow, None)
         self.by_number.pop(flow.number, None)
@@ -99,15 +100,14 @@ class AcceptedFlows:
 
 class AdoptedFlows:
     """
-    All flows of which this node is the back-end.
+    The table of flows of which this node is the back-end.
 
-    @ivar inbound: flows by the key of packets to the local TCP; those whose
-        front-end is this very node are not in it, their packets come by way of
-        the L{Acceptor<btcp.handoff.accept.Acceptor>}.
-    @ivar outbound: flows by the key of the local TCP's packets.
-    @ivar by_order: by front-end and its number for the flow.
-    @ivar graves: flows that are no more, by the key of what the local TCP may still
-        have said of them.
+    @ivar inbound: flows by the key of packets to the local TCP, without those whose front-end is
+        this node: the L{Acceptor<btcp.handoff.accept.Acceptor>} receives their packets.
+    @ivar outbound: flows by the key of packets from the local TCP.
+    @ivar by_order: flows by front-end and number of the handoff.
+    @ivar graves: aborted flows by the key of packets from the local TCP, which are dropped for a
+        while.
     """
 
     def __init__(self, node: str) -> None:
@@ -126,7 +126,7 @@ class AdoptedFlows:
 
     def add(self, flow: AdoptedFlow) -> None:
         """
-        Take a new flow in.
+        Add a flow.
         """
         self.outbound[flow.outbound] = flow
         if flow.peer != self._node:
@@ -136,9 +136,9 @@ class AdoptedFlows:
 
     def rename(self, flow: AdoptedFlow, order: Handoff) -> None:
         """
-        The front-end calls a flow by another number now.
+        Change the number of a flow's handoff.
 
-        @param order: has the number; it is about the same connection.
+        @param order: the front-end's new handoff of the same connection.
         """
         del self.by_order[flow.peer, flow.order.id]
         del self._by_peer[flow.peer][flow.order.id]
@@ -148,15 +148,15 @@ class AdoptedFlows:
 
     def of(self, peer: str) -> list[AdoptedFlow]:
         """
-        @return: the flows of which the peer is the front-end.
+        List the flows of which a node is the front-end.
         """
         return list(self._by_peer.get(peer, {}).values())
 
     def remove(self, flow: AdoptedFlow) -> list[bytes]:
         """
-        Forget a flow.
+        Remove a flow.
 
-        @return: the keys that no longer lead to it.
+        @return: the keys by which it was found.
         """
         self.by_order.pop((flow.peer, flow.order.id), None)
         self._by_peer.get(flow.peer, {}).pop(flow.order.id, None)

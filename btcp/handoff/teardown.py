@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-When is a connection over?  Seen from the back-end, which sees both directions.
+Detection of the end of a connection at the back-end, which sees both directions.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from btcp.wire.seqnum import at_or_before
 
 class Teardown:
     """
-    Both FINs and the acknowledgments of both, in the numbers of the local TCP.
+    The progress of the close: both FINs and their acknowledgments, in the local TCP's numbers.
 
-    @ivar client_fin: the sequence number after the client's FIN, C{None} before it.
-    @ivar server_fin: the sequence number after the local TCP's FIN, or C{None}.
+    @ivar client_fin: the sequence number after the client's FIN; C{None} before it.
+    @ivar server_fin: the sequence number after the local TCP's FIN; C{None} before it.
     """
 
     __slots__ = ("_client_acked", "_server_acked", "client_fin", "server_fin")
@@ -29,21 +29,21 @@ class Teardown:
     @property
     def begun(self) -> bool:
         """
-        A FIN was seen.
+        C{True} once a FIN was seen.
         """
         return self.client_fin is not None or self.server_fin is not None
 
     @property
     def over(self) -> bool:
         """
-        Both FINs were seen and acknowledged.
+        C{True} once both FINs were seen and acknowledged.
         """
         return self._client_acked and self._server_acked
 
     def merge(self, to_client: Route, to_server: Route) -> None:
         """
-        Learn what a datapath saw that follows FINs by itself.  Of a flow whose packets to the
-        server are rewritten here, it follows none.
+        Merge the FINs and acknowledgments that the datapath has recorded in the flow entries.  It
+        records none for flows whose packets to the server are rewritten on this node.
         """
         if to_server.fin is not None:
             self.client_fin = to_server.fin
@@ -51,7 +51,7 @@ class Teardown:
             self.server_fin = to_client.fin
         self._server_acked |= to_server.fin_acked
         self._client_acked |= to_client.fin_acked
-        # A FIN of which we learn late may have been acknowledged before our eyes.
+        # The acknowledgment may have been seen before the FIN was known.
         if self.client_fin is not None:
             self._client_acked |= at_or_before(self.client_fin, to_client.ack)
         if self.server_fin is not None and to_server.rewriter is None:
@@ -59,17 +59,21 @@ class Teardown:
 
     def from_client(self, segment: Segment) -> None:
         """
-        @param segment: as the local TCP gets it.
+        Process a packet of the client.
+
+        @param segment: the packet as delivered to the local TCP.
         """
         if segment.flags & FIN and self.client_fin is None:
             self.client_fin = segment.next
         if self.server_fin is not None and segment.flags & ACK:
-            # Nothing follows a FIN, so whatever acknowledges more is not the client's.
+            # An acknowledgment of more than the FIN cannot be the client's.
             self._server_acked |= segment.ack == self.server_fin
 
     def from_server(self, segment: Segment) -> None:
         """
-        @param segment: as the local TCP sent it.
+        Process a packet of the local TCP.
+
+        @param segment: the packet as the local TCP sent it.
         """
         if segment.flags & FIN:
             self.server_fin = segment.next

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Deadlines of flows, by argument: nobody here reads a clock.
+Timers of flows.  The time is always an argument; this module reads no clock.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 HORIZON = 30.0
-"""Seconds.  No entry waits longer than this, however far its deadline is: so an
-entry that outlived its flow is gone soon, and a deadline that moves on, as with
-every packet of an idle timeout, costs nothing until then."""
+"""Maximum seconds that an entry stays in the queue before its flow is examined, however far its
+deadline is.  Thus entries of freed flows disappear soon, and moving a deadline further away costs
+nothing."""
 
 
 class Timed(Protocol):
     """
-    @ivar deadline: when the flow's timer expires; C{inf} when it has none.
-    @ivar look: the queue's entry for the flow; owned by L{Timers}.
+    An object with a timer.
+
+    @ivar deadline: when the timer expires; C{inf} if it is not set.
+    @ivar look: the object's entry in the queue; owned by L{Timers}.
     """
 
     deadline: float
@@ -33,8 +35,8 @@ class Look(Generic[T]):
     """
     An entry of the queue.
 
-    @ivar at: when to look at the flow.
-    @ivar flow: C{None} once nobody wants to.
+    @ivar at: when to examine the flow.
+    @ivar flow: the flow; C{None} once the entry is obsolete.
     """
 
     __slots__ = ("_order", "at", "flow")
@@ -50,7 +52,7 @@ class Look(Generic[T]):
 
 class Timers(Generic[T]):
     """
-    One timer for each flow.
+    A queue with one timer for each flow.
     """
 
     def __init__(self) -> None:
@@ -62,7 +64,7 @@ class Timers(Generic[T]):
 
     def set(self, flow: T, deadline: float, now: float) -> None:
         """
-        Have L{expired} return the flow once C{deadline} is past.
+        Set a flow's timer, in place of its last deadline.
         """
         flow.deadline = deadline
         if flow.look is None or deadline < flow.look.at:
@@ -70,7 +72,7 @@ class Timers(Generic[T]):
 
     def cancel(self, flow: T) -> None:
         """
-        The flow is over; nothing of it is kept here.
+        Cancel a flow's timer and drop all references to the flow.
         """
         flow.deadline = inf
         if flow.look is not None:
@@ -79,7 +81,7 @@ class Timers(Generic[T]):
 
     def next(self) -> float:
         """
-        @return: when L{expired} should be called next, C{inf} for never.
+        Return the time at which L{expired} has to be called next; C{inf} if there is no timer.
         """
         queue = self._queue
         while queue and queue[0].flow is None:
@@ -88,7 +90,7 @@ class Timers(Generic[T]):
 
     def expired(self, now: float) -> Iterator[T]:
         """
-        @return: the flows whose deadline is past; each has none thereafter.
+        Iterate over the flows whose timers have expired; their timers are unset.
         """
         queue = self._queue
         while queue and queue[0].at <= now:
