@@ -11,12 +11,12 @@ TCP (64 kB), so that the right edge of the window never moves back at the handof
 that fills it fits into an AMP value (65,535 octets)."""
 
 SLACK = 128
-"""Octets by which rounding the scaled window field up can exceed L{WINDOW} (scale 7).  With a larger
-scale the excess is dropped and retransmitted."""
+"""Octets by which rounding the scaled window field up can exceed L{WINDOW} (scale 7).  With a
+larger scale the excess is dropped and retransmitted."""
 
 _PIECES = 64
-"""Maximum number of out-of-order segments; further ones are dropped and retransmitted, as are octets
-beyond one window in total."""
+"""Maximum number of out-of-order segments; further ones are dropped and retransmitted, as are
+octets beyond one window in total."""
 
 
 class RequestBuffer:

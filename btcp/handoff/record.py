@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Fields of access log entries, at the handoff and at the end of a connection.  Their names are a public
-interface: C{docs/operations.md} lists them.
+Fields of access log entries, at the handoff and at the end of a connection.  Their names are a
+public interface: C{docs/operations.md} lists them.
 """
 
 from __future__ import annotations

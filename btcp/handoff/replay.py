@@ -19,7 +19,7 @@ _SMALLEST_MSS = 88
 
 
 _NEAR = 0
-"""Round-trip time in milliseconds, rounded down, of clients that are as near as the replay itself."""
+"""Round-trip time in milliseconds, rounded down, of clients as near as the replay itself."""
 
 
 class Replay:

@@ -2,9 +2,10 @@
 """
 The rewriting rule of one direction of a flow, and its arithmetic.
 
-The sequence numbers that the client sees (the front-end's) and those of the back-end's TCP differ by
-a constant.  Each packet needs only additions modulo 2**32: to the sequence number in one direction,
-to the acknowledgment number and I{every SACK edge} in the other, and likewise to the timestamps.
+The sequence numbers that the client sees (the front-end's) and those of the back-end's TCP differ
+by a constant.  Each packet needs only additions modulo 2**32: to the sequence number in one
+direction, to the acknowledgment number and I{every SACK edge} in the other, and likewise to the
+timestamps.
 """
 
 from __future__ import annotations
