@@ -31,6 +31,8 @@ LONGEST = (
     "integration.test_lifecycle",
     "integration.test_consoles",
     "integration.test_hostile",
+    "field.test_host_changes_under_it",
+    "field.test_wall_clock_steps",
     "integration.test_ebpf_lab",
     "unit.test_handoff_following",
     "integration.test_express",

@@ -6,6 +6,9 @@ device is made anew, sysctls are applied again, the MTU is lowered.
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from btcp.lab.topology import CLIENT, url
+from btcp.node.host_watch import PATIENCE
 from tests.integration.standing import ClusterTestCase
 from tests.modes import EBPF_COOKIE, EBPF_REPLAY, EXPRESS, in_every_mode, in_modes
 from tests.parallel import slot
@@ -157,6 +161,25 @@ class RulesetTests(HostChangeTestCase):
     """
     Damage to the rules of the raw datapath.
     """
+
+    def test_repair_is_impossible(self) -> None:
+        """
+        The number of C{btcp0} is another device's by now: the daemon says so, and ends, so that
+        its supervisor starts it anew.
+        """
+        pid = self.lab.daemon_pid("b")
+        assert pid is not None
+        shown = self.lab.exec("b", ["ip", "-json", "link", "show", "dev", "btcp0"]).stdout
+        index = str(json.loads(shown)[0]["ifindex"])
+        os.kill(pid, signal.SIGSTOP)  # or it would repair it before the number is taken
+        self.run_on("b", "ip", "link", "delete", "dev", "btcp0")
+        self.run_on("b", "ip", "link", "add", "taken", "index", index, "type", "bridge")
+        os.kill(pid, signal.SIGCONT)
+        self.addCleanup(self.run_on, "b", "ip", "link", "delete", "dev", "taken")
+        self.await_that(
+            lambda: self.lab.daemon_pid("b") is None, PATIENCE + 10, lambda: self.logged("b")
+        )
+        self.assertIn("this node cannot go on, and ends: device btcp0", self.logged("b"))
 
     def test_ruleset_is_flushed(self) -> None:
         """

@@ -144,7 +144,7 @@ class UnitTests(ClusterTestCase):
         self.assertEqual(self.nodes(), {"a", "b", "c"})
         moved = self.lab.query("b", "stats")["counters"]
         self.assertGreater(moved.get("ebpf.forwarded", 0) + moved.get("handoff.sent", 0), 0)
-        for expected in ("datapath: ebpf", "adoption: cookie", "with CAP_NET_ADMIN"):
+        for expected in ("datapath: ebpf", "adoption: cookie", "has CAP_NET_ADMIN"):
             self.assertIn(expected, self.log())
         self._reload()
         self._rotate()

@@ -5,6 +5,7 @@ Tests for L{btcp.daemon.process}.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Callable
@@ -151,6 +152,19 @@ class DaemonTests(SynchronousTestCase):
         os.kill(os.getpid(), signal.SIGUSR2)
         self.reactor.advance(0)
         self.assertEqual(stopped, [True])
+
+    def test_fails(self) -> None:
+        """
+        The connections are left to the next daemon, and the exit status tells the supervisor.
+        """
+        stopped: list[bool] = []
+        at_exit: list[object] = []
+        self.patch(self.reactor, "stop", lambda: stopped.append(self.node.left))
+        self.patch(atexit, "register", at_exit.append)
+        self.start()
+        self.node.failed("the hook is in use")
+        self.assertEqual((stopped, len(at_exit)), ([True], 1))
+        self.assertEqual(self.notify.said[-1], {"STATUS": "ended: the hook is in use"})
 
     def test_hang_up(self) -> None:
         """

@@ -83,7 +83,9 @@ class Tap:
         """
         Remove the device.
         """
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
 
     def is_there(self) -> bool:
         """
@@ -102,7 +104,13 @@ class Tap:
             now.
         """
         self.close()
-        return Tap(self.name, self.index)
+        try:
+            return Tap(self.name, self.index)
+        except DatapathError as problem:
+            again = (
+                f"device {self.name} was deleted and cannot be made again as number {self.index}"
+            )
+            raise DatapathError(f"{again}: {problem}") from problem
 
     def verify(self) -> list[Repair]:
         """
