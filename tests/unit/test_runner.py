@@ -134,7 +134,7 @@ class OrderTests(SynchronousTestCase):
     Of modules that run at the same time.
     """
 
-    suites = ("unit", "integration", "claims")
+    suites = ("unit", "integration", "field", "claims")
 
     def test_longest_first(self) -> None:
         """
@@ -145,7 +145,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_each_once(self) -> None:
         found = parallel.modules(self.suites)
-        files = [path for suite in self.suites[:2] for path in TESTS.joinpath(suite).glob("test_*")]
+        files = [path for suite in self.suites[:3] for path in TESTS.joinpath(suite).glob("test_*")]
         self.assertEqual(len(found), len(files) + 1)
         self.assertEqual(len(set(found)), len(found))
 
