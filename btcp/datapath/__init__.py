@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 """
-What moves packets: four things a datapath does, and several ways to do them.
+Datapaths: capture, forward and send packets for the core, by raw sockets or by eBPF programs.
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Which datapath a host gets, and which way to adopt.
+Selection of the datapath and the method of adoption, by configuration and kernel features.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ log = Logger()
 @frozen(slots=True)
 class Choice:
     """
-    @ivar ebpf: the kernel moves the packets of spliced flows, else the daemon.
-    @ivar admits: connections are adopted by cookie, else by replay.
-    @ivar express: the kernel hands connections off, where the map allows it.
+    The modes of operation of this host.
+
+    @ivar ebpf: whether the datapath is C{ebpf}; otherwise C{raw}.
+    @ivar admits: whether connections are adopted by cookie; otherwise by replay.
+    @ivar express: whether the kernel hands connections off where the map allows it.
     """
 
     ebpf: bool
@@ -41,19 +43,19 @@ class Choice:
 
 def decide(datapath: str, adopting: str, express: bool = False) -> Choice:
     """
-    Take the best that the configuration allows and the host passes, and say why.
+    Select the best modes that the configuration allows and the host supports, and log the reasons.
 
     @param datapath: see L{btcp.config.values.DATAPATHS}.
     @param adopting: see L{btcp.config.values.ADOPTIONS}.
     @param express: see L{btcp.config.values.Config}.
-    @raise DatapathError: if what is configured cannot be had.
+    @raise DatapathError: if the host does not support what is configured.
     """
     ebpf = _weigh("datapath", datapath, "ebpf", "raw", programs.probe)
     if not ebpf and adopting == "auto":
         adopting = "replay"
     admits = _weigh("adoption", adopting, "cookie", "replay", adoption.probe)
     if express and not (ebpf and admits):
-        raise DatapathError("express cannot be had without datapath ebpf and adoption cookie")
+        raise DatapathError("express needs datapath ebpf and adoption cookie")
     if express:
         tables.probe()
         log.info("express: the kernel hands connections off")
@@ -62,19 +64,20 @@ def decide(datapath: str, adopting: str, express: bool = False) -> Choice:
 
 def survives(choice: Choice) -> bool:
     """
-    @return: whether spliced flows go on without the daemon, and the next one, started
-        like this one, goes on with them.
+    Return whether spliced flows survive the daemon and a later daemon can take them over.
     """
     if choice.ebpf and not takeover.allowed():
-        log.warn("connections end with this daemon: without CAP_SYS_ADMIN none takes them over")
+        log.warn("without CAP_SYS_ADMIN no later daemon can take connections over")
         return False
     return choice.ebpf
 
 
 def inherit(choice: Choice, device: str) -> Inheritance | None:
     """
-    @param device: the device that faces the cluster.
-    @return: what an earlier daemon left, if this one can have use for it.
+    Find the programs and tables that an earlier daemon left.
+
+    @param device: the cluster-facing device.
+    @return: L{None} if there are none or this daemon cannot use them.
     """
     return takeover.find(device) if choice.ebpf else None
 
@@ -91,12 +94,15 @@ def make(
     origin_ports: Mapping[End, int],
 ) -> tuple[Datapath, ExpressTables | None]:
     """
-    @param device: the device that faces the cluster.
-    @param flows: how many there may be at once.
-    @param inheritance: what an earlier daemon left, from L{inherit}.
-    @param origin_ports: of listeners, where nodes have what answers; of those only whose
-        connections the kernel may hand off, by reading HTTP.
-    @return: the datapath, not started; and what it hands connections off by, if it does.
+    Make the datapath.
+
+    @param device: the cluster-facing device.
+    @param flows: the maximum number of flows.
+    @param identity: epoch and secret of the node.
+    @param inheritance: programs and tables of an earlier daemon, from L{inherit}.
+    @param origin_ports: listeners to the origins' ports, for the listeners whose connections the
+        kernel may hand off by reading HTTP.
+    @return: the datapath, not started; and the kernel's tables for handoffs, if it has them.
     """
     guard = Guard(device, TAP, listeners, origins)
     kernel = Programs(device, TAP, listeners, flows, identity, inheritance, origin_ports)
@@ -111,7 +117,11 @@ def make(
 
 def _weigh(what: str, wanted: str, better: str, plain: str, probe: Callable[[], None]) -> bool:
     """
-    @return: whether it is to be the better one.
+    Decide between a better and a plain mode, and log the decision.
+
+    @param wanted: the configured mode, which may be C{auto}.
+    @param probe: raises L{DatapathError} if the host does not support the better mode.
+    @return: whether to use the better mode.
     """
     if wanted == plain:
         log.info("{what}: {name}", what=what, name=plain)
@@ -120,7 +130,7 @@ def _weigh(what: str, wanted: str, better: str, plain: str, probe: Callable[[], 
         probe()
     except DatapathError as problem:
         if wanted == better:
-            raise DatapathError(f"{what} {better} cannot be had: {problem}") from problem
+            raise DatapathError(f"{what} {better} is not supported: {problem}") from problem
         log.info("{what}: {name}, for {why}", what=what, name=plain, why=str(problem))
         return False
     log.info("{what}: {name}", what=what, name=better)
@@ -129,11 +139,11 @@ def _weigh(what: str, wanted: str, better: str, plain: str, probe: Callable[[], 
 
 def clear(device: str) -> list[str]:
     """
-    Take away whatever a datapath of either kind left in the host.
+    Remove everything that a datapath of either kind left on the host.
 
-    @param device: the device that faces the cluster.
-    @return: what was there, in words.
-    @raise DatapathError: if it cannot be taken away.
+    @param device: the cluster-facing device.
+    @return: descriptions of what was removed.
+    @raise DatapathError: if it cannot be removed.
     """
     found = []
     if Programs(device, TAP, [], 1).clear():
@@ -148,7 +158,7 @@ def clear(device: str) -> list[str]:
 
 class _Instead:
     """
-    A capture that clears away what is left of the other kind.
+    A capture that replaces what the other kind of capture left on the host.
     """
 
     def __init__(self, capture: Capture, other: Capture) -> None:

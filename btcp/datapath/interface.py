@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the node, the core and a datapath ask of each other.
+Interfaces between node, core and datapath.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from btcp.wire.icmp import PacketTooBig
 from btcp.wire.segment import Segment
 
 End = tuple[bytes, int]
-"""Packed address, and port."""
+"""A packed address and a port."""
 
 Movement = Transmit | Deliver | PassPacket | Install | Remember | Remove | Admit | Retract
 
@@ -37,11 +37,11 @@ Movement = Transmit | Deliver | PassPacket | Install | Remember | Remove | Admit
 @frozen(slots=True)
 class Identity:
     """
-    Whose flows they are.
+    The part of a node's identity that a daemon inherits together with the flows.
 
-    @ivar epoch: of the node, kept by each daemon that takes its flows over.
-    @ivar starts: how many daemons had the flows before.
-    @ivar secret: 32 octets; initial sequence numbers and timestamps come from it.
+    @ivar epoch: the node's epoch.
+    @ivar starts: the number of earlier daemons with this epoch.
+    @ivar secret: 32 octets, the key of initial sequence numbers and timestamps.
     """
 
     epoch: int
@@ -50,19 +50,19 @@ class Identity:
 
 
 AWAKE = ""
-"""The name of the lease that this very daemon has: as long as it lasts, what a datapath does
-without it is soon known to it.  A response that began while nobody was awake would be
-unknown to the front-end, which asks another node when its time is up."""
+"""The name of the lease of this daemon itself, which is renewed while the daemon is running.  No
+response may begin without it: the front-end would not learn of the response in time, and would hand
+the connection to another node."""
 
 
 @frozen(slots=True)
 class Promise:
     """
-    What clients may be told without asking the core.
+    The options with which the datapath may answer SYNs without the core.
 
-    @ivar capabilities: what every node of the cluster can keep.
+    @ivar capabilities: the TCP features that all nodes of the cluster support.
     @ivar window_scale: see L{btcp.handoff.context.Settings}.
-    @ivar until: monotonic seconds; thereafter nobody may be there to keep it.
+    @ivar until: expiry in monotonic seconds; the daemon renews it while it is running.
     """
 
     capabilities: Capabilities
@@ -85,75 +85,75 @@ class Repair:
 
 class Core(Protocol):
     """
-    Who decides about packets; see L{btcp.handoff.bottom.BottomTcp}.
+    The part of L{btcp.handoff.bottom.BottomTcp} that a datapath calls.
 
-    @ivar counters: shared, so that all that happened to packets is in one place.
+    @ivar counters: the counters, which the datapath updates as well.
     """
 
     counters: Counter[str]
 
     def receive(self, segment: Segment, now: float) -> list[Action]:
         """
-        A packet that no route takes, or that its route wants seen.
+        Process a packet that has no flow entry, or whose flow entry has it punted.
         """
 
     def bounced(self, segment: Segment, now: float) -> list[Action]:
         """
-        A packet that was delivered, and not admitted.
+        Process a packet that was delivered to the local TCP and not admitted.
         """
 
     def established(
         self, segment: Segment, beginning: bool, now: float, rtt: int = UNMEASURED
     ) -> list[Action]:
         """
-        A packet of a connection that the datapath established, by a L{Promise}.
+        Process a packet of a connection whose handshake the datapath performed (L{Promise}).
 
-        @param beginning: it has the very first octets.
-        @param rtt: milliseconds that the handshake took, if C{beginning}.
+        @param beginning: whether the packet has the client's first octets.
+        @param rtt: the duration of the handshake in milliseconds, if C{beginning}.
         """
 
     def reported(self, reports: Iterable[Reported], now: float) -> list[Action]:
         """
-        What the datapath saw of flows whose packets it moves by itself.
+        Process reports about flows that the datapath forwards by itself.
         """
 
     def too_big(self, message: PacketTooBig, now: float) -> list[Action]:
         """
-        An ICMP message about a packet of a flow.
+        Process a "packet too big" error about a packet of a flow.
         """
 
 
 class Shell(Protocol):
     """
-    Who has the core's actions done.
+    The executor of the core's actions.
     """
 
     def perform(self, actions: list[Action]) -> None:
         """
-        Do them, in order.
+        Execute actions in order.
         """
 
 
 class Capture(Protocol):
     """
-    Brings packets to the daemon, and keeps them from a TCP that does not know them.
+    The host's configuration that diverts packets to the daemon and keeps them from the local TCP.
     """
 
     def set_up(self) -> None:
         """
-        Begin, whatever an earlier start may have left behind.
+        Install the configuration, replacing remains of an earlier start.
 
-        @raise DatapathError: if the host cannot; nothing is left behind.
+        @raise DatapathError: if the host does not support it; nothing is left installed.
         """
 
     def take_down(self) -> None:
         """
-        Undo it.
+        Remove the configuration.
         """
 
     def leave(self) -> None:
         """
-        Undo it as far as the next daemon has no use for it.
+        Remove the parts of the configuration that a later daemon cannot use.
         """
 
     def verify(self) -> list[Repair]:
@@ -163,61 +163,61 @@ class Capture(Protocol):
 
     def clear(self) -> bool:
         """
-        Undo what a crash left behind; the daemon that is to begin has made sure that it
-        is the only one.
+        Remove what a crashed daemon left.  The caller has made sure that no other daemon runs.
 
-        @return: whether there was anything.
+        @return: whether there was anything to remove.
         """
 
 
 class Datapath(Protocol):
     """
-    Delivers what the core must see; sends; moves the packets of installed routes
-    by itself; forgets them again.
+    A datapath: passes packets to the core, sends and delivers packets, and forwards packets by
+    installed flow entries.
     """
 
     def start(self, core: Core, shell: Shell) -> None:
         """
-        Set up what is needed in the host and begin.
+        Configure the host and start.
 
-        @raise DatapathError: if the host lacks something; nothing is left behind.
+        @raise DatapathError: if the host lacks something; nothing is left configured.
         """
 
     def halt(self) -> None:
         """
-        The core is about to end all flows: show it everything that comes from now on, and
-        leave none of it unseen in L{stop}.  The accounts of routes stay as they are.
+        Stop forwarding by flow entries and pass all packets to the core, which is about to end all
+        flows.  The statistics of flow entries are final.
         """
 
     def stop(self) -> None:
         """
-        Undo everything that L{start} did to the host.
+        Undo all changes of L{start} to the host.
         """
 
     def leave(self) -> None:
         """
-        As L{stop}, but what moves the packets of installed routes is left in place for
-        the next daemon, if it can be.
+        Stop, but leave what forwards packets by flow entries in place for a later daemon, if
+        possible.
         """
 
     def relics(self) -> list[Relic]:
         """
-        @return: what an earlier daemon left, to be asked for once, after L{start}.
+        Return the flow entries that an earlier daemon left.  To be called once, after L{start}.
         """
 
     def perform(self, movement: Movement) -> None:
         """
-        Do one of the core's actions.
+        Execute an action of the core.
         """
 
     def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
         """
-        To be called every now and then, and when anything in it changed.
+        Renew the options of SYN/ACKs and the leases.  To be called periodically, and when anything
+        in them changes.
 
-        @param promise: what clients may be told; C{None} for nothing.
-        @param leases: until when, in monotonic seconds, each front-end certainly
-            waits for responses of ours, see L{Route.lease
-            <btcp.handoff.route.Route.lease>}; and L{AWAKE}.
+        @param promise: the options of SYN/ACKs; C{None} if the datapath must not answer SYNs.
+        @param leases: expiry, in monotonic seconds, of each front-end's lease, until which it
+            waits for responses (see L{Route.lease<btcp.handoff.route.Route.lease>}), and of
+            L{AWAKE}.
         """
 
     def verify(self) -> list[Repair]:
@@ -233,14 +233,14 @@ class Datapath(Protocol):
 
     def refresh(self) -> None:
         """
-        Bring those of the core's counters up to date that are kept elsewhere; to be
-        called before they are read.
+        Update the core's counters with those kept outside the process.  To be called before
+        counters are read.
         """
 
 
 class DatapathError(Exception):
     """
-    The host does not let us move packets; the text says what is missing.
+    A host that lacks something that the datapath needs; the text names it.
     """
 
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-A datapath around a datapath, that writes down the packets of chosen flows.
+Packet trace: a datapath that wraps another one and writes the packets of selected flows to a file.
 
-Of a flow that is traced, no packet is moved without the core: its routes are installed with a
-copy that punts everything.  So the packets come up here, from the kernel too, where there is
-the eBPF datapath.
+The flow entries of a traced flow are installed as copies that punt all packets, so that packets
+pass through the daemon also with the eBPF datapath.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from btcp.wire.icmp import PacketTooBig
 from btcp.wire.segment import Segment
 
 MOST_FLOWS = 4096
-"""Routes that are traced at a time; the packets of more would keep the daemon from all else."""
+"""Maximum number of traced flow entries, which bounds the load on the daemon."""
 
 FULL = "the file is as large as it may be"
 
@@ -42,11 +41,11 @@ _INTERFACES = (
 @frozen
 class Selection:
     """
-    Which flows.
+    The selection of flows to trace.
 
-    @ivar address: the client's, packed; L{None} for any.
-    @ivar port: the client's; L{None} for any.
-    @ivar ports: of listeners and origins; empty for any.
+    @ivar address: the client's packed address; L{None} matches any.
+    @ivar port: the client's port; L{None} matches any.
+    @ivar ports: ports of listeners and origins; an empty set matches any.
     """
 
     address: bytes | None
@@ -55,7 +54,9 @@ class Selection:
 
     def takes(self, key: bytes) -> bool:
         """
-        @param key: of a packet in either direction.
+        Return whether a flow is selected.
+
+        @param key: the key of its packets in either direction.
         """
         half = (len(key) - 4) // 2
         source, destination = key[:half], key[half:-4]
@@ -71,11 +72,12 @@ class Selection:
 @define
 class Trace:
     """
-    One trace, running or over.
+    A trace, running or ended.
 
-    @ivar octets: of the file.
-    @ivar left: routes that were not traced because there were too many.
-    @ivar ended: why, or nothing.
+    @ivar packets: the number of packets written.
+    @ivar octets: the size of the file.
+    @ivar left: the number of flow entries that were not traced because there were too many.
+    @ivar ended: the reason for the end; empty while the trace is running.
     """
 
     file: IO[bytes]
@@ -95,8 +97,9 @@ class TraceDatapath:
 
     def __init__(self, datapath: Datapath, own: frozenset[bytes], wall: Callable[[], int]) -> None:
         """
-        @param own: this host's addresses, packed.
-        @param wall: nanoseconds since 1970.
+        @param datapath: the datapath to wrap.
+        @param own: this host's packed addresses.
+        @param wall: returns nanoseconds since 1970.
         """
         self._datapath = datapath
         self._own = own
@@ -148,8 +151,8 @@ class TraceDatapath:
 
     def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
         """
-        See L{btcp.datapath.interface.Datapath.renew}.  While a trace runs, nothing is promised
-        without the core, so that handshakes are seen.
+        See L{btcp.datapath.interface.Datapath.renew}.  While a trace runs, the datapath does not
+        answer SYNs by itself, so that handshakes are traced.
         """
         self._promise, self._leases = promise, leases
         self._datapath.renew(None if self._running else promise, leases)
@@ -206,20 +209,20 @@ class TraceDatapath:
         self, path: str, client: tuple[bytes, int | None] | None, ports: set[int], limit: int
     ) -> None:
         """
-        Begin to write, what flows there are included.
+        Start a trace, including existing flows.
 
-        @param path: of a file that is not there yet.
-        @param client: address, packed, and port if it matters; L{None} for all.
-        @param ports: of listeners and origins; empty for all.
-        @param limit: octets of the file; the trace ends before it grows beyond.
-        @raise OSError: if the file cannot be made.
+        @param path: the file, which must not exist.
+        @param client: the client's packed address, and its port or C{None}; L{None} for all.
+        @param ports: ports of listeners and origins; empty for all.
+        @param limit: the maximum size of the file in octets, at which the trace ends.
+        @raise OSError: if the file cannot be created.
         @raise ValueError: if a trace is running.
         """
         if self._trace is not None and self._running:
             raise ValueError(f"a trace is running, into {self._trace.path}: trace stop")
         address, port = client or (None, None)
         selection = Selection(address, port, frozenset(ports))
-        # Never over what is there, be it a link: root writes.
+        # O_EXCL: root must not overwrite an existing file or follow a link.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         file = os.fdopen(os.open(path, flags, 0o600), "wb")
         self._trace = trace = Trace(file, path, selection, limit)
@@ -242,7 +245,7 @@ class TraceDatapath:
 
     def show(self) -> dict[str, object]:
         """
-        @return: what there is to say of the trace that is running, or ran last.
+        Return the answer to C{show trace}: the running trace, or the last one.
         """
         trace = self._trace
         if trace is None:
@@ -259,7 +262,7 @@ class TraceDatapath:
 
     def _likely(self, selection: Selection) -> list[Route]:
         """
-        @return: the routes among which all those are that are wanted, soon found.
+        Preselect flow entries by a fast comparison; includes all that are selected.
         """
         parts = [port.to_bytes(2, "big") for port in selection.ports] or [b""]
         if selection.address is not None:
@@ -268,11 +271,11 @@ class TraceDatapath:
 
     def _divert(self, route: Route) -> None:
         """
-        From now on, see all packets of a route that is installed.
+        Make the datapath punt all packets of an installed flow entry.
         """
         self._traced.add(route.key)
         punt, route.punt = route.punt, EVERYTHING
-        # An amendment first: a kernel that has the account gives it back without a gap.
+        # Updated first, so that the kernel hands its statistics back without a gap.
         self._datapath.perform(Install(route))
         route.punt = punt
         self._datapath.perform(Install(_all_up(route)))
@@ -293,7 +296,7 @@ class TraceDatapath:
 
     def seen(self, segment: Segment) -> None:
         """
-        A packet came up.
+        Record a packet that the datapath passed to the core.
         """
         if self._running:
             local = segment.source in self._own
@@ -301,7 +304,7 @@ class TraceDatapath:
 
     def write(self, segment: Segment, direction: int, interface: int) -> None:
         """
-        Write a packet down, if it is one of those chosen.
+        Write a packet to the file, if its flow is selected.
         """
         trace = self._trace
         if trace is None or not trace.selection.takes(segment.key):
@@ -359,8 +362,8 @@ class _TracedCore:
 
 def _all_up(route: Route) -> Route:
     """
-    @return: a route with the same rule, all packets of which the core moves itself.  After a
-        crash it is all that is known of the flow.
+    Copy a flow entry so that all packets are punted.  The copy has what a later daemon needs after
+    a crash.
     """
     return Route(
         route.key,

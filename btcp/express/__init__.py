@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
 """
-What the daemon has to do with connections that the kernels of two nodes hand to each other: say
-beforehand who gets what, and clear away afterwards.  See C{docs/decisions/express.md}.
+The daemon's part in handoffs that the kernel decides: provides the decisions in advance, and cleans
+up after the connections.  See C{docs/decisions/express.md}.
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Ends express connections that must not, or cannot, go on.
+Termination of express connections by the daemon.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from btcp.handoff.messages import Reason
 
 class Closing:
     """
-    @ivar fronts: how many of this node's halves there are beyond those that the kernel's counters
-        know: those of an earlier daemon, less those that ended without the kernel's word.
-    @ivar backs: likewise, of what it was handed.
+    Terminates express connections and notifies the other node.
+
+    @ivar fronts: correction of the number of connections as front-end that the kernel's counters
+        give: plus those of an earlier daemon, minus those that ended without a report.
+    @ivar backs: the same for connections as back-end.
     """
 
     def __init__(
@@ -32,8 +34,10 @@ class Closing:
     ) -> None:
         """
         @param own: this node's name.
-        @param perform: does what is to be done with packets.
-        @param ended: puts on record that this ends, by what the front-end, this node, calls it.
+        @param tables: the kernel's tables.
+        @param news: queue of notifications to other nodes.
+        @param perform: executes actions of the core.
+        @param ended: logs the end of a connection of which this node is the front-end.
         """
         self.fronts = self.backs = 0
         self._own = own
@@ -44,9 +48,9 @@ class Closing:
 
     def end(self, entry: Entry, front: str | None, why: Reason) -> None:
         """
-        Reset both sides.
+        Reset the client and the local TCP.
 
-        @param entry: of the response.
+        @param entry: the flow entry of the response.
         @param front: the front-end, if it is known.
         """
         entry = self._halted(entry)
@@ -65,11 +69,11 @@ class Closing:
         why: Reason = Reason.CLOSED,
     ) -> None:
         """
-        Reset the local TCP, and leave the client alone.
+        Reset the local TCP but not the client, and remove the connection.
 
-        @param entry: of the response.
-        @param what: to be told to the front-end, which hears of what was over already.
-        @param why: likewise, of an end.
+        @param entry: the flow entry of the response.
+        @param what: the notification for the front-end; none is sent if the end was reported.
+        @param why: the reason in the notification.
         """
         self._perform(reset_server(entry))
         if what is not None and not entry.over and front is not None and front != self._own:
@@ -80,9 +84,9 @@ class Closing:
 
     def abandon(self, entry: Entry, back: str | None, why: Reason) -> None:
         """
-        Reset the client, and have the back-end do the rest.
+        Reset the client, and notify the back-end, which resets its local TCP.
 
-        @param entry: of the front-end.
+        @param entry: the front-end's flow entry.
         @param back: the back-end, if it is known.
         """
         self._perform(reset_client(self._halted(entry), None))
@@ -94,11 +98,11 @@ class Closing:
 
     def lose(self, entry: Entry) -> bool:
         """
-        The back-end is gone.  A request that was not acknowledged is sent again, and finds
-        another node; who waits for anything else must not wait for ever.
+        Process the loss of the back-end.  A client whose request was not acknowledged retransmits
+        it and reaches another node; any other client is reset.
 
-        @param entry: of the front-end.
-        @return: whether the client can still come again, and has to be reset if it does not.
+        @param entry: the front-end's flow entry.
+        @return: whether the client may retransmit, so that it has to be reset later if it does not.
         """
         entry = self._halted(entry)
         self.fronts -= 1
@@ -111,6 +115,6 @@ class Closing:
 
     def _halted(self, entry: Entry) -> Entry:
         """
-        @return: as it is once the kernel moves nothing more by it: a reset has to be exact.
+        Stop forwarding by a flow entry and read it again: a reset needs exact numbers.
         """
         return Entry(entry.key, self._tables.halt(entry.key) or entry.packed)

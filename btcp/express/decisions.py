@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The partition map and the policies, in the kernel's tables.
+Compiled decisions: the partition map and the policies' choices in the kernel's tables.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from btcp.partition.compiled import DAEMON, CompiledMap, compile_map
 from btcp.partition.contract import PartitionMap, ReplicaSet
 
 _BASE = 1 << 16
-"""Scopes of one map and those of the next are told apart by this."""
+"""Offset between the scope numbers of two successive maps."""
 
 _SETS = MOST_SETS // 2
-"""Replica sets of one map, the first of which is none: there are two maps while one replaces
-the other."""
+"""Maximum number of replica sets of one map; number 0 stands for none.  Two maps are in the tables
+while one replaces the other."""
 
 log = Logger()
 
 
 class Decisions:
     """
-    Keeps the tables as the placement is.
+    Writer of the kernel's decision tables, which follow the placement.
 
-    @ivar scope: see L{btcp.datapath.ebpf.express.Plan}; and
-    @ivar hosts: likewise.
+    @ivar scope: the default scope, see L{btcp.datapath.ebpf.express.Plan}.
+    @ivar hosts: whether there are scopes of hosts, see L{btcp.datapath.ebpf.express.Plan}.
     """
 
     def __init__(
         self, tables: ExpressTables, placement: Placement, numbers: Mapping[str, int]
     ) -> None:
         """
-        @param numbers: of the nodes that have one, among the destinations.
+        @param numbers: node names to destination numbers, for nodes that have one.
         """
         self.scope = DAEMON
         self.hosts = False
@@ -59,8 +59,8 @@ class Decisions:
 
     def renew(self) -> None:
         """
-        The placement may be another.  What is decided meanwhile is decided by the one or by
-        the other.
+        Update the tables after a change of the placement.  Decisions that the kernel makes during
+        the update follow either the old or the new placement.
         """
         if self._partition is not self._placement.partition:
             self._partition = self._placement.partition
@@ -70,8 +70,9 @@ class Decisions:
 
     def rule(self, number: int) -> str | None:
         """
-        @param number: of a replica set, of this map or the one before.
-        @return: what assigns requests to it.
+        Return the rule of a replica set, as text for the access log.
+
+        @param number: the number of a replica set of this map or the previous one.
         """
         return self._rules.get(number)
 
@@ -85,7 +86,8 @@ class Decisions:
 
     def _replace(self, table: CompiledMap) -> None:
         """
-        First what is new, then the way there, then away with what is old.
+        Replace the map: add new entries first, then refer to them.  L{forget_outdated} removes the
+        old ones.
         """
         self._half ^= 1
         base = self._half * _BASE
@@ -95,7 +97,7 @@ class Decisions:
             (base + scope, path): number for (scope, path), number in self._packed(table).items()
         }
         self._tables.add_prefixes(self._prefixes)
-        # Longer names the kernel leaves to the daemon.
+        # The kernel leaves requests with longer host names to the daemon.
         hosts = {
             host.encode(): scope for host, scope in table.hosts.items() if len(host) <= LONGEST_HOST
         }
@@ -108,7 +110,7 @@ class Decisions:
 
     def _packed(self, table: CompiledMap) -> dict[tuple[int, bytes], int]:
         """
-        @return: scope and prefix, in octets, to the number of a replica set.
+        Convert the map's prefixes: scope and prefix in octets to the number of a replica set.
         """
         found, longer = {}, {}
         for (scope, text), replicas in table.prefixes.items():
@@ -117,12 +119,13 @@ class Decisions:
                 longer[scope, path[:LONGEST_PATH]] = 0
             else:
                 found[scope, path] = self._sets[replicas]
-        # Of a path that is cut off, the kernel does not see which of the two it goes on as.
+        # 0: the kernel cannot tell which rule a truncated prefix leads to; the daemon decides.
         return found | longer
 
     def forget_outdated(self) -> None:
         """
-        To be called once the plan says what L{scope} and L{hosts} are now.
+        Remove the entries of the previous map, after the plan has been updated with L{scope} and
+        L{hosts}.
         """
         prefixes, hosts = self._outdated
         for host in hosts:
@@ -148,12 +151,12 @@ _NOTHING = CompiledMap({}, DAEMON, {})
 
 def _fitting(table: CompiledMap | None) -> CompiledMap:
     """
-    @return: the table, or one by which the daemon decides everything.
+    Return the map if it fits into the kernel's tables, else one that leaves all to the daemon.
     """
     if table is None:
         return _NOTHING
     sets = len(set(table.prefixes.values()))
-    # While one map replaces another, both are there.
+    # Half of each table, because both maps are in it during a replacement.
     if (
         len(table.prefixes) <= MOST_PREFIXES // 2
         and len(table.hosts) <= MOST_HOSTS // 2
@@ -161,7 +164,7 @@ def _fitting(table: CompiledMap | None) -> CompiledMap:
     ):
         return table
     log.warn(
-        "the map is too large for the kernel, so the daemon decides: {prefixes} prefixes, "
+        "the map is too large for the kernel; the daemon hands off: {prefixes} prefixes, "
         "{hosts} hosts, {sets} replica sets",
         prefixes=len(table.prefixes),
         hosts=len(table.hosts),
@@ -172,9 +175,11 @@ def _fitting(table: CompiledMap | None) -> CompiledMap:
 
 def numbered(names: Iterable[str], lease: Callable[[str], int]) -> dict[str, int]:
     """
-    @param lease: says the number of a node's lease.
-    @return: numbers of destinations, for as many nodes as there are numbers: those of the leases,
-        for these outlive the daemon, as do the routes in which they are.
+    Number the nodes as destinations.  The numbers of their leases are used, which persist in the
+    kernel across restarts of the daemon, like the flow entries that contain them.
+
+    @param lease: returns the number of a node's lease.
+    @return: node names to numbers, for as many nodes as there are numbers.
     """
     numbers = {name: lease(name) for name in sorted(names)}
     return {name: number for name, number in numbers.items() if number < LEASES - 1}

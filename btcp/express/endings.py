@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What becomes of express connections that are over.
+Express connections that have ended: delayed removal of their flow entries, and notifications.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ _REASONS = {
 
 class Graveyard:
     """
-    Routes that linger, so that a FIN sent again still finds its way, and then go.
+    Queue of flow entries that linger before they are removed, so that retransmitted FINs are still
+    forwarded.
     """
 
     def __init__(self, tables: ExpressTables, clock: Callable[[], float]) -> None:
         """
-        @param clock: monotonic seconds.
+        @param clock: returns monotonic seconds.
         """
         self._tables = tables
         self._clock = clock
@@ -38,16 +39,19 @@ class Graveyard:
 
     def bury(self, done: bytes, linger: float, both: bool = False, node: int = 0) -> None:
         """
-        @param done: of each connection a C{struct btcp_done}.
-        @param linger: seconds; always the same, or the later may wait for the earlier.
-        @param both: the routes of both directions.
-        @param node: only of those that were handed to this one; 0: whosever.
+        Queue connections for removal.
+
+        @param done: concatenated C{struct btcp_done} of the connections.
+        @param linger: seconds until removal; removals are in the order of the calls.
+        @param both: whether to remove the flow entries of both directions.
+        @param node: remove only connections that were handed to the node with this number; 0 for
+            any.
         """
         self._waiting.append((self._clock() + linger, done, both, node))
 
     def tick(self) -> None:
         """
-        Have those forgotten whose time has come.  To be called every now and then.
+        Remove the connections whose time has come.  To be called periodically.
         """
         now = self._clock()
         due: dict[tuple[bool, int], list[bytes]] = {}
@@ -60,16 +64,20 @@ class Graveyard:
 
 def of_back_end(endings: Iterable[bytes]) -> bytes:
     """
-    @param endings: of each a C{struct btcp_ending}.
-    @return: of each what its back-end calls it.
+    Extract the back-end's names of connections.
+
+    @param endings: a C{struct btcp_ending} for each connection.
+    @return: concatenated C{struct btcp_done}.
     """
     return b"".join([ending[_OWN] for ending in endings])
 
 
 def by_front(endings: Iterable[bytes]) -> dict[tuple[int, Reason], list[bytes]]:
     """
-    @return: the number of each front-end's lease, and each reason, to what the front-end calls
-        these connections.
+    Group connections that ended by front-end and reason.
+
+    @return: the number of the front-end's lease and the reason, to the front-end's names of the
+        connections.
     """
     found: dict[bytes, list[bytes]] = {}
     for ending in endings:

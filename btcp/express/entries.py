@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Routes of express connections, as the kernel has them.
+Views of the kernel's flow entries of express connections.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _CLOSING = abi.RULE.size + 37
 @frozen(slots=True)
 class Entry:
     """
-    One direction.
+    A flow entry of an express connection: one direction at one node.
 
-    @ivar key: packed, of its packets.
-    @ivar packed: C{struct btcp_route}.
+    @ivar key: the packed key of its packets.
+    @ivar packed: the entry, a C{struct btcp_route}.
     """
 
     key: bytes
@@ -41,28 +41,28 @@ class Entry:
     @property
     def front(self) -> bool:
         """
-        It is the front-end's half; else a direction of the back-end's.
+        C{True} for the front-end's entry; otherwise it is one of the two of the back-end.
         """
         return bool(self.packed[abi.EXPRESS_AT] & abi.FRONT_HALF)
 
     @property
     def to_client(self) -> bool:
         """
-        Of the response.
+        C{True} for the back-end's entry of the response.
         """
         return not self.front and not self.route.local
 
     @property
     def joined(self) -> bool:
         """
-        Both halves are on this node.
+        C{True} if this node is both front-end and back-end of the connection.
         """
         return bool(self.packed[abi.EXPRESS_AT] & abi.JOINED)
 
     @property
     def client(self) -> Endpoint:
         """
-        The client's end.
+        The client's endpoint.
         """
         key = abi.unpack_key(self.key)
         return receiver(key) if self.to_client else sender(key)
@@ -70,7 +70,7 @@ class Entry:
     @property
     def listener(self) -> Endpoint:
         """
-        Where the client connected to.
+        The endpoint that the client connected to.
         """
         if self.front:
             return receiver(abi.unpack_key(self.key))
@@ -79,14 +79,14 @@ class Entry:
     @property
     def origin(self) -> int:
         """
-        Of L{to_client}: the port that answers.
+        The origin's port; for L{to_client} only.
         """
         return sender(abi.unpack_key(self.key)).port
 
     @property
     def state(self) -> str:
         """
-        As the core would call it.
+        The name of the state that the core would have for the flow.
         """
         if self.front:
             return (Accept.CLOSED if self.over else Accept.FORWARDING).value
@@ -97,65 +97,68 @@ class Entry:
     @property
     def node(self) -> int:
         """
-        The number of the back-end, or of the front-end's lease.
+        The number of the back-end, for the front-end's entry; otherwise that of the front-end's
+        lease.
         """
         return self.packed[_LEASE]
 
     @property
     def route(self) -> Route:
         """
-        As the core would have it.
+        The entry as the core represents it.
         """
         return abi.unpack_route(self.key, self.packed)
 
     @property
     def done(self) -> bytes:
         """
-        C{struct btcp_done}.
+        The connection's name on this node, a C{struct btcp_done}.
         """
         return self.key + self.packed[_NUMBERS]
 
     @property
     def closing(self) -> bool:
         """
-        An end of it was seen: another connection may have its ends.
+        C{True} once a FIN or RST was seen; a new connection may then use the same ports.
         """
         return bool(self.packed[_CLOSING])
 
     @property
     def over(self) -> bool:
         """
-        Its end was reported.
+        C{True} once the kernel has reported the end.
         """
         return self.packed[_CLOSING] == abi.OVER
 
     @property
     def holds(self) -> bool:
         """
-        The request is not acknowledged before the response begins: the client sends it again.
+        C{True} if the request is not acknowledged before the response begins, so that the client
+        retransmits it if the back-end is lost.
         """
         return bool(self.packed[abi.EXPRESS_AT] & abi.HOLDS)
 
     @property
     def unanswered(self) -> bool:
         """
-        Of L{front}: the client has acknowledged nothing of a response.
+        C{True} if the client has acknowledged nothing of a response; for L{front} only.
         """
         return self.route.ack == (int.from_bytes(self.packed[_ISS], "little") + 1) & 0xFFFFFFFF
 
     @property
     def used(self) -> float:
         """
-        Monotonic seconds: when its last packet passed.
+        The time of the last packet, in monotonic seconds.
         """
         return abi.Account.unpack(self.packed).used
 
     def octets(self, closed: bool) -> tuple[int, int]:
         """
-        Of L{front}: by the difference of sequence numbers, as in L{btcp.handoff.record}.
+        Count the octets of both directions from sequence numbers, as in L{btcp.handoff.record};
+        for L{front} only.
 
-        @param closed: in order, with a FIN of each side.
-        @return: of the client, and to it.
+        @param closed: whether the connection was closed normally, with two FINs.
+        @return: octets from the client, and octets to it.
         """
         account = abi.Account.unpack(self.packed)
         received = account.end - int.from_bytes(self.packed[_FIRST], sys.byteorder) - closed
@@ -165,8 +168,8 @@ class Entry:
     @property
     def told(self) -> bytes:
         """
-        Of L{to_client}: what the front-end calls the connection; of L{front}, what the
-        back-end calls it.
+        The connection's name on the other node: on the front-end for L{to_client}, on the back-end
+        for L{front}.
         """
         to = self.packed[_TO]
         return (to if self.front else abi.reversed_packed(to)) + self.packed[_NUMBERS]
@@ -174,7 +177,7 @@ class Entry:
     @property
     def opposite(self) -> bytes:
         """
-        The packed key of the other direction, on the same node.
+        The packed key of the entry of the other direction on this node.
         """
         to = self.packed[_TO] if self.joined else self.key
         return abi.reversed_packed(to)
@@ -182,10 +185,12 @@ class Entry:
 
 def reset_client(entry: Entry, other: Route | None) -> list[Action]:
     """
-    @param entry: of the response, or the front-end's half.
-    @param other: the other direction, if it is here.
-    @return: resets one of which the client believes: it expects what comes after all that was
-        sent, or, if something of that was lost, after what it acknowledged.
+    Compose resets to the client.  It accepts only the sequence number that it expects, which is the
+    one after all data sent or, if packets were lost, the one that it last acknowledged.
+
+    @param entry: the flow entry of the response, or the front-end's entry.
+    @param other: the flow entry of the other direction, if it is on this node.
+    @return: a reset with each possible number.
     """
     route = entry.route
     assert route.rewriter is not None
@@ -199,7 +204,8 @@ def reset_client(entry: Entry, other: Route | None) -> list[Action]:
 
 def reset_server(entry: Entry) -> list[Action]:
     """
-    @param entry: of the response.
-    @return: what the local TCP believes.
+    Compose a reset to the local TCP, with the sequence number that it expects.
+
+    @param entry: the flow entry of the response.
     """
     return [Deliver(compose(reversed_key(entry.route.key), entry.route.ack, 0, RST, 0))]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What other nodes have to hear of express connections, kept until it can be said.
+Queue of notifications about express connections for other nodes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from btcp.control.express import MAX_RECORDS, Subject, Word
 from btcp.handoff.messages import Reason
 
 MOST_UNTOLD = 65_536
-"""Connections of which a node has to hear one thing; what is beyond them it finds by their idle
-time."""
+"""Maximum number of connections in one queue.  The other node ends further ones by its idle
+timeout."""
 
 Say = Callable[[str, Word, Callable[[], None]], bool]
-"""Says something to a node, if it can be told; calls back when it was taken in."""
+"""Sends a message to a node; returns whether it was sent, and calls back when it was confirmed."""
 
 
 class News:
     """
-    For each node, each thing to say, and each reason.
+    Bounded queues of notifications: one for each node, kind and reason.
     """
 
     def __init__(self, say: Say) -> None:
@@ -32,8 +32,10 @@ class News:
         self, node: str, what: Subject, records: Iterable[bytes], why: Reason = Reason.CLOSED
     ) -> None:
         """
-        @param records: of each connection, what the node calls it.
-        @param why: see L{Word}.
+        Queue notifications.
+
+        @param records: the receiving node's names of the connections.
+        @param why: the reason, see L{Word}.
         """
         waiting = self._untold.get((node, what, why))
         if waiting is None:
@@ -42,7 +44,7 @@ class News:
 
     def tell(self) -> None:
         """
-        Say to each node what it has to hear, many things at once.
+        Send all queued notifications, in batches, to the nodes that can be reached.
         """
         for (node, what, why), waiting in self._untold.items():
             while waiting:
@@ -53,7 +55,7 @@ class News:
 
     def forget(self, node: str) -> None:
         """
-        Its half of all these is gone.
+        Drop all notifications for a node that has lost its connections.
         """
         for key in [key for key in self._untold if key[0] == node]:
             del self._untold[key]

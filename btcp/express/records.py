@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-What is put on record of express connections: the fields of L{btcp.handoff.record}, as far as
-kernel and back-end tell them.
+Access log entries of express connections: the fields of L{btcp.handoff.record}, as far as kernel
+and back-end report them.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from btcp.handoff.record import Fields
 from btcp.logs import Recorder
 
 MOST_DUE = 4096
-"""Records that wait to be written before those of handoffs are left out."""
+"""Number of queued entries from which entries of handoffs are dropped."""
 
 UTMOST_DUE = 8192
-"""Records that wait before those of ends are, too, which say more.  A daemon that stops writes them
-all, which takes about a second."""
+"""Number of queued entries from which entries of ends are dropped as well.  A daemon that stops
+writes all queued entries, which takes about a second."""
 
 PORTION = 16
-"""Records written in one turn of the reactor: a millisecond or two."""
+"""Number of entries written in one turn of the reactor, which takes a millisecond or two."""
 
 SOUGHT = 1024
-"""Connections of which it is seen in one turn whether they are still there."""
+"""Number of connections whose flow entry is looked up in one turn of the sweep."""
 
 SEEKS = 30.0
-"""Seconds, at least, between two times that one is sought: by then all news of it have come."""
+"""Minimum seconds between two sweeps, by when all reports about a connection have arrived."""
 
 _AT_ITS_LAST_PACKET = frozenset((Reason.CLOSED, Reason.RESET_BY_CLIENT, Reason.RESET_BY_ORIGIN))
-"""Connections that end so were over then; the news of it came later."""
+"""Reasons of ends that happened at the connection's last packet, before the report arrived."""
 
 
 @define(slots=True, eq=False)
 class Handed:
     """
-    A connection of which this node is the front-end.
+    An express connection of which this node is the front-end.
 
-    @ivar name: C{struct btcp_done}, of the client's packets.
+    @ivar name: its name on this node, a C{struct btcp_done}.
     @ivar node: its back-end; C{None} if it is not known yet.
-    @ivar rule: what of the map assigned it to its nodes.
-    @ivar started: monotonic seconds; C{None}: its beginning is not known.
-    @ivar head: of its request, until somebody asks what that was.
-    @ivar returned: it became another's to hand off, before its record was written.
-    @ivar missed: the last time that it was sought, it had no route.
+    @ivar rule: the rule of the map that applies, as text.
+    @ivar started: when it was handed off, in monotonic seconds; C{None} if unknown.
+    @ivar head: the head of its request, until it is parsed.
+    @ivar returned: whether it was returned to the daemon before its entry was written.
+    @ivar missed: whether the last sweep found no flow entry.
     """
 
     name: bytes
@@ -72,36 +72,37 @@ class Handed:
     @property
     def client(self) -> Endpoint:
         """
-        The client's end.
+        The client's endpoint.
         """
         return sender(abi.unpack_key(self.name[: abi.KEY.size]))
 
     @property
     def front(self) -> Endpoint:
         """
-        The end that the client connected to.
+        The endpoint that the client connected to.
         """
         return receiver(abi.unpack_key(self.name[: abi.KEY.size]))
 
     @property
     def request(self) -> RequestKey | None:
         """
-        What was asked for; C{None} if that is not known.
+        The request; C{None} if it is unknown.  The head is parsed at the first access.
         """
         if self.head:
             head, self.head = self.head, b""
             try:
                 self._request = HttpReader(len(head)).feed(head)
-            except ContentError:  # the kernel takes no such head
+            except ContentError:  # the kernel does not hand off such requests
                 pass
         return self._request
 
 
 class Records:
     """
-    Keeps of each connection what its second record has to say, and writes both.
+    Writer of the access log entries of express connections.  It keeps the data of open connections
+    for the entry at their end.
 
-    With C{log.connections: errors} nobody asks what was requested until something has failed.
+    With C{log.connections: errors} a request is parsed only if its connection fails.
     """
 
     def __init__(
@@ -118,12 +119,14 @@ class Records:
         counters: Counter[str],
     ) -> None:
         """
-        @param later: as C{IReactorTime.callLater}.
-        @param clock: monotonic seconds.
-        @param node: the name of the node with this number.
-        @param rule: that of the replica set with this number.
-        @param listener: the name of the one at which clients connect to this end.
-        @param most: connections that may be kept.
+        @param later: C{IReactorTime.callLater}.
+        @param clock: returns monotonic seconds.
+        @param tables: the kernel's tables.
+        @param recorder: writes access log entries.
+        @param node: returns a node's name, given its number.
+        @param rule: returns the rule of a replica set, given its number.
+        @param listener: returns a listener's name, given an endpoint that clients connect to.
+        @param most: returns the maximum number of connections to keep.
         """
         self._later = later
         self._clock = clock
@@ -143,13 +146,13 @@ class Records:
 
     def start(self) -> None:
         """
-        Begin; the tables are there.
+        Start; the tables must exist.
         """
         self._ring = self._tables.handed(self._take)
 
     def stop(self) -> None:
         """
-        Write what is still to be written, and nothing more.
+        Write all queued entries, and stop.
         """
         self.read()
         while self._due:
@@ -164,13 +167,13 @@ class Records:
     @property
     def wanted(self) -> bool:
         """
-        Whether the kernel shall tell of what it hands off.
+        C{True} if the kernel has to report what it hands off.
         """
         return self._recorder.wanted != "off"
 
     def settle(self) -> None:
         """
-        What is wanted may be something else, and the kernel knows.
+        Discard everything if entries are no longer wanted, after the kernel was told so.
         """
         if not self.wanted and self._ring is not None:
             self._ring.consume()
@@ -181,25 +184,25 @@ class Records:
 
     def know(self, entry: Entry) -> None:
         """
-        An earlier daemon's.
+        Add a connection that an earlier daemon's kernel programs handed off.
 
-        @param entry: of the front-end.
+        @param entry: the front-end's flow entry.
         """
         if self.wanted and len(self._open) < self._most():
             self._open[entry.done] = Handed(entry.done, self._node(entry.node))
 
     def read(self) -> None:
         """
-        Hear of what was handed off.  To be called every now and then.
+        Read the kernel's reports of handoffs.  To be called periodically.
         """
         if self._hears():
             self._write_soon()
 
     def _hears(self) -> bool:
         """
-        Have heard of all that was handed off by now.
+        Read all reports of handoffs up to now.
 
-        @return: whether any of it is to be recorded.
+        @return: whether entries are wanted.
         """
         if self._ring is None or not self.wanted:
             return False
@@ -208,7 +211,9 @@ class Records:
 
     def _take(self, told: bytes) -> None:
         """
-        @param told: C{struct btcp_handed}, and the request's head.
+        Process a report of a handoff.
+
+        @param told: a C{struct btcp_handed}, followed by the request's head.
         """
         if not self.wanted:
             return
@@ -231,9 +236,9 @@ class Records:
 
     def told(self, names: Iterable[bytes], why: Reason) -> None:
         """
-        Kernel or back-end say that these are over.
+        Process reports, by the kernel or a back-end, that connections have ended.
 
-        @param names: of each a C{struct btcp_done}, of the client's packets.
+        @param names: the connections' names on this node.
         """
         if not self._hears():
             return
@@ -245,8 +250,8 @@ class Records:
 
     def ended(self, name: bytes, why: Reason) -> None:
         """
-        This node ends one, whose route is still there; nothing is written of one that was
-        over.
+        Log that this node ends a connection, whose flow entry still exists.  Nothing is written if
+        its end was logged already.
         """
         if not self._hears():
             return
@@ -257,7 +262,7 @@ class Records:
 
     def returned(self, names: Iterable[bytes]) -> None:
         """
-        A back-end that stops has begun no answer to these; what comes of them begins anew.
+        Process connections that a stopping back-end returns before their response has begun.
         """
         if not self._hears():
             return
@@ -269,16 +274,16 @@ class Records:
 
     def lost(self, name: bytes) -> None:
         """
-        The back-end was lost some seconds ago, before it answered.  By now another has the
-        connection, or the core; or nobody.
+        Log the end of a connection whose back-end was lost before it answered, unless another node
+        or the core has taken it over since.
         """
         if self._hears() and name in self._open and self._entry(name) is None:
             self._give_up(name, Reason.LINK_LOST)
 
     def look_on(self) -> None:
         """
-        Seek some of the connections: one whose ports the client has used again may end without
-        any news of it.  To be called every now and then.
+        Look for connections without a flow entry: if the client reuses the port, no end is
+        reported.  To be called periodically; each call examines a part.
         """
         names = list(islice(self._seeking, SOUGHT))
         for name in names:
@@ -298,14 +303,16 @@ class Records:
             self._give_up(handed.name, Reason.ABANDONED)
 
     def _give_up(self, name: bytes, why: Reason) -> None:
-        if self._tables.is_declined(name):  # the core has the last word
+        if self._tables.is_declined(name):  # the core has taken the connection over and logs it
             del self._open[name]
         else:
             self.ended(name, why)
 
     def _entry(self, name: bytes) -> Entry | None:
         """
-        @return: the front-end's half, if it is still this connection's.
+        Look up the front-end's flow entry of a connection.
+
+        @return: L{None} if there is none, or it belongs to another connection.
         """
         key = name[: abi.KEY.size]
         packed = self._tables.route(key)
@@ -319,7 +326,7 @@ class Records:
         if entry is None and handed.node is None:
             return
         received = sent = None
-        if entry is not None:  # it will not be there for long
+        if entry is not None:  # read now, because it will be removed soon
             handed.node = handed.node or self._node(entry.node)
             received, sent = entry.octets(why is Reason.CLOSED)
             now = entry.used if why in _AT_ITS_LAST_PACKET else now
@@ -348,7 +355,7 @@ class Records:
     def _write_decision(self, handed: Handed) -> None:
         if handed.returned:
             return
-        # Nobody says when the back-end had it; and the request is what we remember first.
+        # The time of the adoption is unknown, and the connection is known from its request on only.
         fields = self._about(handed) | {"handoff_seconds": None, "seconds": 0.0}
         self._recorder(Note(Event.HANDED_OFF, "handed off {client} {request} to {node}", fields))
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The daemon's part in connections that are handed off in the kernel.
+Service for handoffs by the kernel: decisions, keys, ends of connections.
 """
 
 from __future__ import annotations
@@ -38,20 +38,19 @@ from btcp.handoff.route import Route
 from btcp.logs import Recorder
 
 TICK = 0.25
-"""Seconds between two looks at what has lingered long enough."""
+"""Seconds between removals of flow entries that have lingered long enough."""
 
 SWEEP = 0.25
-"""Seconds between two parts of the table that are looked through for what nobody reported."""
+"""Seconds between two parts of a sweep of the table for connections that have ended unreported."""
 
 SWEEPS = 30.0
-"""Seconds between two times that the table is looked through: to find nothing in a large one takes
-some milliseconds as well."""
+"""Minimum seconds between two sweeps of the table; each takes milliseconds with a large table."""
 
 REST = 0.1
-"""Seconds between two times that ends are heard of: many at once cost little more than one."""
+"""Seconds between two reads of reported ends; reading many at once costs little more than one."""
 
-PATIENCE = 4.0
-"""Seconds in which a client sends a request again that was not acknowledged within one."""
+RETRANSMISSION_TIME = 4.0
+"""Seconds within which a client retransmits a request that was not acknowledged within 1 s."""
 
 _NOBODY = 1 << 16
 """A number that no destination has."""
@@ -62,10 +61,11 @@ log = Logger()
 @frozen(slots=True)
 class Held:
     """
-    One half of a connection.
+    This node's half of an express connection.
 
-    @ivar role: C{front} or C{back}.
-    @ivar node: the back-end, or the front-end.
+    @ivar role: this node's role, C{front} or C{back}.
+    @ivar entry: its flow entry.
+    @ivar node: the node with the other role, if it is known.
     """
 
     role: str
@@ -76,7 +76,8 @@ class Held:
 @implementer(IReadDescriptor)
 class Express(MultiService):
     """
-    Says beforehand who gets what; hears what is over; ends what must not go on.
+    The daemon's part in handoffs by the kernel: writes decisions and keys to the kernel's tables,
+    processes reported ends, and terminates connections.
     """
 
     def __init__(
@@ -97,15 +98,17 @@ class Express(MultiService):
     ) -> None:
         """
         @param reactor: provides C{IReactorTime} and C{IReactorFDSet}.
-        @param clock: monotonic seconds.
-        @param config: as it is in service.
-        @param tables: set up before this starts.
-        @param say: says something to a node, if it can be told.
-        @param perform: does what is to be done with packets.
-        @param draining: whether this node takes nothing new.
-        @param is_known: whether the core has a flow with this key of a client's packets.
-        @param recorder: writes records of connections.
-        @param listener: the name of the one at which clients connect to this end.
+        @param clock: returns monotonic seconds.
+        @param config: returns the current configuration.
+        @param tables: the kernel's tables, set up before this service starts.
+        @param placement: ranks nodes for requests.
+        @param say: sends a message to a node.
+        @param perform: executes actions of the core.
+        @param draining: returns whether this node adopts no new connections.
+        @param is_known: returns whether the core has a flow, given the key of a client's packets.
+        @param recorder: writes access log entries.
+        @param listener: returns a listener's name, given an endpoint that clients connect to.
+        @param counters: the node's counters.
         """
         super().__init__()
         self._reactor: IReactorFDSet = reactor
@@ -153,7 +156,7 @@ class Express(MultiService):
 
     def startService(self) -> None:
         """
-        Begin; the tables are there.
+        Start; the tables must exist.
         """
         self._number_nodes()
         names = self._names.items()
@@ -171,7 +174,7 @@ class Express(MultiService):
 
     def _take_stock(self) -> None:
         """
-        Count what an earlier daemon left.
+        Count the connections that an earlier daemon left.
         """
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
@@ -187,8 +190,8 @@ class Express(MultiService):
     @property
     def fronts(self) -> int:
         """
-        How many connections this node has handed off in the kernel that are not over, by the
-        datapath's counters as they were read last.
+        The number of open connections that this node's kernel has handed off, by the datapath's
+        counters as last read.
         """
         counted = self._counters
         begun = counted["ebpf.expressed"] - counted["ebpf.regained"]
@@ -197,14 +200,14 @@ class Express(MultiService):
     @property
     def backs(self) -> int:
         """
-        How many it was handed; likewise.
+        The number of open connections that this node's kernel was handed, by the same counters.
         """
         counted = self._counters
         return max(counted["ebpf.adopted"] - counted["ebpf.ended"] + self._closing.backs, 0)
 
     def stopService(self) -> Any:
         """
-        Decide nothing more.
+        Stop updating the tables, and write the remaining access log entries.
         """
         self._placement.changed = lambda: None
         self._reactor.removeReader(self)
@@ -219,7 +222,7 @@ class Express(MultiService):
 
     def renew(self) -> None:
         """
-        Something changed on which decisions depend.
+        Schedule an update of the decisions, because placement, policy or configuration changed.
         """
         if self._renewing is None:
             self._renewing = self._later(0, self._renew)
@@ -242,7 +245,8 @@ class Express(MultiService):
 
     def peer_up(self, node: str) -> None:
         """
-        The link to a node is up: give it a key, and hand connections to it once it has it.
+        Process a link that came up: send the node a new key, and make it a destination of handoffs
+        once it has confirmed the key.
         """
         key = os.urandom(16)
         word = Word(Subject.KEY, key)
@@ -251,7 +255,7 @@ class Express(MultiService):
 
     def peer_down(self, node: str) -> None:
         """
-        The link is down; what was handed over goes on.
+        Process a link that went down: hand nothing more to the node.  Connections continue.
         """
         number = self._numbers.get(node)
         if number is not None:
@@ -259,7 +263,7 @@ class Express(MultiService):
 
     def peer_lost(self, node: str) -> None:
         """
-        The node's half of all that we have with it is gone.
+        Process the loss of a node with its halves of all connections.
         """
         number = self._numbers.get(node)
         for entries in self._tables.routes():
@@ -281,7 +285,7 @@ class Express(MultiService):
 
     def said(self, node: str, word: Word) -> None:
         """
-        What a node says of our connections.
+        Process a node's message about connections that it shares with this node.
         """
         if word.subject is Subject.KEY:
             lease = self._tables.lease(node)
@@ -320,7 +324,7 @@ class Express(MultiService):
 
     def _find(self, record: bytes) -> Entry | None:
         """
-        @return: the response of a connection that somebody else names.
+        Find the flow entry of the response, given a connection's name on this node.
         """
         inbound, numbers = record[: KEY.size], record[KEY.size :]
         own = reversed_packed(inbound)
@@ -334,13 +338,13 @@ class Express(MultiService):
 
     def fileno(self) -> int:
         """
-        The ring buffer's.
+        Return the descriptor of the kernel's ring buffer of ended connections.
         """
         return self._ring.fd
 
     def doRead(self) -> None:
         """
-        Hear of all that is over by now.
+        Process all reported ends, and pause reading for L{REST} seconds.
         """
         self._reactor.removeReader(self)
         self._resting = self._later(REST, self._reactor.addReader, self)
@@ -355,7 +359,7 @@ class Express(MultiService):
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor gives the map up; L{stopService} closes it.
+        Do nothing: L{stopService} closes the ring buffer.
         """
 
     def logPrefix(self) -> str:
@@ -417,8 +421,8 @@ class Express(MultiService):
 
     def stop(self) -> None:
         """
-        This node stops: end all its connections, so that nobody waits for it, and forget those
-        that are over.  The kernel moves nothing any more.
+        End all connections because this node is stopping, and remove those that have ended.  The
+        kernel has stopped forwarding.
         """
         self._plan(adopts=False, decides=False)
         self._hear()
@@ -437,9 +441,9 @@ class Express(MultiService):
 
     def shut_down(self, client: Endpoint) -> int:
         """
-        Reset all connections of a client's end, whoever answers them.
+        Reset all connections of a client's endpoint, as front-end and as back-end.
 
-        @return: how many there were.
+        @return: the number of connections.
         """
         count = 0
         for entries in self._tables.routes():
@@ -458,7 +462,7 @@ class Express(MultiService):
 
     def held(self) -> Iterator[Held]:
         """
-        @return: what there is to say of each connection, halves of both kinds.
+        Iterate over this node's halves of all express connections.
         """
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
@@ -476,11 +480,12 @@ class Express(MultiService):
     def _lose(self, entry: Entry) -> None:
         self._counters["express.lost"] += 1
         if self._closing.lose(entry):
-            self._later(PATIENCE, self._lose_finally, entry)
+            self._later(RETRANSMISSION_TIME, self._lose_finally, entry)
 
     def _lose_finally(self, entry: Entry) -> None:
         """
-        Its request was acknowledged, if it did not come again; it waits for a response.
+        Reset a client whose back-end was lost, if it has not retransmitted its request in time:
+        its request must have been acknowledged, and it waits for a response.
         """
         came = self._is_known(entry.route.key) or self._tables.route(entry.key) is not None
         if self.running and not came:

@@ -17,7 +17,7 @@ from btcp.control.express import Subject, Word
 from btcp.datapath.ebpf import abi
 from btcp.express import records
 from btcp.express.records import SEEKS
-from btcp.express.service import PATIENCE, REST, SWEEPS
+from btcp.express.service import REST, RETRANSMISSION_TIME, SWEEPS
 from btcp.handoff import record
 from btcp.handoff.actions import Event
 from btcp.handoff.messages import Endpoint, Reason
@@ -288,7 +288,7 @@ class EndTests(RecordCase):
 
     def test_lost_and_not_asked_again(self) -> None:
         self.lose_unanswered()
-        self.pass_time(PATIENCE)
+        self.pass_time(RETRANSMISSION_TIME)
         self.assert_ended("link-lost")
 
     def test_lost_and_asked_again(self) -> None:
@@ -297,7 +297,7 @@ class EndTests(RecordCase):
         """
         made = self.lose_unanswered()
         self.hand(evolve(made, node=A))
-        self.pass_time(PATIENCE)
+        self.pass_time(RETRANSMISSION_TIME)
         handed = Event.HANDED_OFF, 1000, None
         self.assertEqual(self.written(), [handed, handed])
         self.hear(made)
@@ -305,7 +305,7 @@ class EndTests(RecordCase):
 
     def test_lost_and_the_core_has_it(self) -> None:
         self.tables.declined.add(self.lose_unanswered().front.done)
-        self.pass_time(PATIENCE)
+        self.pass_time(RETRANSMISSION_TIME)
         self.assert_ended(None)
 
     def test_given_back_by_the_kernel(self) -> None:

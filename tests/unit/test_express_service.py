@@ -255,7 +255,7 @@ class LostTests(ServiceCase):
         self.known.add(core.front.route.key)
         self.tables.install(evolve(kernel, node=A).front)
         self.assertEqual(self.resets(), ([], []))
-        self.reactor.advance(service.PATIENCE)
+        self.reactor.advance(service.RETRANSMISSION_TIME)
         self.assertEqual(self.resets(), ([silent.response], []))
 
     def test_front_end(self) -> None:
