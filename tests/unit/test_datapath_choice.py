@@ -52,8 +52,8 @@ class DecideTests(SynchronousTestCase):
         Who asks for it gets it, or hears why not.
         """
         for lacks, why in (
-            ("programs", "without datapath ebpf"),
-            ("adoption", "without datapath ebpf and adoption cookie"),
+            ("programs", "needs datapath ebpf"),
+            ("adoption", "needs datapath ebpf and adoption cookie"),
             ("tables", "no tables"),
         ):
             self.host(lacks)
