@@ -4,23 +4,29 @@
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTHON := .venv/bin/python
 READY := .venv/bootstrapped
+NODE := .venv/node
+DEBIAN := build/debian
 PLOTS := .venv/plots
 BPF := btcp/datapath/bpf
 OBJECTS := $(addprefix $(BPF)/,btcp.bpf.o adopt.bpf.o express.bpf.o)
 BUILT := $(READY) $(OBJECTS)
 
-.PHONY: demo build test unit integration field load claims lint bench fleet clean
+.PHONY: demo build test unit integration field load claims lint bench fleet clean dist
 
 demo: $(BUILT)
 	$(PYTHON) -m btcp.cli lab demo
 
-# All that a node runs.
-build: $(BUILT)
+# What a host needs that runs a node, and no more.
+build: $(NODE) $(OBJECTS)
+
+# A wheel for this platform, an sdist and a Debian package, in dist/; docs/installation.md.
+dist: $(BUILT)
+	./packaging/build
 
 # Two minutes, before a commit; needs no root.
 check: lint unit
 
-test: lint api $(OBJECTS)
+test: lint api $(OBJECTS) dist $(DEBIAN)
 	$(PYTHON) -m tests --jobs 2 unit properties integration field claims
 
 unit: $(BUILT)
@@ -100,14 +106,18 @@ fleet: $(READY)
 	$(PYTHON) -m tests.fleet $(PART)
 
 clean:
-	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .ruff_cache _trial_temp*
+	rm -rf .venv build dist packaging/generated *.egg-info .hypothesis .import_linter_cache .mypy_cache .ruff_cache _trial_temp*
 	find btcp tests twisted -name __pycache__ -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache $(OBJECTS)
 
 # The kernel's part; dual MIT/GPL.
-$(BPF)/%.bpf.o: $(BPF)/%.bpf.c $(wildcard $(BPF)/*.h) | $(READY)
-	clang -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
-	    -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+$(BPF)/%.bpf.o: $(BPF)/%.bpf.c $(wildcard $(BPF)/*.h)
+	./bootstrap compiler
+	./packaging/compile-bpf $< $@
+
+# A clean Debian 12, into which tests install the package.
+$(DEBIAN): packaging/debian-root | $(READY)
+	./packaging/debian-root $@
 
 # Only pictures need matplotlib.
 $(PLOTS): setup.cfg | $(READY)
@@ -115,4 +125,8 @@ $(PLOTS): setup.cfg | $(READY)
 	touch $@
 
 $(READY): bootstrap setup.cfg pyproject.toml
-	./bootstrap
+	./bootstrap developer
+
+# What developers have includes what a node needs.
+$(NODE): bootstrap setup.cfg pyproject.toml
+	$(if $(wildcard $(READY)),./bootstrap developer,./bootstrap node)

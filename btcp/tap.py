@@ -195,6 +195,7 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
         choice, reactor, device, listeners, origins, flows, identity, inheritance, origin_ports
     )
     datapath = TraceDatapath(inner, own_addresses, time.time_ns)
+    resumes = survives(choice)
     node = Node(
         reactor,
         time.monotonic,
@@ -209,13 +210,13 @@ def make_node(reactor: Any, config: Config) -> tuple[Node, IService]:
         ways=Ways(
             datapath="ebpf" if choice.ebpf else "raw",
             adoption="cookie" if choice.admits else "replay",
-            resumes=survives(choice),
+            resumes=resumes,
             express=choice.express,
         ),
         express=express,
         facts=partial(_facts, config, device),
     )
-    about = About(config.node, identity.epoch, choice.ebpf, choice.admits, time.monotonic)
+    about = About(config.node, identity.epoch, choice.ebpf, choice.admits, resumes, time.monotonic)
     return node, manage(reactor, node, datapath, about)
 
 

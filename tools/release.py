@@ -7,7 +7,6 @@ the artefacts in C{dist/} and tags.  It pushes and uploads nothing.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -87,8 +86,7 @@ def release(version: str) -> None:
     except BaseException:
         _run("git", "reset", "--hard")
         raise
-    shutil.rmtree(ROOT / "dist", ignore_errors=True)
-    _run(sys.executable, "-m", "build", "--outdir", "dist")
+    _run("packaging/build")
     _run("git", "tag", "--annotate", f"v{version}", "--message", f"BTCP {version}")
 
 

@@ -30,6 +30,7 @@ class About:
     @ivar epoch: the number of the daemon's incarnation.
     @ivar ebpf: whether the datapath is C{ebpf}.
     @ivar admits: whether connections are adopted by cookie.
+    @ivar resumes: whether the next daemon takes this one's connections over.
     @ivar clock: returns monotonic seconds.
     @ivar started: when the daemon started, in seconds of C{clock}.
     """
@@ -38,6 +39,7 @@ class About:
     epoch: int
     ebpf: bool
     admits: bool
+    resumes: bool
     clock: Callable[[], float]
     started: float = field(init=False)
 
@@ -57,6 +59,7 @@ class About:
             "epoch": self.epoch,
             "datapath": "ebpf" if self.ebpf else "raw",
             "adoption": "cookie" if self.admits else "replay",
+            "resumes": self.resumes,
         }
 
 

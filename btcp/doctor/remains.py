@@ -34,6 +34,7 @@ def check_daemon(host: Host, config: Config) -> Iterator[Finding]:
         return
     try:
         peers = host.query(path, "peers")["peers"]
+        info = host.query(path, "info")["info"]
     except (OSError, ValueError) as problem:
         yield fail(f"twistd, pid {pid}, does not answer: {problem}", f"kill -9 {pid}")
         return
@@ -42,6 +43,12 @@ def check_daemon(host: Host, config: Config) -> Iterator[Finding]:
         yield warn(f"twistd, pid {pid}: no link to {', '.join(down)}", "btcp show peers")
     else:
         yield fine(f"twistd, pid {pid}, has links to all {len(peers)} other nodes")
+    # A daemon of an earlier version does not report it.
+    if info["datapath"] == "ebpf" and not info.get("resumes", True):
+        yield warn(
+            f"twistd, pid {pid}: a restart resets its connections, for it had no CAP_SYS_ADMIN",
+            "# add it to AmbientCapabilities= and CapabilityBoundingSet=, as the shipped unit does",
+        )
 
 
 def check_remains(host: Host, config: Config) -> Iterator[Finding]:

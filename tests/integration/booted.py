@@ -34,7 +34,7 @@ _ENTER = f"""
 mkdir -p "$group"
 echo $$ >"$group/cgroup.procs"
 umount "$scratch/cgroup"
-exec unshare --pid --fork --kill-child --uts --ipc --cgroup sh -euc "$3" sh "$scratch" "$4"
+exec unshare --pid --fork --kill-child --uts --ipc --cgroup sh -euc "$3" sh "$scratch" "$4" "$5"
 """
 """In namespaces of its own, and in a control group below that of the tests: $3, the next one."""
 
@@ -45,10 +45,12 @@ layered() {
     mount -t overlay -o "lowerdir=$2,upperdir=$layers/$1,workdir=$layers/$1.work" overlay "$3"
 }
 mount -t tmpfs -o mode=755 tmpfs "$layers"
-mv "$1/installed" "$layers/btcp"
-layered host / "$root"
+layered host "$3" "$root"
 mkdir -p -m 755 "$root/opt/btcp"
-layered btcp "$2" "$root/opt/btcp"
+if [ -d "$1/installed" ]; then
+    mv "$1/installed" "$layers/btcp"
+    layered btcp "$2" "$root/opt/btcp"
+fi
 
 # What the whole machine shares is only looked at.
 mount -t proc proc "$root/proc"
@@ -80,13 +82,14 @@ rm -rf usr/lib/systemd/system-generators usr/lib/systemd/system/*.wants
 mkdir etc/systemd/system/sysinit.target.wants
 ln -s /lib/systemd/system/systemd-journald.service etc/systemd/system/sysinit.target.wants
 mkdir etc/btcp
-cp "$1"/etc/* etc/btcp/
+find "$1/etc" -type f -exec cp -t etc/btcp {} +
+[ ! -e "$1/package.deb" ] || cp "$1/package.deb" opt/btcp/btcp_0_any.deb
 pivot_root . mnt
 umount -l mnt
 exec env -i container=btcp PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --unit=multi-user.target
 """
-"""Boot the machine's own Debian, in a copy that vanishes."""
+"""Boot the Debian in $3, in a copy that vanishes."""
 
 _REMOVE = f"""
 {_GROUP}
@@ -139,10 +142,19 @@ class System:
     stays.
     """
 
-    def __init__(self, lab: Lab, node: str, scratch: Path, files: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        node: str,
+        scratch: Path,
+        files: Mapping[str, bytes],
+        clean: tuple[Path, Path] | None = None,
+    ) -> None:
         """
         @param scratch: an empty directory.
         @param files: what there is in C{/etc/btcp}.
+        @param clean: root of another Debian to boot in place of the machine's own with this tree,
+            and a package to put in C{/opt/btcp}.
         @raise AssertionError: it does not come up.
         """
         self._scratch, self._name = scratch, f"{lab.prefix}-{node}"
@@ -150,10 +162,14 @@ class System:
             (scratch / name).mkdir()
         for name, content in files.items():
             (scratch / "etc" / name).write_bytes(content)
-        self._install(scratch / "installed")
+        if clean is None:
+            self._install(scratch / "installed")
+        else:
+            shutil.copy(clean[1], scratch / "package.deb")
         # lab.popen's processes are in the lab's namespaces, and end with it at the latest
         before = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", _ENTER, "sh"]
-        arguments = [str(scratch), self._name, _BOOT, str(_TREE)]
+        root = Path("/") if clean is None else clean[0]
+        arguments = [str(scratch), self._name, _BOOT, str(_TREE), str(root)]
         self._console = (scratch / "console").open("wb")
         self._outer = lab.popen(
             node, [*before, *arguments], stdout=self._console, stderr=self._console
@@ -249,12 +265,12 @@ class System:
             time.sleep(0.05)
 
 
-def told(heading: str) -> Sequence[str]:
+def told(heading: str, page: str = "operations.md", number: int = 0) -> Sequence[str]:
     """
-    @return: the first commands that docs/operations.md has under a heading.
+    @param number: of the block of commands in the section, counted from 0.
+    @return: the commands that a page of docs/ has under a heading.
     """
-    text = (_TREE / "docs" / "operations.md").read_text()
-    section = text.partition(f"\n## {heading}\n")[2]
-    match = re.search(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    assert match is not None
-    return match[1].splitlines()
+    text = (_TREE / "docs" / page).read_text()
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    blocks: list[str] = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return blocks[number].splitlines()

@@ -77,6 +77,7 @@ class FakeHost(Host):
         self.busy: str | None = None
         self.pid: int | None = 4711
         self.states = {"b": "up", "c": "up"}
+        self.info: dict[str, object] = {"datapath": "ebpf", "resumes": True}
         self.echoes: Callable[[str, int], Echo] = lambda address, size: Echo.ANSWERED
         self.skews: dict[str, float | None] = {}
         self.users = {"btcp": (12, 34)}
@@ -164,6 +165,8 @@ class FakeHost(Host):
     def query(self, path: str, what: str) -> Any:
         if what == "stats":
             return {"counters": self.counters}
+        if what == "info":
+            return {"info": self.info}
         return {"peers": [{"node": node, "state": state} for node, state in self.states.items()]}
 
 
@@ -666,6 +669,18 @@ class DaemonTests(DoctorCase):
     def test_lost_link(self) -> None:
         self.host.states["c"] = "down"
         self.assertEqual(self.only().says, "twistd, pid 4711: no link to c")
+
+    def test_restart_would_reset(self) -> None:
+        """
+        Only the eBPF datapath can keep connections, and an earlier version does not report it.
+        """
+        self.host.info["resumes"] = False
+        linked, warned = self.findings()
+        self.assertEqual((linked.verdict, warned.verdict), ("fine", "warn"))
+        self.assertIn("CAP_SYS_ADMIN", warned.says)
+        for info in ({"datapath": "raw", "resumes": False}, {"datapath": "ebpf"}):
+            self.host.info = dict(info)
+            self.assertEqual(self.only().verdict, "fine")
 
     def test_hangs(self) -> None:
         def query(path: str, what: str) -> object:
