@@ -104,7 +104,7 @@ class Acceptor(Forwarding):
             self.step(flow, Arrival.ADOPTED, message)
         else:  # the other address family: packets cannot be forwarded to it
             self._abandon_at(node, message.id)
-            self._move_on(flow, Reason.UNREACHABLE)
+            self._leave_node(flow, Reason.UNREACHABLE)
 
     def refused(self, node: str, number: int, reason: Reason) -> None:
         """
@@ -126,7 +126,7 @@ class Acceptor(Forwarding):
             reason=reason.value,
         )
         if reason in _MAYBE_DELIVERED:
-            self._move_on(flow, reason)
+            self._leave_node(flow, reason)
         else:
             self.step(flow, Arrival.REFUSED, reason)
 
@@ -203,7 +203,7 @@ class Acceptor(Forwarding):
             self._abandon_at(flow.node, flow.number)
         self.step(flow, Arrival.NODE_LOST if restart else Arrival.RESPONSE_LOST, why)
 
-    def _move_on(self, flow: AcceptedFlow, reason: Reason) -> None:
+    def _leave_node(self, flow: AcceptedFlow, reason: Reason) -> None:
         """
         Hand the flow to the next node, or reset the client, as its request allows.
         """
