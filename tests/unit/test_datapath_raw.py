@@ -161,6 +161,7 @@ class RawCase(contract.DatapathCase):
         self.patch(module, "PacketSender", lambda: self.wire)
         self.patch(module, "frame_socket", lambda device: self.wire)
         self.patch(module, "hardware_address", lambda device: DEVICE)
+        self.patch(module, "index", lambda device: 7)
         self.patch(module, "require_loose_source_check", lambda: None)
         self.core, self.reactor, self.capture = FakeCore(), FakeReactor(), FakeCapture()
         self.datapath = RawDatapath(
