@@ -32,7 +32,7 @@ class FactsTests(SynchronousTestCase):
 
     def test_no_ethernet(self) -> None:
         raised = self.assertRaises(DatapathError, hardware_address, "lo")
-        self.assertEqual(str(raised), "device lo is no Ethernet device")
+        self.assertEqual(str(raised), "device lo is not an Ethernet device")
 
 
 class SourceCheckTests(SynchronousTestCase):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The tc program on the TAP device that has requests admitted without a handshake.
+Adoption by cookie: the tc program on the TAP device that makes the local TCP accept a request
+without a handshake.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from btcp.handoff.messages import Handoff
 OBJECT = objects.path("adopt.bpf.o")
 
 _UNDER_WAY = 65_536
-"""Adoptions at a time; each takes well below a millisecond."""
+"""Maximum number of adoptions in progress; each takes well below a millisecond."""
 
 
 def probe() -> None:
     """
-    Load the program, and forget it again.
+    Test whether the program can be loaded.
 
-    @raise DatapathError: says what this host lacks.
+    @raise DatapathError: if not; the text says what the host lacks.
     """
     syncookies = Path("/proc/sys/net/ipv4/tcp_syncookies")
     if syncookies.read_text().strip() == "0":
@@ -35,13 +36,14 @@ def probe() -> None:
 
 class Adoption:
     """
-    From L{set_up} to L{take_down}; the device's end ends it, too.
+    The attached program and its table, from L{set_up} until L{take_down} or the end of the device.
     """
 
     def load(self) -> Object:
         """
-        @return: the loaded program.
-        @raise DatapathError: says what this host lacks.
+        Load the program without attaching it.
+
+        @raise DatapathError: if the kernel refuses it; the text says what the host lacks.
         """
         self._library = Library()
         objects.require(OBJECT)
@@ -51,15 +53,17 @@ class Adoption:
             loaded.load()
         except OSError as problem:
             raise DatapathError(
-                f"the kernel has no bpf_sk_assign_tcp_reqsk, or will not have it called: "
+                f"the kernel has no bpf_sk_assign_tcp_reqsk, or does not permit calling it: "
                 f"{problem.strerror}"
             ) from problem
         return loaded
 
     def set_up(self, tap: str) -> None:
         """
-        @param tap: the device that is delivered to.
-        @raise DatapathError: if the host cannot.
+        Load the program and attach it to the TAP device.
+
+        @param tap: the name of the device.
+        @raise DatapathError: if the host does not support it.
         """
         self._object = self.load()
         self._adoptions = self._object.map("adoptions", abi.ADOPTION.size)
@@ -78,9 +82,9 @@ class Adoption:
 
     def verify(self) -> list[Repair]:
         """
-        Attach the program again, unless it is on the device.
+        Attach the program again if it is no longer attached.
 
-        @raise DatapathError: if the host cannot.
+        @raise DatapathError: if that fails.
         """
         if self._hook.attached(INGRESS) == self._program_id:
             return []
@@ -89,15 +93,16 @@ class Adoption:
 
     def take_down(self) -> None:
         """
-        Forget the program; what it is attached to goes as well.
+        Release the program; the attachment ends with the TAP device.
         """
         self._object.close()
 
     def admit(self, orders: Mapping[bytes, Handoff]) -> int:
         """
-        See L{btcp.handoff.actions.Admit}.
+        Execute L{btcp.handoff.actions.Admit} for several connections.
 
-        @return: for how many there was no room.
+        @param orders: keys of the clients' packets to handoffs.
+        @return: the number of connections for which there was no room.
         """
         entries = {abi.pack_key(key): abi.pack_adoption(order) for key, order in orders.items()}
         return len(self._adoptions.update_many(entries))

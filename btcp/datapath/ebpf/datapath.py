@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The datapath that leaves spliced flows to the kernel.
+The eBPF datapath, which forwards packets of spliced flows in the kernel.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class EbpfDatapath:
     """
     See L{btcp.datapath.interface.Datapath}.
 
-    What the kernel does not move, because its route says so, or for want of a
-    route, or of room for one, or because its options are laid out in an unusual
-    way, comes up to the raw datapath, which knows all routes as well.
+    Packets that the kernel does not forward (because they have no flow entry, are punted, did not
+    find room in the table, or have an unusual layout of options) come to the raw datapath, which
+    has all flow entries as well.
     """
 
     def __init__(
@@ -42,10 +42,11 @@ class EbpfDatapath:
     ) -> None:
         """
         @param reactor: provides C{IReactorFDSet} and C{IReactorTime}.
-        @param clock: monotonic seconds.
-        @param raw: made with C{programs} for its capture.
-        @param adoption: if requests are to be admitted without a handshake.
-        @param express: if connections are to be handed off without the core.
+        @param clock: returns monotonic seconds.
+        @param raw: the raw datapath, made with C{programs} as its capture.
+        @param programs: the tc programs on the cluster-facing device.
+        @param adoption: adoption by cookie; L{None} without it.
+        @param express: tables for handoffs by the kernel; L{None} without them.
         """
         self._reactor = reactor
         self._clock = clock
@@ -175,14 +176,14 @@ class EbpfDatapath:
 
 class _Kernel:
     """
-    Keeps the account of a route; see L{btcp.handoff.route.Keeper}.
+    The kernel as the keeper of a flow entry's statistics; see L{btcp.handoff.route.Keeper}.
     """
 
     def __init__(
         self, programs: Programs, changes: Changes, route: Route, known: list[int]
     ) -> None:
         """
-        @param known: packets and octets that are in the route's account already.
+        @param known: packets and octets that the flow entry's statistics include already.
         """
         self._programs = programs
         self._changes = changes
@@ -203,10 +204,10 @@ class _Kernel:
 
     def show(self, punt: int) -> bool:
         """
-        Have the kernel show the daemon packets with these flags from now on.
+        Make the kernel punt packets with any of these flags from now on.
 
-        @return: whether that is enough.  From a route that was halted others have moved packets,
-            so it cannot simply go on.
+        @return: whether the entry is updated.  If not, it has to be installed again: the kernel
+            does not have it yet, or it was halted and the daemon has forwarded packets since.
         """
         key, halts = self._route.key, punt == EVERYTHING
         if self._changes.waits(key) or (self._halted and not halts):

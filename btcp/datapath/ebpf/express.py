@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-The programs that hand connections off without the daemon, and the tables they go by.
-
-What is in the tables, and when, is L{btcp.express}'s to say.
+The programs that hand connections off in the kernel, and their tables, which L{btcp.express} fills.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ OBJECT = objects.path("express.bpf.o")
 MOST_HOSTS = 4096
 MOST_PREFIXES = 65_536
 MOST_SETS = 4096
-"""What a map may have to be looked up in the kernel; the memory comes as it is used, but for
-some 600 kB."""
+"""Sizes of the kernel's decision tables.  Memory is allocated as entries are added, except for some
+600 kB."""
 
 _SIZES = {"scopes": MOST_HOSTS, "prefixes": MOST_PREFIXES, "turns": MOST_SETS}
 
@@ -48,9 +46,9 @@ _FIRST = abi.WORD.pack(0)
 
 def probe() -> None:
     """
-    Load the programs, and forget them again.
+    Test whether the programs can be loaded.
 
-    @raise DatapathError: says what this host lacks.
+    @raise DatapathError: if not; the text says what the host lacks.
     """
     _opened(Library()).close()
 
@@ -71,12 +69,12 @@ def _opened(library: Library, prepare: Callable[[Object], None] = lambda _: None
 @frozen(slots=True)
 class Destination:
     """
-    A back-end, for its front-end.
+    A back-end that this node's kernel can hand connections to.
 
-    @ivar key: 16 octets, of the records that it gets.
-    @ivar v4: packed; C{None} if it has none.
-    @ivar v6: likewise.
-    @ivar own: it is this very node.
+    @ivar key: the key of the handoff headers sent to it, 16 octets.
+    @ivar v4: its packed IPv4 address; C{None} if it has none.
+    @ivar v6: its packed IPv6 address; C{None} if it has none.
+    @ivar own: whether it is this node.
     """
 
     key: bytes
@@ -88,13 +86,15 @@ class Destination:
 @frozen(slots=True)
 class Plan:
     """
-    @ivar own: 8 octets that stand for this node.
-    @ivar scope: of hosts that have none of their own; 0: the daemon decides.
-    @ivar hosts: some have.
-    @ivar adopts: this node takes connections.
-    @ivar decides: it hands them off.
-    @ivar head: octets that a request head may have; more are the daemon's to refuse.
-    @ivar records: what is handed off is told, see L{ExpressTables.handed}.
+    Global settings of the programs.
+
+    @ivar own: the digest of this node's name, 8 octets.
+    @ivar scope: the scope of hosts without one of their own; 0 leaves them to the daemon.
+    @ivar hosts: whether there are hosts with scopes of their own.
+    @ivar adopts: whether this node accepts handoffs.
+    @ivar decides: whether this node's kernel hands connections off.
+    @ivar head: maximum octets of a request head; the daemon refuses longer ones.
+    @ivar records: whether the kernel reports handoffs, see L{ExpressTables.handed}.
     """
 
     own: bytes
@@ -108,13 +108,15 @@ class Plan:
 
 class ExpressTables:
     """
-    From L{set_up} to L{take_down}.
+    The loaded programs and their tables, from L{set_up} until L{take_down}.
     """
 
     def set_up(self, programs: Programs) -> None:
         """
-        @param programs: loaded.
-        @raise DatapathError: if the kernel would not.
+        Load the programs and link them to those of the datapath.
+
+        @param programs: the datapath's loaded programs, whose tables are shared.
+        @raise DatapathError: if the kernel refuses the programs.
         """
         self._programs = programs
 
@@ -137,7 +139,7 @@ class ExpressTables:
 
     def take_down(self) -> None:
         """
-        Forget the programs; those that end in them keep them.
+        Release the programs; the datapath's programs, which call them, keep them loaded.
         """
         self._object.close()
 
@@ -145,7 +147,7 @@ class ExpressTables:
 
     def plan(self, plan: Plan) -> None:
         """
-        What holds from now on.
+        Set the global settings.
         """
         flags = plan.hosts, plan.adopts, plan.decides
         packed = abi.PLAN.pack(plan.own, plan.scope, *flags, plan.head, plan.records)
@@ -153,36 +155,43 @@ class ExpressTables:
 
     def add_prefixes(self, entries: Mapping[tuple[int, bytes], int]) -> None:
         """
-        @param entries: scope and prefix of a path to the number of a replica set.
-        @raise OSError: if there is no room.
+        Add path prefixes.
+
+        @param entries: scope and path prefix to the number of a replica set.
+        @raise OSError: if the table is full.
         """
         for (scope, path), number in entries.items():
             self._prefixes.update(abi.pack_prefix(scope, path), abi.WORD.pack(number))
 
     def remove_prefixes(self, entries: Iterable[tuple[int, bytes]]) -> None:
         """
-        Forget them.
+        Remove path prefixes.
         """
         for scope, path in entries:
             self._prefixes.delete(abi.pack_prefix(scope, path))
 
     def scope(self, host: bytes, number: int) -> None:
         """
-        @param host: canonical, at most L{abi.LONGEST_HOST} octets.
-        @raise OSError: if there is no room.
+        Set the scope of a host.
+
+        @param host: the canonical name, at most L{abi.LONGEST_HOST} octets.
+        @param number: the number of the scope.
+        @raise OSError: if the table is full.
         """
         self._scopes.update(abi.HOST.pack(host), abi.WORD.pack(number))
 
     def forget_host(self, host: bytes) -> None:
         """
-        It has no scope of its own any more.
+        Remove the scope of a host.
         """
         self._scopes.delete(abi.HOST.pack(host))
 
     def turns(self, number: int, nodes: Sequence[int]) -> None:
         """
-        @param number: of a replica set, below L{MOST_SETS}.
-        @param nodes: numbers of destinations in turn; none: the daemon decides.
+        Set the sequence of destinations of a replica set.
+
+        @param number: the number of the replica set, below L{MOST_SETS}.
+        @param nodes: numbers of destinations, used in turn; empty leaves requests to the daemon.
         """
         self._turns.update(abi.WORD.pack(number), abi.pack_turns(nodes))
 
@@ -190,8 +199,10 @@ class ExpressTables:
 
     def destination(self, number: int, node: Destination | None) -> None:
         """
-        @param number: 1 to 255.
-        @param node: C{None}: nothing can be handed to it now.
+        Set or disable a destination.
+
+        @param number: its number, 1 to 255.
+        @param node: the back-end; C{None} if nothing can be handed to it now.
         """
         if node is None:
             known = self._destinations.lookup(abi.WORD.pack(number)) or b""

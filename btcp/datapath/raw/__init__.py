@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
 """
-The datapath that works on any Linux: a TAP device, packet and raw sockets, one
+The raw datapath, which works on any Linux kernel: a TAP device, packet and raw sockets, and an
 nftables table.  See C{docs/decisions/raw-datapath.md}.
 """

@@ -36,11 +36,12 @@ from btcp.wire.segment import Malformed, Segment
 TAP = "btcp0"
 
 _QUOTA = 64
-"""Frames per turn of the reactor: at a few tens of microseconds each, timers and
-the control channel wait a few milliseconds at most."""
+"""Maximum frames per turn of the reactor.  Each takes tens of microseconds, so timers and the
+control channel wait a few milliseconds at most."""
 
 _TOLD = 10
-"""Defects in the log: whoever found one would fill the disk with it."""
+"""Maximum number of exceptions logged, so that an attacker who can cause one cannot fill the
+disk."""
 
 
 @implementer(IReadDescriptor)
@@ -61,11 +62,11 @@ class RawDatapath:
         vouches: bool = False,
     ) -> None:
         """
-        @param clock: monotonic seconds.
-        @param device: the device that faces the cluster.
-        @param capture: brings packets from there to device L{TAP}.
-        @param vouches: and says which of them are of connections that it established; see
-            L{frame.BEGINNING}.
+        @param clock: returns monotonic seconds.
+        @param device: the cluster-facing device.
+        @param capture: diverts packets from there to the device L{TAP}.
+        @param vouches: whether the capture marks packets of connections whose handshake it has
+            performed; see L{frame.BEGINNING}.
         """
         self._reactor = reactor
         self._clock = clock
@@ -121,10 +122,12 @@ class RawDatapath:
 
     def _verify_device(self, found: int) -> list[Repair]:
         """
-        @param found: the number of the device now.
+        Bind the packet socket again if the device was deleted and created again.
+
+        @param found: the current interface index of the device.
         """
         self._own_address = hardware_address(self._device)
-        # The kernel unbinds the socket when the device goes, even if it comes back as it was.
+        # The kernel unbinds the socket when the device is deleted, even if it comes back unchanged.
         if found == self._device_index and self._frames.getsockname()[0] == self._device:
             return []
         frames = frame_socket(self._device)
@@ -134,7 +137,7 @@ class RawDatapath:
 
     def halt(self) -> None:
         """
-        See L{btcp.datapath.interface.Datapath.halt}: it does nothing unseen.
+        See L{btcp.datapath.interface.Datapath.halt}.  All packets pass through the daemon anyway.
         """
         self._halted = True
 
@@ -145,7 +148,7 @@ class RawDatapath:
         self._reactor.removeReader(self)
         self._capture.take_down()
         if self._halted:
-            # Nothing follows any more; and to what is lost here, no other answer may come.
+            # Process all queued frames: nothing else would answer them.
             self._read(QUEUE)
         self._close()
 
@@ -159,18 +162,20 @@ class RawDatapath:
 
     def relics(self) -> list[Relic]:
         """
-        See L{btcp.datapath.interface.Datapath.relics}: routes die with the process.
+        See L{btcp.datapath.interface.Datapath.relics}.  There are none: flow entries are lost with
+        the process.
         """
         return []
 
     def renew(self, promise: Promise | None, leases: Mapping[str, float]) -> None:
         """
-        See L{btcp.datapath.interface.Datapath.renew}: the core decides everything.
+        See L{btcp.datapath.interface.Datapath.renew}.  Does nothing: this datapath never acts
+        without the core.
         """
 
     def refresh(self) -> None:
         """
-        See L{btcp.datapath.interface.Datapath.refresh}: there are none.
+        See L{btcp.datapath.interface.Datapath.refresh}.  Does nothing: there are no such counters.
         """
 
     def perform(self, movement: Movement) -> None:
@@ -201,13 +206,13 @@ class RawDatapath:
 
     def fileno(self) -> int:
         """
-        The TAP device.
+        Return the descriptor of the TAP device.
         """
         return self._tap.fd
 
     def doRead(self) -> None:
         """
-        Read as many frames as are there, but leave others their turn.
+        Read and process frames, at most L{_QUOTA}.
         """
         self._read(_QUOTA)
 
@@ -224,7 +229,7 @@ class RawDatapath:
             try:
                 self._frame(size, now)
             except Exception:
-                # An exception that got out would make the reactor give the device up.
+                # An exception would make the reactor stop reading the device.
                 self._defect()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -249,7 +254,7 @@ class RawDatapath:
     def _defect(self) -> None:
         self._counters["failed.packet"] += 1
         if self._counters["failed.packet"] <= _TOLD:
-            self.log.failure("a packet found a defect")
+            self.log.failure("exception while processing a packet")
 
     def _take(self, segment: Segment, now: float) -> None:
         route = self._routes.get(segment.key)
@@ -277,7 +282,7 @@ class RawDatapath:
 
     def _odd(self, size: int, problem: Malformed, now: float) -> None:
         """
-        No TCP segment: perhaps ICMP.
+        Process a frame without a valid TCP segment, which may be an ICMP error.
         """
         if problem.counter == "not-tcp":
             start = frame.packet_start(self._buffer, size)
@@ -286,7 +291,7 @@ class RawDatapath:
                 message = PacketTooBig(packet)
             except Malformed as other:
                 problem = other
-                if other.counter == "not-tcp":  # about another protocol of this host's
+                if other.counter == "not-tcp":  # an error about another protocol, for this host
                     self._counters["icmp.passed-up"] += 1
                     self.perform(PassPacket(packet, local=True))
                     return
@@ -297,7 +302,7 @@ class RawDatapath:
 
     def _transmit(self, segment: Segment) -> None:
         if segment.frame == 0 and frame.source(self._buffer) == self._own_address:
-            # The local TCP's own frame: the host has found the next hop for it.
+            # A frame of the local TCP, in which the host has set the next hop.
             self._frames.send(self._view[: segment.end])
             return
         for packet in split(segment):
@@ -323,6 +328,6 @@ class RawDatapath:
 
     def _lost(self, problem: OSError) -> None:
         """
-        What cannot be sent is lost, as on any wire; TCP sends it again.
+        Count a packet that could not be sent; TCP retransmits it.
         """
         self._counters[f"lost.{errorcode.get(problem.errno or 0, 'unknown')}"] += 1

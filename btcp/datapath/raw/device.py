@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Network devices: the TAP device of our own, and facts about the others.
+Network devices: the daemon's TAP device, and properties of other devices.
 """
 
 from __future__ import annotations
@@ -37,31 +37,33 @@ _NUMBER = Struct("16si20x")
 _ADDRESS = Struct("16sH6s16x")
 
 QUEUE = 8192
-"""Packets the kernel may queue for us: half a second of new connections."""
+"""Length of the TAP device's queue in packets: half a second of new connections."""
 
 _SYSCTL = Path("/proc/sys/net")
 
 _TAP_SYSCTLS = (
     ("ipv4", "rp_filter", 0),  # clients are behind another device
-    ("ipv6", "addr_gen_mode", 1),  # no address, so nothing of its own to say
+    ("ipv6", "addr_gen_mode", 1),  # no link-local address: the host sends nothing through it
     ("ipv6", "accept_ra", 0),
 )
 
 
 class Tap:
     """
-    A TAP device that lives as long as it is open.
+    A TAP device, which exists as long as its descriptor is open.
 
-    @ivar name: of the device.
-    @ivar fd: reads and writes one frame a time, without blocking.
-    @ivar index: the kernel's number of the device.
-    @ivar hardware_address: 6 octets.
+    @ivar name: the name of the device.
+    @ivar fd: non-blocking descriptor, which reads and writes one frame at a time.
+    @ivar index: the interface index.
+    @ivar hardware_address: its hardware address, 6 octets.
     """
 
     def __init__(self, name: str, index: int = 0) -> None:
         """
-        @param index: the number that the device is to have; 0 for the kernel's choice.
-        @raise DatapathError: if the host does not let us.
+        Create the device and bring it up.
+
+        @param index: the interface index to request; 0 for the kernel's choice.
+        @raise DatapathError: if the host does not permit it, or another process has the device.
         """
         self.name = name
         try:
@@ -95,13 +97,11 @@ class Tap:
 
     def renewed(self) -> Tap:
         """
-        Make the device again after it was deleted.
+        Create the device again after it was deleted, with the same interface index, which tc
+        programs and packet filter refer to.
 
-        It gets the number that it had, which the tc programs and the packet filter redirect to.
-
-        @return: in place of this one, which is closed.
-        @raise DatapathError: if the host does not let us, or the number is another device's by
-            now.
+        @return: the new device; this one is closed.
+        @raise DatapathError: if the host does not permit it, or another device has the index now.
         """
         self.close()
         try:
@@ -152,8 +152,10 @@ class Tap:
 
     def _sysctl(self, family: str, key: str, value: int, *, only_if_changed: bool = False) -> bool:
         """
-        @param only_if_changed: leave it alone if it has this value.  What was never written for a
-            device follows the value for new devices.
+        Set a sysctl of the device.
+
+        @param only_if_changed: do not write it if it has this value.  A sysctl that was never
+            written for a device follows the value for new devices.
         @return: whether it was written.
         """
         path = _SYSCTL / family / "conf" / self.name / key
@@ -167,8 +169,9 @@ class Tap:
 
 def hardware_address(name: str) -> bytes:
     """
-    @return: of the device, 6 octets.
-    @raise DatapathError: if there is no such device, or it is no Ethernet.
+    Return the hardware address of a device, 6 octets.
+
+    @raise DatapathError: if there is no such device, or it is not an Ethernet device.
     """
     try:
         reply = _ask(_SIOCGIFHWADDR, _ADDRESS.pack(name.encode(), 0, b""))
@@ -176,7 +179,7 @@ def hardware_address(name: str) -> bytes:
         raise DatapathError(f"device {name}: {problem.strerror}") from problem
     _, kind, address = _ADDRESS.unpack(reply)
     if kind != 1:  # ARPHRD_ETHER
-        raise DatapathError(f"device {name} is no Ethernet device")
+        raise DatapathError(f"device {name} is not an Ethernet device")
     return bytes(address)
 
 
@@ -189,7 +192,8 @@ def _index(name: str) -> int:
 
 def index(name: str) -> int:
     """
-    @return: the kernel's number of a device.
+    Return the interface index of a device.
+
     @raise DeviceMissing: if there is no such device.
     """
     number = _index(name)
@@ -200,7 +204,8 @@ def index(name: str) -> int:
 
 def mtu(name: str) -> int:
     """
-    @return: of the device, octets.
+    Return the MTU of a device, in octets.
+
     @raise DatapathError: if there is no such device.
     """
     try:
@@ -211,10 +216,10 @@ def mtu(name: str) -> int:
 
 def require_loose_source_check() -> None:
     """
-    What clients sent comes to the local TCP by the TAP device, where no route
-    leads back to them.
+    Check that the host does not use strict reverse path filtering (RFC 3704): clients' packets
+    reach the local TCP through the TAP device, which no route to the clients uses.
 
-    @raise DatapathError: if the host would drop it.
+    @raise DatapathError: if the host would drop such packets.
     """
     path = _SYSCTL / "ipv4/conf/all/rp_filter"
     if path.exists() and path.read_text().strip() == "1":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Frames as TAP devices and packet sockets exchange them: C{struct virtio_net_hdr}
-(linux/virtio_net.h), an Ethernet header, an IP packet.
+Format of frames on TAP devices and packet sockets: C{struct virtio_net_hdr} (linux/virtio_net.h),
+an Ethernet header, and an IP packet.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ _ETHERTYPES = {b"\x08\x00": 4, b"\x86\xdd": 6}
 _VLAN = b"\x81\x00"
 
 LARGEST = HEADERS + _VLAN_TAG + 65_536 + 64
-"""Octets: the largest super-packet, and a header that its IP length leaves out."""
+"""Size of the largest frame in octets: a super-packet, plus headers that its IP length excludes."""
 
 
 def packet_start(buffer: bytearray, size: int) -> int:
     """
-    @param size: octets of the frame, which starts at 0.
-    @return: where the IP packet starts.
-    @raise Malformed: if there is none.
+    Find the IP packet in a frame.
+
+    @param buffer: has the frame at offset 0.
+    @param size: octets of the frame.
+    @return: the offset of the IP packet.
+    @raise Malformed: if the frame has no IP packet.
     """
     start = HEADERS
     if size > start + _VLAN_TAG and buffer[start - 2 : start] == _VLAN:
@@ -43,9 +46,12 @@ def packet_start(buffer: bytearray, size: int) -> int:
 
 def parse(buffer: bytearray, size: int) -> Segment:
     """
-    @param size: octets of the frame, which starts at 0.
-    @return: the segment in the frame.
-    @raise Malformed: if there is none.
+    Parse the TCP segment in a frame.
+
+    @param buffer: has the frame at offset 0.
+    @param size: octets of the frame.
+    @return: a view of the segment in C{buffer}.
+    @raise Malformed: if the frame has no valid TCP segment.
     """
     start = packet_start(buffer, size)
     flags = buffer[0]
@@ -63,47 +69,50 @@ def parse(buffer: bytearray, size: int) -> Segment:
 
 def source(buffer: bytearray) -> bytes:
     """
-    @return: the frame's source, 6 octets.
+    Return the source hardware address of a frame, 6 octets.
     """
     return bytes(buffer[VNET_HEADER + 6 : VNET_HEADER + 12])
 
 
 def address_to(buffer: bytearray, hardware_address: bytes) -> None:
     """
-    Make this hardware address (6 octets) the frame's destination.
+    Set the destination hardware address (6 octets) of a frame.
     """
     buffer[VNET_HEADER : VNET_HEADER + 6] = hardware_address
 
 
 OURS = b"\x02btcp\0"
-"""The locally administered hardware address that L{headers} names as the source."""
+"""The source address of frames that the daemon writes: a locally administered address."""
 
 
 BEGINNING = b"\x02btcp\1"
-"""What a capture that vouches for connections makes the source of a frame that has the first
-octets of one; see C{BTCP_FIRST} in C{datapath/bpf/abi.h}."""
+"""The source address by which the tc programs mark a frame with the first octets of a connection
+whose handshake they performed; see C{BTCP_FIRST} in C{datapath/bpf/abi.h}."""
 
 _UNMEASURED = 0xFFFF
 
 
 def rtt(buffer: bytearray) -> int:
     """
-    @param buffer: has a frame from L{BEGINNING}.
-    @return: the round-trip time that the capture measured, milliseconds, or
-        L{UNMEASURED<btcp.handoff.messages.UNMEASURED>}.
+    Read the round-trip time of the handshake that the tc programs measured.
+
+    @param buffer: has a frame whose source is L{BEGINNING}.
+    @return: milliseconds, or L{UNMEASURED<btcp.handoff.messages.UNMEASURED>}.
     """
     found = buffer[VNET_HEADER + 4] << 8 | buffer[VNET_HEADER + 5]
     return UNMEASURED if found == _UNMEASURED else found
 
 
 CONTINUING = b"\x02btcp\2"
-"""The same, of a frame that has others."""
+"""The source address of a frame with other octets of such a connection."""
 
 
 def headers(version: int, hardware_address: bytes) -> bytes:
     """
-    @return: what stands before an IP packet with complete checksums that goes to
-        this hardware address, from a locally administered one.
+    Compose the headers that precede an IP packet with complete checksums.
+
+    @param version: the IP version, 4 or 6.
+    @param hardware_address: the destination, 6 octets; the source is L{OURS}.
     """
     ethertype = b"\x08\x00" if version == 4 else b"\x86\xdd"
     return bytes(VNET_HEADER) + hardware_address + OURS + ethertype

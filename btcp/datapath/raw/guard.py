@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-The one table in the host's packet filter: brings packets to us, and keeps them
-from a TCP that does not know them and would reset them.
+The nftables table that diverts packets to the daemon and keeps them from the local TCP, which would
+reset connections that it does not know.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from btcp.datapath.raw.netlink import ruleset_generation
 
 TABLE = "btcp"
 MARK = 0xB7C9
-"""Of packets that we send ourselves: they are not to come back to us."""
+"""Firewall mark of packets that the daemon sends, which must not be diverted to it."""
 
 # The "drop" on egress is congestion to the TCP that sends.  It concerns no flow: packets of its
 # origin match the rules before it, even where the origin's port is the listener's.
@@ -59,11 +59,11 @@ log = Logger()
 
 def nft(script: str) -> str:
     """
-    Have the packet filter do something, wholly or not at all.
+    Run an nft script, which takes effect entirely or not at all.
 
-    @param script: what C{nft -f} reads.
-    @return: what it printed.
-    @raise DatapathError: if it would not.
+    @param script: the input of C{nft -f}.
+    @return: its output.
+    @raise DatapathError: if nft fails or is missing.
     """
     try:
         done = subprocess.run(
@@ -84,8 +84,8 @@ def nft(script: str) -> str:
 
 def _state(device: str) -> object:
     """
-    @return: the same value unless the table may have changed.  When a device goes, its chains go
-        as well, and no message of the packet filter tells of it.
+    Make a value that changes whenever the table may have changed.  It includes the interface index,
+    because chains are removed with their device without a new ruleset generation.
     """
     return ruleset_generation(), index(device)
 
@@ -105,10 +105,12 @@ class Guard:
         state: Callable[[str], object] = _state,
     ) -> None:
         """
-        @param device: the device that faces the cluster.
-        @param tap: where packets are to go.
-        @param run: as L{nft}.
-        @param state: of a device: as L{_state}.
+        @param device: the cluster-facing device.
+        @param tap: the device that packets are diverted to.
+        @param listeners: endpoints of the listeners.
+        @param origins: endpoints of the origins.
+        @param run: runs a script, see L{nft}.
+        @param state: returns a device's state, see L{_state}.
         """
         self._device = device
         self._tap = tap
@@ -121,7 +123,7 @@ class Guard:
 
     def rules(self) -> str:
         """
-        @return: the script that makes the table, whether it is there or not.
+        Compose the script that creates the table, replacing an existing one.
         """
         fronts = sorted({address for address, _ in self._listeners})
         return _RULES.format(
@@ -139,9 +141,9 @@ class Guard:
 
     def set_up(self) -> None:
         """
-        Make the table.
+        Create the table.
 
-        @raise DatapathError: if the host cannot.
+        @raise DatapathError: if the host does not support it.
         """
         self.clear()
         self._make()
@@ -156,9 +158,9 @@ class Guard:
 
     def verify(self) -> list[Repair]:
         """
-        Make the table again if it is not as L{set_up} made it.
+        Restore the table if it differs from the one that L{set_up} created.
 
-        @raise DatapathError: if the host cannot.
+        @raise DatapathError: if that fails.
         """
         state = self._state(self._device)
         if state == self._verified:
@@ -176,25 +178,25 @@ class Guard:
 
     def clear(self) -> bool:
         """
-        Remove the table if a crash left it.
+        Remove the table of a crashed daemon.
 
-        @return: whether it was there.
+        @return: whether it existed.
         """
         if f"table netdev {TABLE}" not in self._run("list tables netdev\n").splitlines():
             return False
-        log.warn("removing what a crash left in the packet filter")
+        log.warn("removing the packet filter table of a crashed daemon")
         self.take_down()
         return True
 
     def take_down(self) -> None:
         """
-        Remove the table, if it is there.
+        Remove the table, if it exists.
         """
         self._run(f"add table netdev {TABLE}\ndelete table netdev {TABLE}\n")
 
     def leave(self) -> None:
         """
-        Remove the table: without a daemon it moves nothing.
+        Remove the table, which is of no use to a later daemon.
         """
         self.take_down()
 

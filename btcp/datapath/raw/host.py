@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-What the host can do: its devices' addresses, its TCP's options.
+Properties of the host: the devices of addresses, and the options of its TCP.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ _SYSCTL = Path("/proc/sys/net/ipv4")
 
 def device_of(addresses: Sequence[bytes]) -> str:
     """
-    @param addresses: packed.
-    @return: the name of the device that holds the first of them.
-    @raise DatapathError: if none does.
+    Find the device that has the first of some addresses.
+
+    @param addresses: packed addresses.
+    @return: the name of the device.
+    @raise DatapathError: if no device has it.
     """
-    # Imported when it is needed: that takes longer than all of most commands.
+    # Imported here because the import takes longer than most commands.
     from pyroute2 import IPRoute
 
     wanted = str(ip_address(addresses[0]))
@@ -36,8 +38,9 @@ def device_of(addresses: Sequence[bytes]) -> str:
 
 def capabilities(mtu: int) -> Capabilities:
     """
-    @param mtu: of the cluster-facing device.
-    @return: what the host's TCP answers, as its sysctls say.
+    Read the features of the host's TCP from its sysctls.
+
+    @param mtu: the MTU of the cluster-facing device.
     """
     return Capabilities(
         mtu=mtu,
@@ -49,7 +52,7 @@ def capabilities(mtu: int) -> Capabilities:
 
 def syncookies() -> bool:
     """
-    @return: whether the host's TCP accepts connections by cookie, as adoption by cookie needs.
+    Return whether SYN cookies are enabled, which adoption by cookie needs.
     """
     return _set("tcp_syncookies")
 

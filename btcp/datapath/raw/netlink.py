@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Netlink messages that pyroute2 does not wrap: that something changed, and how often rules did.
+Netlink messages that pyroute2 does not wrap: notifications of changes, and the generation of the
+nftables ruleset.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LINK, TRAFFIC_CONTROL, IPV4_ADDRESS, IPV6_ADDRESS, IPV4_SETTINGS = 1, 4, 5, 9, 2
 """Groups of L{ROUTE}: linux/rtnetlink.h."""
 
 RULES = 7
-"""The group of L{FILTER} that hears of nftables: linux/netfilter/nfnetlink.h."""
+"""The group of L{FILTER} for changes of nftables: linux/netfilter/nfnetlink.h."""
 
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
@@ -42,8 +43,9 @@ _LARGEST = 65_536
 
 def ruleset_generation() -> int:
     """
-    @return: the number of the host's nftables ruleset, another one after each change.
-    @raise DatapathError: if the kernel does not tell.
+    Return the generation of the host's nftables ruleset, which changes with each change of rules.
+
+    @raise DatapathError: if the kernel does not return it.
     """
     size = _HEADER.size + _NF_HEADER.size
     asked = _HEADER.pack(size, _GET_GENERATION, _REQUEST, 1, 0) + _NF_HEADER.pack(0, 0, 0)
@@ -55,14 +57,14 @@ def ruleset_generation() -> int:
     except OSError as problem:
         raise DatapathError(f"no answer of nftables: {problem.strerror}") from problem
     if _HEADER.unpack_from(answer)[1] == _ERROR:
-        raise DatapathError("nftables does not tell the generation of its rules")
+        raise DatapathError("nftables refuses to return the generation of its ruleset")
     at = size
     while at + _ATTRIBUTE.size <= len(answer):
         length, kind = _ATTRIBUTE.unpack_from(answer, at)
         if kind == _GENERATION_ID:
             return int.from_bytes(answer[at + 4 : at + 8], "big")
         at += max(length + 3 & ~3, _ATTRIBUTE.size)
-    raise DatapathError("nftables tells no generation of its rules")
+    raise DatapathError("the answer of nftables has no generation of the ruleset")
 
 
 @implementer(IReadDescriptor)
@@ -80,9 +82,10 @@ class ChangeMonitor:
         concerns: Callable[[bytes], bool] = lambda message: True,
     ) -> None:
         """
-        @param happened: called after each batch of messages of these groups, and when messages
-            were lost.
-        @param concerns: whether a message is worth a call.
+        @param family: the netlink family, L{ROUTE} or L{FILTER}.
+        @param groups: the multicast groups to join.
+        @param happened: called after each batch of relevant messages, and when messages were lost.
+        @param concerns: returns whether a message is relevant.
         """
         self._reactor = reactor
         self._family, self._groups = family, list(groups)
@@ -91,9 +94,9 @@ class ChangeMonitor:
 
     def start(self) -> None:
         """
-        Begin.
+        Open the socket and join the groups.
 
-        @raise OSError: if the kernel does not let us.
+        @raise OSError: if the kernel does not permit it.
         """
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         made = socket.socket(socket.AF_NETLINK, kind, self._family)
@@ -118,13 +121,13 @@ class ChangeMonitor:
 
     def fileno(self) -> int:
         """
-        The socket.
+        Return the socket's descriptor.
         """
         return -1 if self._socket is None else self._socket.fileno()
 
     def doRead(self) -> None:
         """
-        Read what there is.
+        Read the available messages and call back if any is relevant.
         """
         assert self._socket is not None
         worth = False
@@ -140,7 +143,7 @@ class ChangeMonitor:
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor gives the socket up.
+        Do nothing: L{stop} closes the socket.
         """
 
     def logPrefix(self) -> str:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Sockets that send packets as they are.
+Sockets that send frames and IP packets unchanged.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ _PACKET_VNET_HDR = 15
 _SO_SNDBUFFORCE = 32
 
 _SEND_BUFFER = 4 << 20
-"""Octets: the segments of one super-packet count several times their size here."""
+"""Size of the send buffer in octets; the kernel charges packets with several times their size."""
 
 _NAMES = 65_536
-"""Bound on remembered texts of addresses."""
+"""Maximum number of cached socket addresses."""
 
 
 def frame_socket(device: str) -> socket.socket:
     """
-    @return: sends frames (see L{btcp.datapath.raw.frame}), super-packets too, out
-        of a device.
-    @raise DatapathError: if we may not.
+    Open a socket that sends frames (see L{btcp.datapath.raw.frame}), including super-packets,
+    through a device.
+
+    @raise DatapathError: if the host does not permit it.
     """
     try:
         made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -40,12 +41,14 @@ def frame_socket(device: str) -> socket.socket:
 
 class PacketSender:
     """
-    Sends whole IP packets wherever the host's routes lead.
+    A sender of whole IP packets by the host's routing table.
     """
 
     def __init__(self) -> None:
         """
-        @raise DatapathError: if we may not.
+        Open the raw sockets.
+
+        @raise DatapathError: if the host does not permit it.
         """
         try:
             self._sockets = {4: _raw(socket.AF_INET), 16: _raw(socket.AF_INET6)}
@@ -55,8 +58,10 @@ class PacketSender:
 
     def send(self, packet: bytes | bytearray | memoryview, destination: bytes) -> None:
         """
-        @param destination: packed address.
-        @raise OSError: if the host would not send it.
+        Send a packet.
+
+        @param destination: its packed destination address.
+        @raise OSError: if the host cannot send it.
         """
         name = self._names.get(destination)
         if name is None:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-Strict source checks (RFC 3704), of which the TAP device has to be exempt.
+Exemption of the TAP device from strict reverse path filtering (RFC 3704).
 
-What clients sent reaches the local TCP through the TAP device, where no route leads back to them.
-The kernel checks a packet by the stricter of two settings: C{rp_filter} of C{all} devices and that
-of its own.  So strictness for all is turned into strictness of each other device, which is the same
-for every packet of the host but ours.
+Clients' packets reach the local TCP through the TAP device, which no route to the clients uses.
+The kernel applies the stricter of two settings: C{rp_filter} of C{all} and that of the device.  So
+the strict setting is moved from C{all} to each other device, which has the same effect on them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _OFF, _STRICT = "0", "1"
 
 class SourceCheck:
     """
-    The host's source check, from the first L{verify} that finds it strict to L{restore}.
+    The host's setting, from the first L{verify} that finds it strict until L{restore}.
     """
 
     def __init__(self, exempt: str, settings: Path = _SETTINGS) -> None:
@@ -33,15 +32,15 @@ class SourceCheck:
 
     def verify(self) -> list[Repair]:
         """
-        Exempt the TAP device, unless it is.
+        Exempt the TAP device, unless it is exempt.
 
-        @raise DatapathError: if the host does not let us.
+        @raise DatapathError: if the host does not permit it.
         """
         every = self._settings / "all" / "rp_filter"
         try:
             if not every.exists() or every.read_text().strip() != _STRICT:
                 return []
-            # New devices get what "default" has.
+            # "default" is included: it is the setting of new devices.
             others = self._settings.glob("*/rp_filter")
             for path in others:
                 if path.parent.name not in ("all", self._exempt):
@@ -49,7 +48,7 @@ class SourceCheck:
             every.write_text(_OFF)
         except OSError as problem:
             raise DatapathError(
-                "net.ipv4.conf.all.rp_filter is 1 (strict), so the local TCP does not see"
+                "net.ipv4.conf.all.rp_filter is 1 (strict), so the kernel drops packets of"
                 f" handed-off connections, and it cannot be changed: {problem.strerror}"
             ) from problem
         why = "net.ipv4.conf.all.rp_filter was 1 (strict): moved to each other device"
@@ -65,7 +64,7 @@ class SourceCheck:
 
     def restore(self) -> None:
         """
-        Be strict for all devices again, unless the setting was changed meanwhile.
+        Restore the settings, unless they were changed in the meantime.
         """
         every = self._settings / "all" / "rp_filter"
         try:
@@ -74,6 +73,6 @@ class SourceCheck:
                 for path in self._changed:
                     if path.exists():
                         path.write_text(_OFF)
-        except OSError:  # the host is as strict as before in any case
+        except OSError:  # the other devices are strict in any case
             pass
         self._changed.clear()
