@@ -162,7 +162,7 @@ class StopTests(LifecycleTestCase):
         self.assertEqual(silent.returncode, 28)  # a timeout, not a refusal
         self.lab.start_daemon("a")
         if not self.mode.in_kernel:
-            self.assertIn("removing what a crash left", self.logged("a"))
+            self.assertIn("removing the packet filter table of a crashed daemon", self.logged("a"))
         self.assert_hooked("a")
         answered = self.lab.exec(CLIENT, ["curl", "-s", "-m", "2", url("a", 4, "/b/1k")])
         self.assertEqual(answered.stdout, self.lab.content("/b/1k"))
@@ -313,7 +313,7 @@ class RefusalTests(LifecycleTestCase):
 
     def test_device_without_ethernet(self) -> None:
         done = self.twistd("a", self.configure(device="lo"))
-        self.assert_refused(done, "device lo is no Ethernet device")
+        self.assert_refused(done, "device lo is not an Ethernet device")
 
     def test_strict_source_check(self) -> None:
         name = "net.ipv4.conf.all.rp_filter"

@@ -200,7 +200,7 @@ class TrustTests(HostileTestCase):
         self.lab.stop_daemon("a")
         self.lab.start_daemon("a")
         said = self.logged("b")
-        self.assertIn("certificates reloaded, for new links", said)
+        self.assertIn("certificates reloaded for new links", said)
         self.assertNotIn("link to c lost", said)
         self.assert_links_up()
         self.fetch_all()
