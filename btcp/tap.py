@@ -25,6 +25,7 @@ from btcp.daemon import files, privileges
 from btcp.daemon.monotonic import use_monotonic_clock
 from btcp.daemon.notify import Notify
 from btcp.daemon.process import Daemon, Surroundings, status
+from btcp.daemon.startup import print_start_errors_plainly
 from btcp.datapath.choice import decide, inherit, make, survives
 from btcp.datapath.interface import DatapathError, DeviceMissing, Identity
 from btcp.datapath.raw.datapath import TAP
@@ -130,8 +131,10 @@ def makeService(options: Options) -> IService:
     node.source = options.read
     around = Surroundings(writer, Notify(), partial(status, node))
     service = Daemon(reactor, node, around)
-    node.setServiceParent(service)
+    print_start_errors_plainly()
+    # The node last: if a management port is occupied, nothing is attached to the host yet.
     management.setServiceParent(service)
+    node.setServiceParent(service)
     return service
 
 

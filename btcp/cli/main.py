@@ -6,6 +6,7 @@ commands that are sent to a node.  The daemon itself is C{twistd btcp}.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import ClassVar
@@ -13,7 +14,7 @@ from typing import ClassVar
 from twisted.python import usage
 
 from btcp.cli.management import VERBS, WHERE
-from btcp.cli.options import FAILED, MISUSED, Command, Group
+from btcp.cli.options import BROKEN_PIPE, FAILED, INTERRUPTED, MISUSED, Command, Group
 
 # Subcommands are imported when they are chosen: some imports take longer than a command to a
 # node.
@@ -82,9 +83,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     @param argv: the arguments; by default those of the process.
     @return: the exit status.
     """
+    try:
+        status = _run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader of a pipe, such as head, has left.  The interpreter flushes at exit, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
     options = Btcp()
     try:
-        options.parseOptions(sys.argv[1:] if argv is None else list(argv))
+        options.parseOptions(argv)
         command = options.chosen()
         try:
             return command.run()

@@ -13,6 +13,9 @@ from twisted.python import usage
 # exit statuses, beside 0
 FAILED = 1
 MISUSED = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""As a shell reports the ends by SIGINT and SIGPIPE."""
 
 
 class Command(usage.Options):

@@ -24,6 +24,7 @@ from twisted.python.components import Componentized
 from btcp.config import Config
 from btcp.daemon import files, privileges
 from btcp.daemon.notify import Notify
+from btcp.daemon.startup import reasons_in_one_line
 from btcp.logs import LogFile, LogWriter
 from btcp.node.service import Node
 
@@ -106,8 +107,13 @@ class Daemon(MultiService):
         Change to the configured user, after C{twistd} has detached and written its pid file and
         before any other service starts.
 
-        @raise PrivilegeError: if that fails.
+        @raise StartError: if that fails.
         """
+        with reasons_in_one_line():
+            self._change_user()
+            super().privilegedStartService()
+
+    def _change_user(self) -> None:
         config = self._node.config
         user = config.user
         owner = files.owner_of(user)
@@ -119,13 +125,15 @@ class Daemon(MultiService):
         elif os.geteuid() != 0:
             privileges.hand_on()
             log.info("not started as root; has {names}", names=_names())
-        super().privilegedStartService()
 
     def startService(self) -> None:
         """
         Start all services, then notify the service manager.
+
+        @raise StartError: if the host does not allow it, such as for an occupied port.
         """
-        super().startService()
+        with reasons_in_one_line():
+            super().startService()
         self._catch(signal.SIGHUP, self.reload)
         self._catch(signal.SIGUSR2, self.leave)
         if self._writer is not None:

@@ -73,6 +73,55 @@ class ServiceTestCase(ClusterTestCase):
         return self.lab.exec(CLIENT, ["curl", "-s", "-m", "3", url(front, 4, path)]).stdout
 
 
+class StartTests(ServiceTestCase):
+    """
+    Starts that the host does not allow: one line that names the reason, nothing left behind.
+    """
+
+    def start(self, *before: str) -> tuple[str, str]:
+        """
+        Start a daemon on node a in the foreground, which must fail.
+
+        @return: its standard error and its log.
+        """
+        log = self.scratch / "twistd.log"
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        options = ["--nodaemon", "--pidfile=", f"--logfile={log}", "btcp", "-c"]
+        config = str(self.lab.home("a") / "node.yaml")
+        command = ["timeout", "20", "env", f"PYTHONPATH={_CODE}", *before, twistd]
+        done = self.lab.exec("a", [*command, *options, config])
+        self.assertEqual(done.returncode, 1, done.stderr)
+        return done.stderr.decode(), log.read_text()
+
+    def assert_refused(self, reason: str, *before: str) -> None:
+        said, logged = self.start(*before)
+        (line,) = said.splitlines()
+        self.assertRegex(line, f"^btcp: cannot start: .*{reason}")
+        self.assertRegex(logged, f"cannot start: .*{reason}")
+        self.assertNotIn("Traceback", logged)
+        self.assertEqual(self.lab.exec("a", ["nft", "list", "tables"]).stdout, b"")
+
+    def test_control_port_is_occupied(self) -> None:
+        self.lab.stop_daemon("a")
+        holder = self.lab.popen(
+            "a",
+            python(
+                "import socket, sys; s = socket.create_server(('192.0.2.11', 7311));"
+                "print('there', flush=True); sys.stdin.read()"
+            ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert holder.stdout is not None
+        self.addCleanup(holder.communicate)
+        self.assertEqual(holder.stdout.readline(), b"there\n")
+        self.assert_refused("192.0.2.11:7311: .*in use")
+
+    def test_nft_is_missing(self) -> None:
+        self.lab.stop_daemon("a")
+        self.assert_refused("nft", "PATH=/usr/bin:/bin")
+
+
 class ReloadTests(ServiceTestCase):
     def tearDown(self) -> None:
         self.write()

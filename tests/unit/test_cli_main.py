@@ -6,6 +6,7 @@ Tests for L{btcp.cli.main}.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from importlib import metadata
 from io import StringIO
@@ -13,8 +14,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from btcp.admin.protocol import Status
+from btcp.cli import main as module
 from btcp.cli.main import main
-from btcp.cli.options import FAILED, MISUSED
+from btcp.cli.options import BROKEN_PIPE, FAILED, INTERRUPTED, MISUSED
 from btcp.lab.cluster import Lab
 from btcp.lab.topology import node_yaml
 
@@ -29,6 +32,36 @@ class CommandTestCase(SynchronousTestCase):
         path = Path(self.mktemp())
         path.write_text(text)
         return str(path)
+
+
+class EndTests(SynchronousTestCase):
+    """
+    Ends that come from outside: no traceback.
+    """
+
+    def ends(self, argv: str) -> tuple[int, str]:
+        script = f'"$0" -c "from btcp.cli.main import main; raise SystemExit(main())" {argv}'
+        shell = f"exec 3>&1; {{ {script} 2>&3; echo status $? >&3; }} | true"
+        command = ["sh", "-c", shell, sys.executable]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        *lines, status = said.splitlines()
+        return int(status.split()[1]), "".join(lines)
+
+    def test_reader_has_left(self) -> None:
+        """
+        With a reader that reads nothing, after long output and after output that stays buffered.
+        """
+        for argv in ("--help", "help show", "ca --help"):
+            status, said = self.ends(argv)
+            self.assertEqual(said, "", argv)
+            self.assertIn(status, (0, FAILED, BROKEN_PIPE, Status.UNREACHABLE), argv)
+
+    def test_interrupted(self) -> None:
+        def interrupt(argv: list[str]) -> int:
+            raise KeyboardInterrupt
+
+        self.patch(module, "_run", interrupt)
+        self.assertEqual(main(["help"]), INTERRUPTED)
 
 
 class MisuseTests(CommandTestCase):
