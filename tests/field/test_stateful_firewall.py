@@ -19,7 +19,10 @@ _CONFIG: Mapping[str, object] = {
     "control": {"insecure": True, "heartbeat": 0.5},
     "timeouts": {"linger": 0.5, "link-grace": 1.0},
 }
-_NOT_SYN = "tcp flags & (fin | syn | rst | ack) != syn ct state new counter drop"
+# Control connections are older than the connection tracking, so they are left out.
+_NOT_SYN = (
+    "tcp dport { 80, 8080 } tcp flags & (fin | syn | rst | ack) != syn ct state new counter drop"
+)
 _CLASSIC = f"""
 table inet filter {{
     chain input {{
@@ -41,7 +44,6 @@ table inet filter {
     }
 }
 """
-# Not counted: packets of control connections that are older than the connection tracking.
 
 
 @in_every_mode

@@ -141,15 +141,3 @@ class SourceCheckTests(SynchronousTestCase):
         self.assertEqual([each.part for each in self.check.verify()], ["sysctl"])
         self.assertEqual(self.effective(), {**before, "btcp0": 0})
         self.assertEqual(self.check.verify(), [])
-
-    def test_restored(self) -> None:
-        before = self.values()
-        self.check.verify()
-        self.check.restore()
-        self.assertEqual(self.values(), before)
-
-    def test_not_restored_after_another_change(self) -> None:
-        self.check.verify()
-        (self.settings / "all" / "rp_filter").write_text("2\n")
-        self.check.restore()
-        self.assertEqual(self.values()["all"], 2)

@@ -197,7 +197,6 @@ class RawDatapath:
             self._lost(problem)
 
     def _close(self) -> None:
-        self._source_check.restore()
         self._tap.close()
         self._frames.close()
         self._sender.close()

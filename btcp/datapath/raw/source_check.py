@@ -5,6 +5,7 @@ Exemption of the TAP device from strict reverse path filtering (RFC 3704).
 Clients' packets reach the local TCP through the TAP device, which no route to the clients uses.
 The kernel applies the stricter of two settings: C{rp_filter} of C{all} and that of the device.  So
 the strict setting is moved from C{all} to each other device, which has the same effect on them.
+It is not moved back: with C{all} strict, the next daemon could not start.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _OFF, _STRICT = "0", "1"
 
 class SourceCheck:
     """
-    The host's setting, from the first L{verify} that finds it strict until L{restore}.
+    The host's setting.
     """
 
     def __init__(self, exempt: str, settings: Path = _SETTINGS) -> None:
@@ -28,7 +29,6 @@ class SourceCheck:
         """
         self._exempt = exempt
         self._settings = settings
-        self._changed: list[Path] = []
 
     def verify(self) -> list[Repair]:
         """
@@ -58,21 +58,5 @@ class SourceCheck:
         try:
             if path.read_text().strip() == _OFF:
                 path.write_text(_STRICT)
-                self._changed.append(path)
         except FileNotFoundError:  # the device has just gone
             pass
-
-    def restore(self) -> None:
-        """
-        Restore the settings, unless they were changed in the meantime.
-        """
-        every = self._settings / "all" / "rp_filter"
-        try:
-            if self._changed and every.read_text().strip() == _OFF:
-                every.write_text(_STRICT)
-                for path in self._changed:
-                    if path.exists():
-                        path.write_text(_OFF)
-        except OSError:  # the other devices are strict in any case
-            pass
-        self._changed.clear()
