@@ -30,6 +30,15 @@ from btcp.handoff.messages import Endpoint, Reason
 _ORDINARY = frozenset((Reason.CLOSED.value, Reason.RESET_BY_CLIENT.value))
 """Reasons for the end of a connection that are not errors."""
 
+_PRIORITIES = {
+    LogLevel.debug: 7,
+    LogLevel.info: 6,
+    LogLevel.warn: 4,
+    LogLevel.error: 3,
+    LogLevel.critical: 2,
+}
+"""Priorities of syslog."""
+
 _RESERVED = frozenset(
     ("time", "level", "logger", "message", "isError", "system", "format", "details")
 )
@@ -117,10 +126,40 @@ def writer(
     @return: L{None} if C{twistd} is to write the log.
     @raise OSError: if the file cannot be written.
     """
+    path = settings.file or path
+    if path is None and _is_journal(stdout):
+        return LogWriter(settings, JournalStream(stdout))
     if not settings.own:
         return None
-    path = settings.file or path
     return LogWriter(settings, stdout if path is None else LogFile(path, opener))
+
+
+def _is_journal(stream: IO[str]) -> bool:
+    """
+    Check for the socket of systemd's journal; see C{JOURNAL_STREAM} in C{systemd.exec(5)}.
+    """
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or not a file of the system
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+class JournalStream:
+    """
+    Standard output as systemd's journal reads it: lines with their priority, see C{sd-daemon(3)}.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str, level: LogLevel = LogLevel.info) -> None:
+        """
+        Write each line of a text with the priority of a level.
+        """
+        prefix = f"<{_PRIORITIES.get(level, 6)}>"
+        self._stream.write("".join(f"{prefix}{line}\n" for line in text.splitlines()))
+        self._stream.flush()
 
 
 class LogFile:
@@ -175,7 +214,7 @@ class LogWriter:
     @ivar file: the destination.
     """
 
-    def __init__(self, settings: Log, file: LogFile | IO[str]) -> None:
+    def __init__(self, settings: Log, file: LogFile | JournalStream | IO[str]) -> None:
         self.file = file
         self.settings = settings
 
@@ -198,7 +237,10 @@ class LogWriter:
         text = self._text(event)
         if text:
             try:
-                self.file.write(text)
+                if isinstance(self.file, JournalStream):
+                    self.file.write(text, event.get("log_level") or LogLevel.info)
+                else:
+                    self.file.write(text)
             except OSError:  # such as a full disk, which cannot be logged
                 pass
 

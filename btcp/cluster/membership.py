@@ -295,7 +295,8 @@ class Membership:
         was, member.report = member.health, report
         self._on_load(node, report.backs)
         if report.health is not was:
-            log.info(
+            announce = log.warn if report.health is Health.DOWN else log.info
+            announce(
                 "health of {node}'s origin: {health} ({why})",
                 node=node,
                 health=report.health.value,

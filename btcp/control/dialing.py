@@ -16,9 +16,10 @@ from twisted.internet.endpoints import (
     TCP6ClientEndpoint,
     TCP6ServerEndpoint,
 )
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 CONNECT_TIME = 5.0
 FIRST_RETRY = 0.1
@@ -109,8 +110,33 @@ def listen(reactor: Any, host: str, port: int, factory: IProtocolFactory) -> Any
     return ports[0]
 
 
+@implementer(IStreamClientEndpoint)
+class PeerEndpoint:
+    """
+    A TCP endpoint that names the peer in the log messages of C{ClientService}.
+    """
+
+    def __init__(self, peer: str, host: str, port: int, endpoint: Any) -> None:
+        """
+        @param peer: the node's name.
+        @param endpoint: the endpoint that connects.
+        """
+        self._text = f"node {peer} at {f'[{host}]' if ':' in host else host}:{port}"
+        self._endpoint = endpoint
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Any:
+        """
+        See C{IStreamClientEndpoint}.
+        """
+        return self._endpoint.connect(protocolFactory)
+
+
 def dial(
     reactor: Any,
+    peer: str,
     host: str,
     port: int,
     source: str | None,
@@ -120,11 +146,13 @@ def dial(
     """
     Make a service that keeps one connection to a peer.
 
+    @param peer: the node's name, for the log.
     @param source: the source address; L{None} for the kernel's choice.
     """
     kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
     endpoint = kind(reactor, host, port, CONNECT_TIME, source and (source, 0))
-    return ClientService(endpoint, factory, retryPolicy=backoff, clock=reactor)
+    named = PeerEndpoint(peer, host, port, endpoint)
+    return ClientService(named, factory, retryPolicy=backoff, clock=reactor)
 
 
 def choose_source(host: str, own: Iterable[bytes]) -> str | None:

@@ -150,7 +150,8 @@ class Peers(MultiService):
         factory = self._protection.factory(
             lambda addr: self._protection.link(self, peer.name), dialing=True
         )
-        return dial(self.clock, host, port, choose_source(host, own), factory, peer.backoff)
+        source = choose_source(host, own)
+        return dial(self.clock, peer.name, host, port, source, factory, peer.backoff)
 
     # connections
 

@@ -255,9 +255,22 @@ class UnitTests(ClusterTestCase):
         self.assertRegex(self.journal(), r"took over [1-9] front-end and [1-9] back-end flows")
         for process, path in zip(downloads, ("/b/10m", "/a/10m"), strict=True):
             self.assertEqual(process.communicate(timeout=30)[0], self.lab.content(path))
+        self._assert_priorities()
         before = self.shown("MainPID")["MainPID"]
         status = self.status(before)
         self.assertEqual({status["CapPrm"], status["CapEff"]}, {_CAPABILITIES})
         self.system.good("systemctl", "kill", "--kill-who=main", "--signal=STOP", "btcp")
         self.await_anew(before)
         self.assert_serves()
+
+    def _assert_priorities(self) -> None:
+        """
+        The journal tells errors from the rest.
+        """
+        self.write(timeouts={"linger": "long"})
+        self.assertNotEqual(self.system.run("systemctl", "reload", "btcp").returncode, 0)
+        self.write()
+        command = ("journalctl", "--no-pager", "-o", "cat", "-u", "btcp", "-p", "err")
+        errors = self.system.run(*command).stdout
+        self.assertIn("configuration not reloaded", errors)
+        self.assertNotIn("datapath: ebpf", errors)

@@ -11,6 +11,7 @@ from itertools import permutations
 
 from attrs import evolve, field, frozen
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.cluster.ejection import EjectionThreshold
@@ -152,6 +153,16 @@ class EligibilityTests(MembershipTestCase):
         self.assertEqual(self.eligible(), "")
         self.membership.set_weight("a", 100)
         self.assertEqual(self.place.weights["a"], 100)
+
+    def test_origin_down_is_a_warning(self) -> None:
+        """
+        C{show errors} keeps it, and that it is up again is information.
+        """
+        with capturedLogs() as logged:
+            self.membership.reported("b", SICK)
+            self.membership.reported("b", WELL)
+        levels = [each["log_level"] for each in logged if "health" in each]
+        self.assertEqual(levels, [LogLevel.warn, LogLevel.info])
 
     def test_health(self) -> None:
         """

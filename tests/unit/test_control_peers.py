@@ -28,6 +28,7 @@ from btcp.control.dialing import (
     EXPECTED_RETRY,
     LAST_RETRY,
     Backoff,
+    PeerEndpoint,
     choose_source,
     pack_address,
 )
@@ -764,3 +765,13 @@ class TerminateTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.a.moved(), {"control.terminate-error": 1})
         self.assertEqual(self.a.peers.states()["b"]["queued"], 0)
+
+
+class PeerEndpointTests(SynchronousTestCase):
+    def test_text(self) -> None:
+        """
+        Retries are logged with the peer's name and address.
+        """
+        for host, shown in (("192.0.2.12", "192.0.2.12"), ("2001:db8::1", "[2001:db8::1]")):
+            self.assertEqual(repr(PeerEndpoint("b", host, 7311, None)), f"node b at {shown}:7311")
+            self.assertEqual(f"{PeerEndpoint('b', host, 7311, None)}", f"node b at {shown}:7311")

@@ -18,7 +18,7 @@ from btcp.config import Log
 from btcp.content.contract import RequestKey
 from btcp.handoff.actions import Event, Note
 from btcp.handoff.messages import Endpoint
-from btcp.logs import LogFile, LogWriter, Recorder, endpoint_text, writer
+from btcp.logs import JournalStream, LogFile, LogWriter, Recorder, endpoint_text, writer
 
 _CLIENT = Endpoint(bytes([192, 0, 2, 1]), 80)
 _FIELDS: dict[str, object] = {
@@ -33,6 +33,39 @@ _FIELDS: dict[str, object] = {
 def ended(reason: str) -> Note:
     fields = {**_FIELDS, "request": None, "reason": reason}
     return Note(Event.ENDED, "ended {client} {reason} after {seconds:.3f} s", fields)
+
+
+class JournalTests(SynchronousTestCase):
+    """
+    Priorities of lines, where standard output is the journal.
+    """
+
+    def test_recognized(self) -> None:
+        with open(self.mktemp(), "w") as stream:
+            found = os.fstat(stream.fileno())
+            self.patch(os, "environ", {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+            made = writer(Log(), None, stream)
+            assert made is not None
+            self.assertIsInstance(made.file, JournalStream)
+            self.patch(os, "environ", {"JOURNAL_STREAM": "1:2"})
+            self.assertIsNone(writer(Log(), None, stream))
+        self.assertIsNone(writer(Log(), None, StringIO()))
+
+    def test_every_line_has_a_priority(self) -> None:
+        stream = StringIO()
+        logger = Logger(observer=LogWriter(Log(), JournalStream(stream)), namespace="btcp")
+        for level, priority in (
+            (LogLevel.info, 6),
+            (LogLevel.warn, 4),
+            (LogLevel.error, 3),
+            (LogLevel.critical, 2),
+        ):
+            stream.truncate(0)
+            stream.seek(0)
+            logger.emit(level, "first\nsecond")
+            lines = stream.getvalue().splitlines()
+            self.assertEqual({line[:3] for line in lines}, {f"<{priority}>"})
+            self.assertEqual(len(lines), 2)
 
 
 _HANDED_OFF = Note(Event.HANDED_OFF, "handed off {client} {request} to {node}", _FIELDS)
