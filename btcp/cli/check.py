@@ -12,7 +12,7 @@ from typing import ClassVar
 from twisted.python import usage
 
 from btcp.cli.options import FAILED, Command
-from btcp.config import Config, ConfigErrors, load
+from btcp.config import Config, ConfigErrors, load, load_cluster
 
 
 class Check(Command):
@@ -29,12 +29,16 @@ class Check(Command):
         self["path"] = path
 
     def run(self) -> int:
+        """
+        Check the file for one node, or for every node if neither the file nor an option names one.
+        """
+        path, node = self["path"], self["node"]
         try:
-            config = load(self["path"], self["node"])
+            configs = load_cluster(path) if node is None else (load(path, node),)
         except ConfigErrors as errors:
             print(errors, file=sys.stderr)
             return FAILED
-        print(summary(config))
+        print("\n".join(dict.fromkeys(line for c in configs for line in summary(c).splitlines())))
         return 0
 
 

@@ -100,6 +100,29 @@ class CheckTests(CommandTestCase):
             "listener web: port 80, origin 8080\n",
         )
 
+    def test_whole_cluster(self) -> None:
+        """
+        A file for every host, with no line C{node:}, is checked for each of its nodes.
+        """
+        conf = Path(__file__).parents[2] / "conf" / "minimal.yaml"
+        self.assertEqual(main(["check", str(conf)]), 0, self.err.getvalue())
+        self.assertEqual(
+            self.out.getvalue(),
+            "node a of a, b, at 192.0.2.11\n"
+            "listener web: port 80, origin 80\n"
+            "node b of a, b, at 192.0.2.12\n",
+        )
+
+    def test_every_problem_of_a_cluster_once(self) -> None:
+        text = node_yaml("a", Path("/run/x"), "abc", {"window-scale": 99, "node": None})
+        self.assertEqual(main(["check", self.write(text)]), FAILED)
+        self.assertEqual(self.err.getvalue().count("\n"), 1)
+        self.assertIn("window-scale", self.err.getvalue())
+
+    def test_no_nodes(self) -> None:
+        for text in ("nodes: {}", "nodes:", "[]", "", "listeners: {}"):
+            self.assertEqual(main(["check", self.write(text)]), FAILED, text)
+
     def test_node_option(self) -> None:
         path = self.write(node_yaml("a", Path("/run/x"), "abc"))
         self.assertEqual(main(["check", "--node", "b", path]), 0)
