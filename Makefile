@@ -40,9 +40,10 @@ integration: $(BUILT)
 field: $(BUILT)
 	$(PYTHON) -m tests field $(if $(MODE),--mode $(MODE))
 
-# The whole of tests/integration/test_load.py in each mode, of which the others run a part.
+# The long loads, of which the other targets run a part; see tests/amounts.py.
 load: $(BUILT)
-	BTCP_WHOLE_LOAD=1 $(PYTHON) -m tests integration.test_load $(if $(MODE),--mode $(MODE))
+	BTCP_WHOLE_LOAD=1 $(PYTHON) -m tests integration.test_load integration.test_takeover \
+	    integration.test_membership integration.test_ebpf_following integration.test_ebpf_malformed $(if $(MODE),--mode $(MODE))
 
 # A line for each claim in each mode, or in MODE: shown, or not and why.
 claims: $(BUILT)

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from btcp.lab.topology import CLIENT, LISTEN_PORT, ORIGIN_PORT, url
 from tests.claims.scene import emptied
 from tests.claims.stage import Stage
+from tests.integration.standing import GUARD
 from tests.modes import RAW_REPLAY, Mode
 
 ODD_PORT = 81
@@ -73,9 +74,12 @@ class RulesTestCase(SynchronousTestCase):
         self.addCleanup(self.lab.exec, host, ["sysctl", "-q", f"{key}={before}"])
 
     def await_that(self, holds: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+        """
+        See L{tests.integration.standing.ClusterTestCase.await_that}.
+        """
+        deadline = time.monotonic() + max(seconds, GUARD)
         while not holds():
-            self.assertLess(time.monotonic(), deadline)
+            self.assertLess(time.monotonic(), deadline, "it hangs")
             time.sleep(0.02)
 
     def curl(self, *arguments: str) -> bytes:

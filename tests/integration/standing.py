@@ -28,6 +28,12 @@ from tests.turns import end_turn, take_turn
 
 PREFIX = f"hold{slot()}"
 
+GUARD = 60.0
+"""
+Seconds after which something that a test waits for is taken to hang.  Shorter than the timeouts by
+which a node forgets idle connections, so that what they remove does not pass for cleaned up.
+"""
+
 RESETS = (
     "(tcp[tcpflags] & tcp-rst != 0) or (ip6 and ip6[6] == 6 and ip6[53] & 4 != 0)"  # RFC 9293, 3.1
 )
@@ -217,9 +223,11 @@ class ClusterTestCase(SynchronousTestCase):
         status = Path(f"/proc/{self.lab.daemon_pid(node)}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) << 10
 
-    def assert_tables_empty(self, seconds: float) -> None:
+    def assert_tables_empty(self, seconds: float = GUARD) -> None:
         """
-        On every node that runs, in so many seconds at most.
+        Wait until no node that runs knows a flow.
+
+        @param seconds: see L{await_that}.
         """
 
         def left() -> list[object]:
@@ -240,8 +248,13 @@ class ClusterTestCase(SynchronousTestCase):
         self, holds: Callable[[], bool], seconds: float, tell: Callable[[], object]
     ) -> None:
         """
-        @param tell: what to say if it does not hold in time.
+        Wait for a condition.  The limit guards against hanging and decides nothing: a machine that
+        does other work may take many times as long as a quiet one.
+
+        @param seconds: what it may take on a quiet machine; L{GUARD} applies if that is longer.
+        @param tell: returns what to say if the condition never holds.
         """
+        seconds = max(seconds, GUARD)
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline:

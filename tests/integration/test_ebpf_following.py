@@ -20,6 +20,7 @@ from btcp.handoff.teardown import Teardown
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
 from btcp.wire.seqnum import add, latest
+from tests.amounts import amount
 from tests.integration.loaded import PASS, REDIRECT, frame, parsed
 from tests.integration.program_case import (
     BOTH,
@@ -515,7 +516,7 @@ class RandomTests(FollowingTestCase):
     Two sides that say what they like, lose it, and say it again.
     """
 
-    CASES = 300
+    CASES = amount(300, 75)
 
     def test_any(self) -> None:
         closed = 0

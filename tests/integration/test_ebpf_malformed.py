@@ -28,6 +28,7 @@ from btcp.datapath.ebpf.adoption import Adoption
 from btcp.handoff.route import Route
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, Malformed, flow_key
+from tests.amounts import amount
 from tests.integration.loaded import (
     ETHERNET,
     IPV4,
@@ -274,19 +275,19 @@ class FuzzTests(ProgramsTestCase):
         self.assertEqual(outcome.verdict, ours[counter])
         self.assertEqual(_canonical(outcome.frame), _canonical(bytes(segment.buffer)))
 
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=amount(1000, 200), deadline=None)
     @given(frames())
     @example(frame(compose(V4.request, 1, 2, ACK, 3, stamps())))
     def test_ingress(self, octets: bytes) -> None:
         self._fuzz(octets, self.loaded.ingress)
 
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=amount(1000, 200), deadline=None)
     @given(frames())
     @example(frame(compose(V4.answer, 1, 2, ACK, 3, stamps())))
     def test_egress(self, octets: bytes) -> None:
         self._fuzz(octets, self.loaded.egress)
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=amount(500, 100), deadline=None)
     @given(st.one_of(st.just(IPV4), st.just(IPV6), st.binary(min_size=14, max_size=14)), st.data())
     def test_anything(self, header: bytes, data: st.DataObject) -> None:
         octets = header + data.draw(st.binary(min_size=40, max_size=200))
@@ -321,7 +322,7 @@ class AdoptFuzzTests(ProgramsTestCase):
         kind = {4: IPV4, 6: IPV6}[segment.version]
         return octets[:14] == kind and segment.key in (V4.forwarded, V6.forwarded)
 
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=amount(1000, 200), deadline=None)
     @given(frames())
     @example(frame(compose(V4.forwarded, 1, 2, ACK, 3)))
     @example(frame(compose(V6.forwarded, 1, 2, ACK, 3)))

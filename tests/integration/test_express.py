@@ -21,6 +21,7 @@ from btcp.lab.processes import end, recorded
 from btcp.lab.topology import CLIENT, node_yaml, url
 from tests.integration.standing import (
     ENDS,
+    GUARD,
     OPENS,
     RESETS,
     WAITS,
@@ -350,7 +351,7 @@ class RecordTests(ExpressTestCase):
                 self.get("a", "/b/1k")
             client = self.waiting(2, "a", "/b/10m")
             self._reset_waiting()
-            client.communicate(timeout=5)
+            client.communicate(timeout=GUARD)
             if wanted == "errors":
                 records = self.await_records(2)
                 known = {(each["event"], each["path"], each["reason"]) for each in records}
@@ -373,7 +374,7 @@ class RecordTests(ExpressTestCase):
         """
         client = self.waiting(1, "a", "/b/10m")
         self.lab.stop_daemon("b")
-        client.communicate(timeout=5)
+        client.communicate(timeout=GUARD)
         _, ending = self.await_records(2)
         known = [ending[name] for name in ("event", "node", "path", "reason")]
         self.assertEqual(known, ["ended", "b", "/b/10m", "stopping"])
@@ -412,7 +413,7 @@ class OperatorTests(ExpressTestCase):
         for row in fronts:
             done = self.btcp("a", "shutdown", "flow", str(row["client"]))
             self.assertEqual(done.returncode, 0)
-        ends = [process.communicate(timeout=2)[0].strip() for process in running]
+        ends = [process.communicate(timeout=GUARD)[0].strip() for process in running]
         self.assertEqual(ends, [b"ECONNRESET", b"ECONNRESET"])
         self.assert_no_flows(1 + _SLACK)
         self.assertEqual(self.established("b"), 0)
@@ -425,7 +426,7 @@ class StopTests(ExpressTestCase):
 
     def _stop(self, node: str, client: subprocess.Popen[bytes], count: int) -> None:
         self.lab.stop_daemon(node)
-        ends = client.communicate(timeout=2)[0].decode().split()
+        ends = client.communicate(timeout=GUARD)[0].decode().split()
         self.assertEqual(ends, ["ECONNRESET"] * count)
         self.assert_no_flows(2 + _SLACK)
         for each in self.lab.nodes:
@@ -463,7 +464,7 @@ class StopTests(ExpressTestCase):
         """
         Another node answers on the connection that the client has.
         """
-        body, said = running.communicate(timeout=15)
+        body, said = running.communicate(timeout=GUARD)
         answered = {"b": "c", "c": "b"}[asked]
         self.assertEqual(said.decode(), f"200 0 1 {answered}")
         self.assertTrue(body == self.lab.content("/shared/10m"))
@@ -493,7 +494,7 @@ class StopTests(ExpressTestCase):
         """
         client = self.waiting(5, "a", "/b/10m")
         self.lab.stop_daemon("b", signal.SIGKILL)
-        ends = client.communicate(timeout=2 + _SLACK)[0].decode().split()
+        ends = client.communicate(timeout=GUARD)[0].decode().split()
         self.assertEqual(ends, ["ECONNRESET"] * 5)
         self.assertEqual(self.moved("a")["express.lost"], 5)
 

@@ -17,12 +17,13 @@ from typing import Any, ClassVar
 from btcp.cluster.state import Admin
 from btcp.lab.processes import end, recorded
 from btcp.lab.topology import CLIENT, ROUTER, addresses, url
+from tests.amounts import amount
 from tests.integration import deciding
 from tests.integration.standing import RESETS, ClusterTestCase
 from tests.modes import EXPRESS
 
 _PREFIX = "member"
-_CYCLES = 10
+_CYCLES = amount(10, 3)
 _HEARTBEAT = 0.5
 _SPREAD = 2.0
 """Seconds until every node knows; it takes a few milliseconds, and the machine has other
@@ -150,7 +151,7 @@ class DrainTests(DecidedTestCase):
 
     def test_cycles_under_load(self) -> None:
         """
-        Ten times each node: nothing new while it is drained, and soon after it is ready again.
+        Several times each node: nothing new while it is drained, and soon after it is ready again.
         """
         load = self.load(_KEEP, _CLOSE, fronts="ab")
         with load, self.lab.capture(CLIENT, resets_of_client()) as resets:

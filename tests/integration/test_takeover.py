@@ -18,13 +18,14 @@ from typing import ClassVar
 
 from btcp.datapath.ebpf import abi
 from btcp.lab.topology import CLIENT
+from tests.amounts import amount
 from tests.integration.standing import DOWNLOADER, ENDS, early_resets, python
 from tests.integration.test_ebpf_lab import EbpfTestCase
 from tests.modes import EBPF_COOKIE, in_modes
 
 _CONFIG: Mapping[str, object] = {}
 
-_DOWNLOADS = 20
+_DOWNLOADS = amount(20, 8)
 _PATIENCE = 100.0
 _LINGER = 2.0  # the default
 _SLACK = 5.0
@@ -151,9 +152,9 @@ class TakeoverTestCase(EbpfTestCase):
 
 @in_modes(EBPF_COOKIE)
 class DownloadTests(TakeoverTestCase):
-    def test_20_downloads_with_losses(self) -> None:
+    def test_downloads_with_losses_outlive_daemons(self) -> None:
         """
-        20 at once of 10 MB each, with 2 % of the packets lost each way, through two
+        Many at once of 10 MB each, with 2 % of the packets lost each way, through two
         front-ends and from two back-ends; of each kind the daemon is killed in the middle:
         every octet right, no reset, nothing left behind.
         """
