@@ -153,6 +153,7 @@ def remote(end: tuple[str, int], files: Path, node: str | None) -> Connection:
     where = f"{f'node {node} at ' if node else ''}{end[0]} port {end[1]}"
 
     def open() -> socket:
+        check_files(files)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = node is not None
@@ -167,6 +168,24 @@ def remote(end: tuple[str, int], files: Path, node: str | None) -> Connection:
         return secured
 
     return Connection(where, open)
+
+
+def check_files(directory: Path) -> None:
+    """
+    Check that an operator's files are there, and that the key is not readable by everybody.
+
+    @raise ConnectionError: with the path, and what to do.
+    """
+    for name in ("ca.crt", "operator.crt", "operator.key"):
+        if not (directory / name).is_file():
+            raise ConnectionError(
+                f"{directory / name} is missing; copy there what btcp ca issue --operator made,"
+                " or name its directory with --certificate"
+            )
+    key = directory / "operator.key"
+    # Its group may read it, as with a node's key.
+    if key.stat().st_mode & 0o037:
+        raise ConnectionError(f"{key} is open to others: chmod 0600 {key}")
 
 
 def _names_a_node(certificate: Any) -> bool:

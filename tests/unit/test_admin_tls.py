@@ -5,6 +5,7 @@ Operators over TLS: who is let in, with which level, and who is not.
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from btcp.admin import server
-from btcp.admin.client import Reply, Unreachable, remote
+from btcp.admin.client import Reply, Unreachable, check_files, remote
 from btcp.admin.endpoints import TlsService
 from btcp.admin.protocol import Status
 from btcp.admin.server import MAX_SESSIONS, SecuredSession, Sessions
@@ -61,6 +62,23 @@ class TlsTestCase(TestCase):
 
     def files(self, operator: str) -> Path:
         return self.directory / "operators" / operator
+
+    def test_files_of_the_operator(self) -> None:
+        """
+        A missing file is named, and a key that others can read is not used.
+        """
+        files = Path(self.mktemp())
+        shutil.copytree(self.files("my-user"), files)
+        for mode, refused in ((0o644, True), (0o660, True), (0o640, False), (0o600, False)):
+            (files / "operator.key").chmod(mode)
+            if refused:
+                with self.assertRaisesRegex(ConnectionError, "open to others: chmod 0600"):
+                    check_files(files)
+            else:
+                check_files(files)
+        (files / "operator.key").unlink()
+        with self.assertRaisesRegex(ConnectionError, f"{files}/operator.key is missing"):
+            check_files(files)
 
     def asking(self, files: Path, line: str, node: str | None = "a") -> Any:
         """
