@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from struct import Struct
 
-from btcp.datapath.ebpf.abi import BOTH_CLOSED, DONE, RESET_BY_CLIENT, RESET_BY_SERVER
+from btcp.datapath.ebpf.abi import BOTH_CLOSED, DONE, DOUBTFUL, RESET_BY_CLIENT, RESET_BY_SERVER
 from btcp.datapath.ebpf.express import ExpressTables
 from btcp.handoff.messages import Reason
 
@@ -60,6 +60,22 @@ class Graveyard:
             due.setdefault((both, node), []).append(done)
         for (both, node), parts in due.items():
             self._tables.reap(b"".join(parts), both, node)
+
+
+def is_doubtful(ending: bytes) -> bool:
+    """
+    Return whether the connection is not known to be over: its client sent a reset, of which the
+    kernel's program could not tell whether the local TCP would believe it.
+    """
+    _, why = _PAIR.unpack(ending[_FRONT_AND_WHY])
+    return bool(why == DOUBTFUL)
+
+
+def own_name(ending: bytes) -> bytes:
+    """
+    Return the connection's name on this node, a C{struct btcp_done}.
+    """
+    return ending[_OWN]
 
 
 def of_back_end(endings: Iterable[bytes]) -> bytes:

@@ -26,7 +26,7 @@ from btcp.datapath.ebpf.abi import KEY, is_express, pack_key, reversed_packed
 from btcp.datapath.ebpf.express import Destination, ExpressTables, Plan
 from btcp.express.closing import Closing
 from btcp.express.decisions import Decisions, numbered
-from btcp.express.endings import Graveyard, by_front, of_back_end
+from btcp.express.endings import Graveyard, by_front, is_doubtful, of_back_end, own_name
 from btcp.express.entries import Entry, reset_client
 from btcp.express.news import News, Say
 from btcp.express.records import Records
@@ -48,6 +48,9 @@ SWEEPS = 30.0
 
 REST = 0.1
 """Seconds between two reads of reported ends; reading many at once costs little more than one."""
+
+DOUBT = 1.0
+"""Seconds after a doubtful reset until the local TCP has received what came before it."""
 
 RETRANSMISSION_TIME = 4.0
 """Seconds within which a client retransmits a request that was not acknowledged within 1 s."""
@@ -352,10 +355,29 @@ class Express(MultiService):
 
     def _hear(self) -> None:
         self._ring.consume()
-        endings, self._heard[:] = list(self._heard), []
+        heard, self._heard[:] = list(self._heard), []
+        doubtful = [own_name(each) for each in heard if is_doubtful(each)]
+        if doubtful:
+            self._later(DOUBT, self._look_again, doubtful)
+        endings = [each for each in heard if not is_doubtful(each)]
         if endings:
             self._over(endings)
             self._news.tell()
+
+    def _look_again(self, names: list[bytes]) -> None:
+        """
+        End the connections that clients have reset, if the local TCP has believed it by now.
+        """
+        for name in names if self.running else ():
+            key = name[: KEY.size]
+            packed = self._tables.route(key)
+            entry = None if packed is None else Entry(key, packed)
+            if entry is None or entry.done != name or entry.over:
+                continue
+            if not self._tables.has_connection(key):
+                self._counters["express.reset-found"] += 1
+                self._end(entry, Reason.RESET_BY_CLIENT)
+        self._news.tell()
 
     def connectionLost(self, reason: Failure) -> None:
         """

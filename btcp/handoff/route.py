@@ -72,6 +72,11 @@ class Keeper(Protocol):
         """
 
 
+REACH = 1 << 24
+"""Octets by which a packet may differ from the numbers of its flow entry and still move them: the
+largest window in use, for a client that lost all of one is that far ahead."""
+
+
 class Route:
     """
     A flow entry: one direction of a spliced flow.
@@ -161,16 +166,20 @@ class Route:
         """
         self.used = now
         self.packets += 1
-        if segment.ack != self.ack and segment.flags & 0x10:
-            self._acknowledge(segment.ack)
-        size = segment.end - segment.data
-        if size or segment.flags & ENDING:
-            self.octets += size
-            end = segment.next
-            if (end - self.end) & 0xFFFFFFFF < 0x80000000:
-                self.end = end
+        continues = self._continues(segment)
+        if continues:
+            if segment.ack != self.ack and segment.flags & 0x10:
+                self._acknowledge(segment.ack)
+            size = segment.end - segment.data
+            if size or segment.flags & ENDING:
+                self.octets += size
+                end = segment.next
+                if (end - self.end) & 0xFFFFFFFF < 0x80000000:
+                    self.end = end
         if self.rewriter is not None:
+            sacked = self.rewriter.sacked
             self.rewriter.apply(segment)
+            self.rewriter.sacked &= continues or sacked
 
     def refresh(self) -> None:
         """
@@ -186,6 +195,15 @@ class Route:
         """
         if self.kept_elsewhere is not None:
             self.kept_elsewhere.halt()
+
+    def _continues(self, segment: Segment) -> bool:
+        """
+        Return whether a packet continues what was forwarded, in both directions (RFC 5961, 5.2).  A
+        packet that does not may be a stranger's; it is forwarded without moving a number.
+        """
+        ahead = segment.seq - self.end + REACH & 0xFFFFFFFF
+        acked = segment.ack - self.ack + REACH & 0xFFFFFFFF
+        return ahead < 2 * REACH and (acked < 2 * REACH or not segment.flags & 0x10)
 
     def _acknowledge(self, ack: int) -> None:
         if (ack - self.ack) & 0xFFFFFFFF < 0x80000000:

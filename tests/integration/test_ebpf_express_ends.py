@@ -202,14 +202,23 @@ class EndTests(Conversation):
 
     def test_client_resets(self) -> None:
         """
-        With the very next number: after what was acknowledged, or after what was not.
+        With the number that the local TCP has acknowledged; its socket is gone by now.
         """
-        for at in (0, 5):
-            self.install()
-            self.talk()
-            self.client(ACK | PSH, heard=8, data=b"x" * 5)
-            self.client(RST, at=at)
-            self.assert_over(RESET_BY_CLIENT)
+        self.talk()
+        self.client(ACK | PSH, heard=8, data=b"x" * 5)
+        self.client(RST)
+        self.assert_over(RESET_BY_CLIENT)
+
+    def test_stranger_cannot_write_the_number_of_a_reset(self) -> None:
+        """
+        An off-path host sends a segment with any number, and a reset behind it.
+        """
+        self.talk()
+        for at in (5, 1000, 1 << 25, 1 << 31, -(1 << 25)):
+            self.client(ACK | PSH, at=at, heard=8, data=b"x")
+            self.client(RST, at=at + 1)
+            self.client(RST | ACK, at=at + 1, heard=8)
+        self.assertEqual(self.heard_of(), [])
 
     def test_resets_that_the_local_tcp_does_not_believe(self) -> None:
         """

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Handoff records, for tests to call; what would call the kernel, they do not. */
+/* preserve_access_index means something to clang and BPF alone. */
+#pragma GCC diagnostic ignored "-Wattributes"
+
 #include <linux/bpf.h>
 
 #include <bpf/bpf_endian.h>

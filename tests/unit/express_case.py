@@ -146,12 +146,14 @@ class FakeTables:
     """
     What L{ExpressTables} does, but for the kernel.
 
+    @ivar connections: keys of the connections that the local TCP has.
     @ivar told: names of the calls that changed what is decided.
     @ivar watch: called after each of them.
     @ivar reaped: of each call what was to be forgotten, and whether in both directions.
     """
 
     def __init__(self) -> None:
+        self.connections: set[bytes] = set()
         self.told: list[str] = []
         self.watch: Callable[[], None] = lambda: None
         self.planned = Plan(b"", 0, False, False, False, 0, False)
@@ -233,6 +235,9 @@ class FakeTables:
 
     def halt(self, key: bytes) -> bytes | None:
         return self.route(key)
+
+    def has_connection(self, key: bytes) -> bool:
+        return key in self.connections
 
     def route(self, key: bytes) -> bytes | None:
         return self.entries.get(key)

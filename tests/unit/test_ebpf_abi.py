@@ -27,7 +27,7 @@ from btcp.datapath.raw.guard import MARK
 from btcp.handoff.memo import LAYOUT
 from btcp.handoff.messages import Capabilities, Endpoint, Handoff
 from btcp.handoff.reassembly import WINDOW
-from btcp.handoff.route import Report, Reported, Route
+from btcp.handoff.route import REACH, Report, Reported, Route
 from btcp.handoff.splice import Rewriter, Splice
 from btcp.wire.segment import flow_key
 
@@ -83,6 +83,7 @@ int main(void)
 	printf("counters 0 %%d\\n", BTCP_COUNTERS);
 	printf("mark 0 %%u\\n", BTCP_MARK);
 	printf("abi 0 %%d\\n", BTCP_ABI);
+	printf("reach 0 %%u\\n", BTCP_REACH);
 	return 0;
 }
 """
@@ -186,6 +187,9 @@ class LayoutTests(AbiTestCase):
 
     def test_mark(self) -> None:
         self.assertEqual(self.compiled["mark"][1], MARK)
+
+    def test_reach_is_the_same_in_both_datapaths(self) -> None:
+        self.assertEqual(self.compiled["reach"][1], REACH)
 
     def test_version(self) -> None:
         self.assertEqual(self.compiled["abi"][1], abi.VERSION)

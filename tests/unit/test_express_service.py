@@ -19,7 +19,7 @@ from btcp.control.express import MAX_RECORDS, Subject, Word
 from btcp.datapath.ebpf import abi
 from btcp.express import news, service
 from btcp.express.entries import Entry
-from btcp.express.service import REST, SWEEPS, TICK, Express
+from btcp.express.service import DOUBT, REST, SWEEPS, TICK, Express
 from btcp.handoff.actions import Action, Deliver, Transmit
 from btcp.handoff.carry import TRAIL
 from btcp.handoff.memo import digest
@@ -382,6 +382,34 @@ class EndTests(ServiceCase):
         self.express.doRead()
         words = [Word(Subject.ENDED, made[why].front.done, to) for why, to in reasons.items()]
         self.assertEqual(self.said, [("b", word) for word in words])
+
+    def test_doubtful_reset_that_the_local_tcp_believed(self) -> None:
+        """
+        The connection is gone when the daemon looks: the front-end is told.
+        """
+        self.up("b")
+        made = Made(lease=LEASE)
+        self.tables.install(made.inbound, made.outbound)
+        self.tables.ring.events.append(made.ending(abi.DOUBTFUL))
+        self.express.doRead()
+        self.assertEqual(self.said, [])
+        self.reactor.advance(DOUBT)
+        word = Word(Subject.ENDED, made.front.done, Reason.RESET_BY_CLIENT)
+        self.assertEqual(self.said, [("b", word)])
+
+    def test_doubtful_reset_that_it_did_not_believe(self) -> None:
+        """
+        A stranger's: the connection is still there.
+        """
+        self.up("b")
+        made = Made(lease=LEASE)
+        self.tables.install(made.inbound, made.outbound)
+        self.tables.connections.add(made.outbound.key)
+        self.tables.ring.events.append(made.ending(abi.DOUBTFUL))
+        self.express.doRead()
+        self.reactor.advance(DOUBT)
+        self.assertEqual((self.said, self.resets()), ([], ([], [])))
+        self.assertEqual(len(self.tables.entries), 2)
 
     def test_own(self) -> None:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.handoff.route import ENDING, Route
+from btcp.handoff.route import ENDING, REACH, Route
 from btcp.wire.build import compose
 from btcp.wire.segment import ACK, FIN, RST
 
@@ -84,3 +84,17 @@ class RouteTests(SynchronousTestCase):
         self.take(0, 0, flags=FIN | ACK, payload=b"x")
         self.assertEqual(self.account(), (2, 0))
         self.assertEqual(self.route.octets, 1)
+
+    def test_number_out_of_reach_moves_nothing(self) -> None:
+        """
+        An attacker that knows only addresses and ports cannot write what a reset is compared with.
+        """
+        for seq, ack in ((REACH, 0), (-REACH - 1, 0), (1 << 31, 0), (0, REACH), (0, 1 << 31)):
+            self.take(seq, ack, payload=b"x")
+            self.assertEqual((self.account(), self.route.octets), ((0, 0), 0), (seq, ack))
+        self.assertFalse(self.route.progress)
+        self.assertEqual(self.route.packets, 5)
+
+    def test_number_within_reach_moves_both(self) -> None:
+        self.take(REACH - 1, REACH - 1, payload=b"x")
+        self.assertEqual(self.account(), (REACH, REACH - 1))

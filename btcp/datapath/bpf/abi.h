@@ -63,6 +63,12 @@ struct btcp_rule {
 	__u32 first;
 };
 
+/*
+ * Octets by which a client's packet may be off the account of its direction and still move it: the
+ * largest window in use, for a client that lost all of one is that far ahead.
+ */
+#define BTCP_REACH (1u << 24)
+
 #define BTCP_EXPRESS 1	/* made by the kernel's programs; the core does not know it */
 #define BTCP_FRONT 2	/* the client's packets at the front-end */
 #define BTCP_JOINED 4	/* front-end and back-end are this very node */
@@ -86,6 +92,7 @@ struct btcp_account {
 enum btcp_acked {
 	BTCP_ACKED = 1,
 	BTCP_TOLD = 2,	/* of the packets to the client: somebody has told that it is over */
+	BTCP_DOUBTED = 4,	/* likewise: the daemon was told of a doubtful reset */
 };
 
 struct btcp_route {
@@ -145,6 +152,7 @@ enum btcp_why {
 	BTCP_BOTH_CLOSED,
 	BTCP_RESET_BY_CLIENT,
 	BTCP_RESET_BY_SERVER,
+	BTCP_DOUBTFUL,	/* not over: the client sent a reset that the local TCP may believe later */
 };
 
 /* An express connection that is over, by the key of a route of it. */
@@ -341,6 +349,7 @@ enum btcp_counter {
 	BTCP_ENDED,		/* express connections that are over */
 	BTCP_UNRECORDED,	/* no room to tell the daemon of a connection handed off */
 	BTCP_PROBED,		/* keep-alive probes of clients that wait, answered */
+	BTCP_DAMAGED,		/* packets that would begin a connection, with a wrong checksum: dropped */
 	BTCP_COUNTERS,
 };
 

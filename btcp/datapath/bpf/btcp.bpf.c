@@ -105,10 +105,8 @@ static __always_inline __u32 look_at_front(struct __sk_buff *skb, const struct p
 		route->account.closing = 1; /* whether or not it is: more of it will show */
 		return BTCP_MEET;
 	}
-	if (flags & FLAG_RST) { /* whose it is, the local TCP knows */
-		route->account.closing = 1;
+	if (flags & FLAG_RST) /* whose it is, the local TCP knows */
 		return BTCP_PROGRAMS;
-	}
 	/* From here on this may be of another connection, which is not to meet the old one's TCP. */
 	if (route->account.closing)
 		return BTCP_MEET;

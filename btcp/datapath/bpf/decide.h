@@ -154,7 +154,7 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *packet,
 		rtt = measured_rtt(skb, packet, promise->secret);
 	enter(&route->account, packet);
 	if (rule->follows)
-		follow(packet, route, rule, true);
+		follow(packet, route, rule, true, believe(skb, packet, rule));
 	else if (flags_of(packet) & FLAG_FIN)
 		route->account.closing = 1;
 	if (rewrite(skb, packet, rule) == FAILED) {

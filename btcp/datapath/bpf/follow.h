@@ -5,13 +5,15 @@
 #ifndef BTCP_FOLLOW_H
 #define BTCP_FOLLOW_H
 
+#include "checksum.h"
 #include "handshake.h"
+#include "localtcp.h"
 #include "maps.h"
 #include "parse.h"
 
 #define FLAG_ENDING 0x07 /* SYN, FIN, RST: each takes up, or ends, sequence space */
 
-/* Octets by which a client's FIN may be ahead of what the local TCP has. */
+/* Octets by which a client's FIN may be ahead of what a local TCP had that is gone. */
 #define FIN_REACH (1 << 22)
 
 static __always_inline __u8 flags_of(const struct packet *packet)
@@ -62,10 +64,10 @@ static __always_inline void report_end(enum btcp_report what, const struct btcp_
 }
 
 /*
- * An express connection is over: the daemon has to tell the front-end, and to free both halves.
- * opposite: the route of the other direction, with this key.
+ * Report to the daemon that an express connection is over, or may be: it tells the front-end, and
+ * frees both halves.  opposite: the flow entry of the other direction, with this key.
  */
-static __always_inline void end_express(enum btcp_why why, const struct btcp_key *reversed,
+static __always_inline void report_express(enum btcp_why why, const struct btcp_key *reversed,
 					const struct packet *packet, const struct btcp_rule *rule,
 					const struct btcp_route *opposite, bool from_client)
 {
@@ -79,7 +81,8 @@ static __always_inline void end_express(enum btcp_why why, const struct btcp_key
 	};
 
 	reverse(&ending.client.key, &to_client->to);
-	count(BTCP_ENDED);
+	if (why != BTCP_DOUBTFUL)
+		count(BTCP_ENDED);
 	if (bpf_ringbuf_output(&endings, &ending, sizeof(ending), 0))
 		count(BTCP_UNREPORTED);
 }
@@ -101,12 +104,67 @@ static __always_inline bool set_acked(struct btcp_account *account, enum btcp_ac
 	return !(__sync_fetch_and_or(word, mask) & mask);
 }
 
+enum belief {
+	DISBELIEVED,
+	BELIEVED,
+	NOBODYS, /* the local TCP has no such connection */
+};
+
+/*
+ * Whether the local TCP believes this packet, which has a RST or a FIN.
+ *
+ * key: of the packet as the local TCP gets it; end: the sequence number after the packet.
+ */
+static __noinline enum belief believed_locally(struct __sk_buff *skb, const struct btcp_key *key,
+					       const struct tcphdr *header, __u32 end, bool v6)
+{
+	enum belief belief = NOBODYS;
+	struct bpf_sock *socket;
+	struct tcp_sock *tcp;
+	__u32 state, expected;
+
+	if (!key || !header)
+		return DISBELIEVED;
+	socket = find_socket(skb, key, v6);
+	if (!socket)
+		return NOBODYS;
+	state = socket->state;
+	if (state == BPF_TCP_TIME_WAIT) {
+		belief = expected_by(socket, &expected) && bpf_ntohl(header->seq) == expected ?
+				 BELIEVED :
+				 DISBELIEVED;
+	} else if (state != BPF_TCP_LISTEN && state != BPF_TCP_NEW_SYN_RECV) {
+		tcp = bpf_skc_to_tcp_sock(socket);
+		if (tcp && header->rst)
+			belief = is_reset_of(tcp, state, bpf_ntohl(header->seq));
+		else if (tcp)
+			belief = is_fin_of(tcp, end, bpf_ntohl(header->ack_seq));
+	}
+	bpf_sk_release(socket);
+	return belief;
+}
+
+/*
+ * Whether a client's packet ends the connection in the eyes of the local TCP, too; a packet that has
+ * neither FIN nor RST is believed.  To be called before the packet is rewritten.
+ */
+static __always_inline enum belief believe(struct __sk_buff *skb, const struct packet *packet,
+					   const struct btcp_rule *rule)
+{
+	if (!(flags_of(packet) & (FLAG_FIN | FLAG_RST)))
+		return BELIEVED;
+	if (!is_intact(skb, packet))
+		return DISBELIEVED;
+	return believed_locally(skb, &rule->to, &packet->header, end_of_data(packet), packet->v6);
+}
+
 /*
  * When is a connection over?  See btcp/handoff/teardown.py.  The numbers are those of the local
  * TCP, in both directions.
  */
 static __always_inline void follow(const struct packet *packet, struct btcp_route *route,
-				   const struct btcp_rule *rule, bool from_client)
+				   const struct btcp_rule *rule, bool from_client,
+				   enum belief belief)
 {
 	const bool joined = rule->express & BTCP_JOINED;
 	const __u32 ack = bpf_ntohl(packet->header.ack_seq);
@@ -128,13 +186,19 @@ static __always_inline void follow(const struct packet *packet, struct btcp_rout
 	client = from_client ? own : other;
 	server = from_client ? other : own;
 	if (reset) {
-		/*
-		 * Of a client's, the local TCP believes only the one that has the very next
-		 * number: after what it has acknowledged, or after what it has not yet.
-		 */
-		const __u32 seq = bpf_ntohl(packet->header.seq);
-
-		if (from_client && seq != server->ack && seq != own->end)
+		if (from_client && belief == DISBELIEVED) {
+			/*
+			 * Segments before it may wait in a batch of the device or for a process that
+			 * holds the socket, and make the number right.  The daemon looks later
+			 * whether the socket is still there; once for a connection.
+			 */
+			if (set_acked(server, BTCP_DOUBTED))
+				report_express(BTCP_DOUBTFUL, &reversed, packet, rule, opposite,
+					       true);
+			return;
+		}
+		if (from_client && belief == NOBODYS &&
+		    bpf_ntohl(packet->header.seq) != server->ack)
 			return;
 		if (!set_acked(server, BTCP_TOLD))
 			return;
@@ -142,13 +206,13 @@ static __always_inline void follow(const struct packet *packet, struct btcp_rout
 		set_acked(other, BTCP_ACKED);
 		own->fin_seen = other->fin_seen = 1;
 		own->closing = other->closing = BTCP_OVER;
-		end_express(from_client ? BTCP_RESET_BY_CLIENT : BTCP_RESET_BY_SERVER, &reversed,
+		report_express(from_client ? BTCP_RESET_BY_CLIENT : BTCP_RESET_BY_SERVER, &reversed,
 			    packet, rule, opposite, from_client);
 		return;
 	}
-	/* See Carrying._plausible. */
 	if (from_client && flags & FLAG_FIN && !own->fin_seen &&
-	    end_of_data(packet) - server->ack > FIN_REACH)
+	    (belief == DISBELIEVED ||
+	     (belief == NOBODYS && end_of_data(packet) - server->ack > FIN_REACH)))
 		return;
 	if (flags & FLAG_FIN && !own->fin_seen) {
 		own->fin = end_of_data(packet);
@@ -167,7 +231,7 @@ static __always_inline void follow(const struct packet *packet, struct btcp_rout
 		return;
 	if (rule->express) {
 		own->closing = other->closing = BTCP_OVER;
-		end_express(BTCP_BOTH_CLOSED, &reversed, packet, rule, opposite, from_client);
+		report_express(BTCP_BOTH_CLOSED, &reversed, packet, rule, opposite, from_client);
 	} else {
 		report_end(BTCP_CLOSED, from_client ? &reversed : &packet->key, server, client);
 	}

@@ -46,14 +46,30 @@ static __always_inline void enter_ack(struct btcp_account *account, const struct
 	}
 }
 
-/* See Route.take. */
-static __always_inline void enter(struct btcp_account *account, const struct packet *packet)
+/*
+ * Whether a packet continues what the account has, in both directions (RFC 5961, 5.2); a
+ * packet that does not may be a stranger's, and is passed on without moving a number.
+ */
+static __always_inline bool continues(const struct btcp_account *account,
+				      const struct packet *packet)
+{
+	const __u32 ahead = bpf_ntohl(packet->header.seq) - account->end;
+	const __u32 acked = bpf_ntohl(packet->header.ack_seq) - account->ack;
+
+	return ahead + BTCP_REACH < 2 * BTCP_REACH &&
+	       (!(flags_of(packet) & FLAG_ACK) || acked + BTCP_REACH < 2 * BTCP_REACH);
+}
+
+/* See Route.take. Returns false if the packet may be a stranger's. */
+static __always_inline bool enter(struct btcp_account *account, const struct packet *packet)
 {
 	__u32 size = packet->end - packet->data;
 	__u8 flags = flags_of(packet);
 
 	account->used = bpf_ktime_get_ns();
 	__sync_fetch_and_add(&account->packets, 1);
+	if (!continues(account, packet))
+		return false;
 	enter_ack(account, packet);
 	if (size || flags & FLAG_ENDING) {
 		__u32 end = end_of_data(packet);
@@ -62,6 +78,7 @@ static __always_inline void enter(struct btcp_account *account, const struct pac
 		if (at_or_after(end, account->end))
 			account->end = end;
 	}
+	return true;
 }
 
 /* Rewrite addresses; returns their part of the TCP checksum's difference. */
@@ -106,14 +123,15 @@ static __always_inline bool store_options(struct __sk_buff *skb, __u32 to, const
 
 enum verdict { REWRITTEN, REWRITTEN_WITH_SACK, UNKNOWN_LAYOUT, FAILED };
 
-static __always_inline enum verdict rewrite(struct __sk_buff *skb, struct packet *packet,
+/* Rewrite the packet itself; its description stays as it was. */
+static __always_inline enum verdict rewrite(struct __sk_buff *skb, const struct packet *packet,
 					    const struct btcp_rule *rule)
 {
 	const bool has_ack = flags_of(packet) & FLAG_ACK;
-	const struct tcphdr old = packet->header;
-	struct tcphdr *new = &packet->header;
-	const __u32 at = packet->tcp + sizeof(*new);
-	__u32 words = old.doff - 5;
+	const struct tcphdr *old = &packet->header;
+	struct tcphdr new = packet->header;
+	const __u32 at = packet->tcp + sizeof(new);
+	__u32 words = old->doff - 5;
 	__be32 options[MAX_OPTIONS] = {};
 	int edges = 0;
 	long failed = 0;
@@ -128,19 +146,19 @@ static __always_inline enum verdict rewrite(struct __sk_buff *skb, struct packet
 			return UNKNOWN_LAYOUT;
 		failed |= !store_options(skb, at, options, 4 * words);
 	}
-	new->source = rule->to.source_port;
-	new->dest = rule->to.destination_port;
-	new->seq = bpf_htonl(bpf_ntohl(old.seq) + rule->seq);
+	new.source = rule->to.source_port;
+	new.dest = rule->to.destination_port;
+	new.seq = bpf_htonl(bpf_ntohl(old->seq) + rule->seq);
 	if (has_ack)
-		new->ack_seq = bpf_htonl(bpf_ntohl(old.ack_seq) + rule->ack);
+		new.ack_seq = bpf_htonl(bpf_ntohl(old->ack_seq) + rule->ack);
 	if (rule->shift)
-		new->window = bpf_htons(shifted_window(bpf_ntohs(old.window), rule->shift));
-	sum = changed(sum, old.source, new->source);
-	sum = changed(sum, old.dest, new->dest);
-	sum = changed(sum, old.seq, new->seq);
-	sum = changed(sum, old.ack_seq, new->ack_seq);
-	sum = changed(sum, old.window, new->window);
-	failed |= bpf_skb_store_bytes(skb, packet->tcp, new, 16, 0); /* up to the checksum */
+		new.window = bpf_htons(shifted_window(bpf_ntohs(old->window), rule->shift));
+	sum = changed(sum, old->source, new.source);
+	sum = changed(sum, old->dest, new.dest);
+	sum = changed(sum, old->seq, new.seq);
+	sum = changed(sum, old->ack_seq, new.ack_seq);
+	sum = changed(sum, old->window, new.window);
+	failed |= bpf_skb_store_bytes(skb, packet->tcp, &new, 16, 0); /* up to the checksum */
 	ends = rewrite_ends(skb, packet, &rule->to, &failed);
 	failed |= bpf_l4_csum_replace(skb, packet->tcp + 16, 0, fold(sum), 0);
 	failed |= bpf_l4_csum_replace(skb, packet->tcp + 16, 0, ends, BPF_F_PSEUDO_HDR);
@@ -305,7 +323,8 @@ static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
 {
 	struct btcp_account *account = &route->account;
 	enum verdict verdict = REWRITTEN;
-	const struct packet before = *packet;
+	enum belief belief = BELIEVED;
+	bool continues = false;
 
 	if (flags_of(packet) & rule->punt)
 		return false;
@@ -328,15 +347,18 @@ static __always_inline bool take(struct __sk_buff *skb, struct packet *packet,
 		*action = TC_ACT_SHOT;
 		return true;
 	}
+	if (from_client && rule->follows)
+		belief = believe(skb, packet, rule);
 	if (rule->rewrites)
 		verdict = rewrite(skb, packet, rule);
 	if (verdict == UNKNOWN_LAYOUT)
 		return false;
-	if (!rule->express || !(flags_of(&before) & FLAG_RST)) /* anybody's, for all we know */
-		enter(account, &before);
+	if (!rule->express || !(flags_of(packet) & FLAG_RST))
+		continues = enter(account, packet);
 	if (rule->follows)
-		follow(&before, route, rule, from_client);
-	if (verdict == REWRITTEN_WITH_SACK) /* whoever has holes has something around them */
+		follow(packet, route, rule, from_client, belief);
+	/* A client that has holes has something around them. */
+	if (verdict == REWRITTEN_WITH_SACK && continues)
 		account->progress = 1;
 	*action = PASS;
 	if (verdict == FAILED) {

@@ -74,6 +74,7 @@ COUNTERS = (
     "ended",
     "unrecorded",
     "probed",
+    "damaged",
 )
 
 LEASES = 256
@@ -96,8 +97,11 @@ OVER = 2
 HANDED_OFF, HANDED_BACK = 0, 1
 """C{enum btcp_handed_kind}."""
 
-BOTH_CLOSED, RESET_BY_CLIENT, RESET_BY_SERVER = 0, 1, 2
+BOTH_CLOSED, RESET_BY_CLIENT, RESET_BY_SERVER, DOUBTFUL = 0, 1, 2, 3
 """C{enum btcp_why}."""
+
+ACKED, TOLD, DOUBTED = 1, 2, 4
+"""C{enum btcp_acked}."""
 
 EXPRESS, FRONT_HALF, JOINED, HOLDS = 1, 2, 4, 8
 """Bits of a rule's C{express}."""
@@ -333,5 +337,5 @@ class Account:
             end,
             bool(progress),
             fin if fin_seen else None,
-            bool(fin_acked),
+            bool(fin_acked & ACKED),
         )

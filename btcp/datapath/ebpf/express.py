@@ -13,6 +13,7 @@ from attrs import frozen
 from btcp.datapath.ebpf import abi, objects
 from btcp.datapath.ebpf.libbpf import Library, Object, Ring
 from btcp.datapath.ebpf.programs import Programs
+from btcp.datapath.ebpf.socket_diag import has_connection
 from btcp.datapath.interface import DatapathError
 from btcp.handoff.route import EVERYTHING
 
@@ -285,6 +286,12 @@ class ExpressTables:
         @return: C{struct btcp_route}.
         """
         return self._programs.routes.lookup(key)
+
+    def has_connection(self, key: bytes) -> bool:
+        """
+        See L{btcp.datapath.ebpf.socket_diag.has_connection}.
+        """
+        return has_connection(key)
 
     def halt(self, key: bytes) -> bytes | None:
         """
