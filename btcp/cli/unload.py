@@ -30,7 +30,9 @@ class Unload(Command):
     """
 
     synopsis = "[--node NAME] [--force] NODE.YAML"
-    optFlags: ClassVar = [["force", "f", "Even if a daemon runs, which then receives no packets."]]
+    optFlags: ClassVar = [
+        ["force", "f", "Although a daemon runs; one that works restores all."]
+    ]
     optParameters: ClassVar = [["node", "n", None, "Which of its nodes this host is."]]
 
     def parseArgs(self, path: str = "") -> None:

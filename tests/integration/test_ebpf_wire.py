@@ -432,7 +432,7 @@ class ProbeTests(SynchronousTestCase):
 
     def test_not_built(self) -> None:
         self.patch(programs, "OBJECT", programs.OBJECT.with_name("nix"))
-        self._refused("nix is not built; run make")
+        self._refused("this installation has no nix")
 
     def test_no_object(self) -> None:
         self.patch(programs, "OBJECT", programs.OBJECT.with_name("abi.h"))

@@ -265,8 +265,21 @@ class EndTests(TakeoverTestCase):
         self.assert_fetched("a", "/b/100k")
 
     def test_unload_by_force(self) -> None:
-        self.assertEqual(self.unload("a", "--force").returncode, 0)
-        self.assert_detached("a")
+        """
+        While a daemon hangs; one that works restores what is removed under it.
+        """
+        pid = self.lab.daemon_pid("a")
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.assertEqual(self.unload("a", "--force").returncode, 0)
+            self.assert_detached("a")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.await_that(
+            lambda: "was no longer attached" in self.logged("a"), 30, lambda: self.logged("a")
+        )
+        self.assert_attached("a")
         self.lab.stop_daemon("a")
         self.assert_sound_but("a")
 
