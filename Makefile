@@ -11,7 +11,7 @@ BPF := btcp/datapath/bpf
 OBJECTS := $(addprefix $(BPF)/,btcp.bpf.o adopt.bpf.o express.bpf.o)
 BUILT := $(READY) $(OBJECTS)
 
-.PHONY: demo build test unit integration field load claims lint bench fleet clean dist
+.PHONY: demo build test unit integration field kernels load claims lint bench fleet clean dist
 
 demo: $(BUILT)
 	$(PYTHON) -m btcp.cli lab demo
@@ -39,6 +39,11 @@ integration: $(BUILT)
 # Symptoms from the field, by name; tests/field/.
 field: $(BUILT)
 	$(PYTHON) -m tests field $(if $(MODE),--mode $(MODE))
+
+# Which of the kernel programs Debian's kernels take; boots each of them in QEMU.
+kernels: $(BUILT)
+	./bootstrap kernels
+	$(PYTHON) -m tests.kernels $(SERIES)
 
 # The long loads, of which the other targets run a part; see tests/amounts.py.
 load: $(BUILT)

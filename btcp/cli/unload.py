@@ -30,9 +30,7 @@ class Unload(Command):
     """
 
     synopsis = "[--node NAME] [--force] NODE.YAML"
-    optFlags: ClassVar = [
-        ["force", "f", "Although a daemon runs; one that works restores all."]
-    ]
+    optFlags: ClassVar = [["force", "f", "Although a daemon runs; one that works restores all."]]
     optParameters: ClassVar = [["node", "n", None, "Which of its nodes this host is."]]
 
     def parseArgs(self, path: str = "") -> None:

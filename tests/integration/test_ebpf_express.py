@@ -27,7 +27,7 @@ from tests.integration.express_case import (
     stamped,
 )
 from tests.integration.handshake_case import SCALE
-from tests.integration.loaded import REDIRECT, Outcome, parsed
+from tests.integration.loaded import DROP, REDIRECT, Outcome, parsed
 from tests.integration.program_case import BOTH, V4, V6
 
 MAGIC = b"BTCP"
@@ -101,6 +101,19 @@ class FrontTests(ExpressCase):
             self.assertEqual((outcome.verdict, outcome.counted), (REDIRECT, {"forwarded": 1}))
             self.assert_sums(outcome.frame)
             self.assertEqual(outcome.frame[parsed(outcome.frame).data :], b"more")
+
+    def test_damaged_request_is_dropped(self) -> None:
+        """
+        The local TCP would discard it: nothing is entered, and nothing sent on.
+        """
+        for flow, size in product(BOTH, (len(REQUEST), len(REQUEST) + 1, 511, 512, 513, 1000)):
+            self.forget()
+            client = self.known(flow)
+            octets = bytearray(client.says(REQUEST.ljust(size, b"x")))
+            octets[-1] ^= 1
+            outcome = self.loaded.ingress(bytes(octets))
+            self.assertEqual((outcome.verdict, outcome.counted), (DROP, {"damaged": 1}), size)
+            self.assert_handed(self.handed(client), client, REQUEST)
 
     def test_what_may_wait(self) -> None:
         """

@@ -41,6 +41,14 @@ int btcp_express(struct __sk_buff *skb)
 		return send(skb, &packet, route, promise);
 	if (!beginning)
 		return up(skb, 0);
+	/*
+	 * The local TCP that is going to get it would discard it, and leave flow entries without a
+	 * connection on both nodes.
+	 */
+	if (!is_intact(skb, &packet)) {
+		count(BTCP_DAMAGED);
+		return TC_ACT_SHOT;
+	}
 	/* Of an old connection that the kernel handed off, nothing comes: its client began anew. */
 	if (route && !(route->rule.express & BTCP_FRONT))
 		return decline(skb, &packet);

@@ -43,14 +43,27 @@ struct offer {
 	__u32 broken;
 };
 
+/*
+ * Not on the stack: before Linux 6.7 the verifier looks at a callback of bpf_loop as if it were
+ * called once, believes what it does not write then to be constant, and drops the code behind as
+ * dead or refuses it.  What a map holds, it never believes to know.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct offer);
+} offers SEC(".maps");
+
 static __always_inline __u32 octet(const struct offer *offer, __u32 at)
 {
 	return offer->octets[at & 63];
 }
 
 /* A callback of bpf_loop: so the verifier looks at one option, and not at forty in a row. */
-static int next_option(__u32 index __attribute__((unused)), struct offer *offer)
+static int next_option(__u32 index __attribute__((unused)), struct offer **here)
 {
+	struct offer *offer = *here;
 	const __u32 at = offer->at;
 	const __u32 kind = octet(offer, at);
 	const __u32 length = octet(offer, at + 1);
@@ -88,11 +101,13 @@ static __always_inline bool read_offer(struct __sk_buff *skb, const struct packe
 {
 	__u64 size = packet->data - packet->tcp - sizeof(packet->header);
 
+	__builtin_memset(offer, 0, sizeof(*offer));
+	offer->scale = NO_SCALE;
 	if (!bounded(&size) ||
 	    bpf_skb_load_bytes(skb, packet->tcp + sizeof(packet->header), offer->octets, size))
 		return false;
 	offer->end = size;
-	bpf_loop(4 * MAX_OPTIONS, next_option, offer, 0);
+	bpf_loop(4 * MAX_OPTIONS, next_option, &offer, 0);
 	return !offer->broken && offer->mss;
 }
 
@@ -170,25 +185,26 @@ static __always_inline int answer(struct __sk_buff *skb, const struct packet *pa
 {
 	const __u32 at = packet->tcp + sizeof(packet->header);
 	const struct tcphdr *old = &packet->header;
-	struct offer offer = { .scale = NO_SCALE };
 	struct tcphdr new = packet->header;
 	__be32 words[MAX_OPTIONS];
-	__u32 agreed, needed;
+	__u32 agreed, needed, only = 0;
+	struct offer *offer;
 	__u64 size, sum = 0;
 	long failed;
 
 	if (packet->tcp != packet->ip + (packet->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)))
 		return UNANSWERED;
-	if (!read_offer(skb, packet, &offer))
+	offer = bpf_map_lookup_elem(&offers, &only);
+	if (!offer || !read_offer(skb, packet, offer))
 		return UNANSWERED;
 	if (!promise->scaling)
-		offer.scale = NO_SCALE;
-	offer.sack &= promise->sack;
-	offer.timestamps &= promise->timestamps;
-	agreed = mss_number(offer.mss) << 5 | offer.scale << 1 | offer.sack;
-	needed = pack_promise(words, promise, &offer, packet->v6,
+		offer->scale = NO_SCALE;
+	offer->sack &= promise->sack;
+	offer->timestamps &= promise->timestamps;
+	agreed = mss_number(offer->mss) << 5 | offer->scale << 1 | offer->sack;
+	needed = pack_promise(words, promise, offer, packet->v6,
 			     timestamp(promise->secret, &packet->key, now));
-	if (4 * needed > offer.end)
+	if (4 * needed > offer->end)
 		return UNANSWERED;
 
 	new.source = old->dest;
@@ -203,12 +219,12 @@ static __always_inline int answer(struct __sk_buff *skb, const struct packet *pa
 	for (int word = 1; word < 4; word++)
 		sum = changed(sum, ((const __be32 *)old)[word], ((const __be32 *)&new)[word]);
 	for (__u32 word = 0; word < MAX_OPTIONS; word++)
-		if (4 * word < offer.end)
-			sum = changed(sum, offer.words[word], words[word]);
+		if (4 * word < offer->end)
+			sum = changed(sum, offer->words[word], words[word]);
 
 	failed = turn_ends(skb, packet) | renew_hops(skb, packet);
 	failed |= bpf_skb_store_bytes(skb, packet->tcp, &new, 16, 0); /* up to the checksum */
-	size = offer.end;
+	size = offer->end;
 	failed |= !bounded(&size) || bpf_skb_store_bytes(skb, at, words, size, 0);
 	failed |= bpf_l4_csum_replace(skb, packet->tcp + 16, 0, fold(sum), 0);
 	if (failed) {

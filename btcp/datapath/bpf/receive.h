@@ -308,10 +308,15 @@ static __always_inline int begin(struct __sk_buff *skb, struct packet *packet,
 				 bool replaces, struct btcp_route *outbound,
 				 struct btcp_route *inbound)
 {
-	struct bpf_sock *socket = local_socket(skb, packet);
+	struct bpf_sock *socket;
 	__u32 expected;
 	bool adopted;
 
+	if (!is_intact(skb, packet)) { /* damaged on its way between the nodes */
+		count(BTCP_DAMAGED);
+		return TC_ACT_SHOT;
+	}
+	socket = local_socket(skb, packet);
 	if (!socket)
 		return give_back(skb, packet, &arrival->record, secret, joined);
 	if (socket->state != BPF_TCP_LISTEN && skb->mark != BTCP_MARK_CURED &&

@@ -43,15 +43,24 @@ static __always_inline __u32 fold(__u64 sum)
 }
 
 /*
- * A bound that the verifier can see: compilers like to make one comparison of two, on a
- * value that they need for nothing else.
+ * Check that a size of options is 4 to 40 octets, in a way that the verifier can follow.  Each
+ * barrier makes the compiler compare the very register that it uses afterwards: it likes to merge
+ * both comparisons into one of a copy, and the verifier of Linux 6.1 does not carry what it learns
+ * of a copy over to a value that was spilled before.
  */
 static __always_inline bool bounded(__u64 *size)
 {
-	if (*size > 4 * MAX_OPTIONS)
+	__u64 value = *size;
+
+	asm volatile("" : "+r"(value));
+	if (value > 4 * MAX_OPTIONS)
 		return false;
-	asm volatile("" : "+r"(*size));
-	return *size >= 4;
+	asm volatile("" : "+r"(value));
+	if (value < 4)
+		return false;
+	asm volatile("" : "+r"(value));
+	*size = value;
+	return true;
 }
 
 /* Add to a field of the options. */
