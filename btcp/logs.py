@@ -26,6 +26,7 @@ from btcp.config import Log
 from btcp.content.contract import RequestKey
 from btcp.handoff.actions import Event, Note
 from btcp.handoff.messages import Endpoint, Reason
+from btcp.table import printable
 
 _ORDINARY = frozenset((Reason.CLOSED.value, Reason.RESET_BY_CLIENT.value))
 """Reasons for the end of a connection that are not errors."""
@@ -234,7 +235,7 @@ class LogWriter:
         """
         if event.get("log_level", LogLevel.info) < self._least:
             return
-        text = self._text(event)
+        text = printable(self._text(event) or "")
         if text:
             try:
                 if isinstance(self.file, JournalStream):

@@ -5,7 +5,18 @@ Formatting of values as text with aligned columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tabs and newlines, and those that change the direction of text."""
+
+
+def printable(text: str) -> str:
+    """
+    Escape the characters by which another host's text could control a terminal.
+    """
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def table(rows: Iterable[Sequence[object]]) -> str:

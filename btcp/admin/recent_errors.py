@@ -12,6 +12,8 @@ from twisted.application.service import Service
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
+from btcp.table import printable
+
 KEPT = 100
 """Number of log entries kept."""
 
@@ -50,7 +52,7 @@ class RecentErrors(Service):
         """
         if event.get("log_level") in _WORTH:
             # Formatted now: the event may reference large objects.
-            text = formatEvent(event).splitlines() or [""]
+            text = printable(formatEvent(event)).splitlines() or [""]
             kept = {"log_time": event["log_time"], "log_level": event["log_level"]}
             self._kept.append({**kept, "text": text[0][:LONGEST]})
 

@@ -12,20 +12,18 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
-from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from btcp.amp.boxes import TLS, BoxReader, serialize
+from btcp.amp.warnings import Warnings
 
 LINGER = 1.0
 """Seconds that the peer has to read the last octets of a connection that this side closes."""
 
 MAX_UNREAD = 4 * 1024 * 1024
 """Maximum octets queued for a peer that does not read, beyond the kernel's buffers."""
-
-log = Logger()
 
 
 class Stage(Enum):
@@ -116,8 +114,14 @@ class BoundedAMP(amp.AMP):
     channel: ClassVar[str] = "control"
     transport: Any  # an ITransport, whose methods mypy cannot call
 
-    def __init__(self, clock: IReactorTime, counters: Counter[str]) -> None:
+    def __init__(
+        self, clock: IReactorTime, counters: Counter[str], warnings: Warnings | None = None
+    ) -> None:
+        """
+        @param warnings: shared with other connections, so that many of them warn no more than one.
+        """
         super().__init__()
+        self._warnings = warnings or Warnings(clock)
         self.stage = Stage.GREETING
         self.clock = clock
         self.counters = counters
@@ -193,7 +197,7 @@ class BoundedAMP(amp.AMP):
         """
         if self.stage is not Stage.GONE:
             self.counters[counter] += 1
-            self._warn(why)
+            self._warn(why, counter)
             self._end(why)
         if self.transport is not None:
             self.transport.abortConnection()
@@ -215,11 +219,11 @@ class BoundedAMP(amp.AMP):
         self.counters[counter] += 1
         if not self._complained:
             self._complained = True
-            self._warn(why)
+            self._warn(why, counter)
 
-    def _warn(self, why: str) -> None:
+    def _warn(self, why: str, counter: str) -> None:
         text = "{channel} connection of {address}: {why}"
-        log.warn(text, channel=self.channel, address=self.address, why=why)
+        self._warnings(counter, text, channel=self.channel, address=self.address, why=why)
 
     def _end(self, why: str) -> None:
         if self.stage is Stage.GONE:

@@ -11,7 +11,7 @@ from typing import Any
 from btcp.admin.client import Reply
 from btcp.admin.grammar import pointed
 from btcp.admin.protocol import Status
-from btcp.table import describe, table
+from btcp.table import describe, printable, table
 
 
 def rendered(line: str, reply: Reply) -> str:
@@ -21,7 +21,10 @@ def rendered(line: str, reply: Reply) -> str:
     @param line: the command that it answers.
     @return: lines of text, the last without a newline; may be empty.
     """
-    value = _worded(reply.value)
+    return printable(_rendered(line, _worded(reply.value)))
+
+
+def _rendered(line: str, value: Mapping[str, Any]) -> str:
     if "error" in value:
         return complaint(line, value)
     if "commands" in value:

@@ -23,6 +23,11 @@ from btcp.handoff.messages import Reason
 
 __all__ = ["Admin", "Health", "Membership"]
 
+MAX_STEP = 1 << 32
+"""The most by which the counter of a peer's decision may exceed all that are known.  Decisions of
+operators are that many apart only if a peer makes its counters up: with the largest number, no
+operator could ever decide otherwise."""
+
 INITIAL_SHARE = 0.05
 """The share of its weight with which a node begins slow start."""
 
@@ -219,7 +224,7 @@ class Membership:
 
     def _decide(self, node: str, subject: DecisionSubject, value: str) -> None:
         self._members[node]  # a KeyError if there is none
-        counter = 1 + max((known.counter for known in self._decisions.values()), default=0)
+        counter = 1 + self._last_counter()
         decision = Decision(node=node, subject=subject, value=value, counter=counter, by=self._own)
         self._accept(decision)
 
@@ -231,8 +236,19 @@ class Membership:
             # This node or the peer has an older configuration.  The peer sends all decisions
             # again when the link next comes up, see link_up.
             self._counters["membership.unknown-node"] += 1
+        elif not self._is_credible(decision):
+            self._counters["membership.incredible-decision"] += 1
         elif self._is_newer(decision):
             self._accept(decision)
+
+    def _is_credible(self, decision: Decision) -> bool:
+        """
+        Return whether an operator's next decision can have a greater counter.
+        """
+        return decision.counter <= self._last_counter() + MAX_STEP
+
+    def _last_counter(self) -> int:
+        return max((known.counter for known in self._decisions.values()), default=0)
 
     def _is_newer(self, decision: Decision) -> bool:
         known = self._decisions.get((decision.node, decision.subject))

@@ -17,6 +17,7 @@ from twisted.protocols import amp
 
 from btcp.cluster.state import Admin, Decision, Health, NodeReport
 from btcp.handoff.messages import UNMEASURED, Adopted, Endpoint, Handoff, Reason, Terminate
+from btcp.table import printable
 
 Box = dict[bytes, bytes]
 Values = dict[str, Any]
@@ -359,7 +360,7 @@ class ReportFields(amp.Argument):
             rate=rate,
             cpu=None if cpu == _NOT_KNOWN else cpu / _WHOLE,
             health=_HEALTHS[health],
-            why=why.decode(),
+            why=printable(why.decode()),
             state=_ADMINS[state],
         )
 

@@ -20,6 +20,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from btcp.amp.connection import BoundedAMP, Stage
+from btcp.amp.warnings import Warnings
 from btcp.cluster.state import Decision, NodeReport
 from btcp.control.commands import (
     OLDEST,
@@ -77,6 +78,7 @@ class LinkOwner(Protocol):
     @ivar identity: the content of this node's Hello.
     @ivar heartbeat: seconds between heartbeats.
     @ivar handoff_time: timeout of a handoff, in seconds.
+    @ivar warnings: the rate-limited log that all links share.
     """
 
     identity: Identity
@@ -84,6 +86,7 @@ class LinkOwner(Protocol):
     heartbeat: float
     handoff_time: float
     counters: Counter[str]
+    warnings: Warnings
 
     def judge(self, link: ControlProtocol, identity: Identity) -> None:
         """
@@ -155,7 +158,7 @@ class ControlProtocol(BoundedAMP):
     """
 
     def __init__(self, owner: LinkOwner, dialed: str | None = None) -> None:
-        super().__init__(owner.clock, owner.counters)
+        super().__init__(owner.clock, owner.counters, owner.warnings)
         self.dialed = dialed
         self.peer: Identity | None = None
         self.rtt: float | None = None

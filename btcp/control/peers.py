@@ -18,6 +18,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.logger import Logger
 
+from btcp.amp.warnings import Warnings
 from btcp.cluster.state import Decision, NodeReport
 from btcp.control.commands import UNSAID, HelloRefused, Identity, Ways
 from btcp.control.controlled import IControlled, NodeAddresses, Settings
@@ -39,6 +40,9 @@ from btcp.handoff.reconcile import Owned
 
 MAX_GREETING = 64
 """Maximum number of accepted connections whose Hello has not been accepted."""
+
+MAX_GREETING_OF_HOST = 8
+"""Those of one address: a node that went bad cannot keep others out."""
 
 log = Logger()
 
@@ -86,7 +90,8 @@ class Peers(MultiService):
         protection.setServiceParent(self)
         self._owner = owner
         self._own = config.nodes[config.node]
-        self._greeting: set[ControlProtocol] = set()
+        self._greeting: dict[ControlProtocol, str] = {}
+        self.warnings = Warnings(reactor)
         self._listening: Any = None
         self._jitter = jitter
         self._peers: dict[str, Peer] = {}
@@ -164,14 +169,17 @@ class Peers(MultiService):
         why = None
         if pack_address(addr.host) not in self._known:
             why, counter = "not the address of a node", "control.stranger"
+        elif list(self._greeting.values()).count(addr.host) >= MAX_GREETING_OF_HOST:
+            why, counter = "too many others of this host have not said Hello", "control.crowded"
         elif len(self._greeting) >= MAX_GREETING:
             why, counter = "too many connections without Hello", "control.crowded"
         if why is not None:
             self.counters[counter] += 1
-            log.warn("control connection of {address} closed: {why}", address=addr.host, why=why)
+            text = "control connection of {address} closed: {why}"
+            self.warnings(counter, text, address=addr.host, why=why)
             return None
         link = self._protection.link(self)
-        self._greeting.add(link)
+        self._greeting[link] = addr.host
         return link
 
     def judge(self, link: ControlProtocol, identity: Identity) -> None:
@@ -200,7 +208,7 @@ class Peers(MultiService):
         """
         Process a link whose Hello was accepted.
         """
-        self._greeting.discard(link)
+        self._greeting.pop(link, None)
         identity = link.peer
         assert identity is not None  # for mypy: it has just been set
         peer = self._peers[identity.node]
@@ -220,7 +228,7 @@ class Peers(MultiService):
         """
         Process the end of a link, or of a connection that never became one.
         """
-        self._greeting.discard(link)
+        self._greeting.pop(link, None)
         peer = self._peers.get(link.peer.node) if link.peer else None
         if peer is None or peer.link is not link:
             return

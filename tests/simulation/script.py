@@ -117,6 +117,7 @@ class Script:
         @param changes: of the L{Settings}.
         """
         self.now = 1000.0
+        self._daemons = 0
         own = ADDRESSES["a"]
         settings = Settings(
             node="a",
@@ -143,7 +144,9 @@ class Script:
         @return: as L{take}.
         """
         self._forget()
-        settings = evolve(self._settings, first_number=1 << 40)
+        # Numbers of an earlier daemon's flows must not return, however many daemons there were.
+        self._daemons += 1
+        settings = evolve(self._settings, first_number=self._daemons << 40)
         self.core = BottomTcp(settings, CAPABILITIES)
         self.datapath.leave()
         relics = [of_kernel(relic) for relic in self.datapath.relics()]

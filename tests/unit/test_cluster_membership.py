@@ -15,7 +15,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from btcp.cluster.ejection import EjectionThreshold
-from btcp.cluster.membership import INITIAL_SHARE, Membership
+from btcp.cluster.membership import INITIAL_SHARE, MAX_STEP, Membership
 from btcp.cluster.meter import LoadReading
 from btcp.cluster.state import Admin, Decision, DecisionSubject, Health, NodeReport
 from btcp.handoff.messages import Reason
@@ -455,6 +455,21 @@ class SpreadTests(MembershipTestCase):
         self.assertEqual(self.b.admin("a"), "ready")
         self.assertEqual(self.b.membership.show()[1]["percent"], 7)
 
+    def test_peer_cannot_have_the_last_word(self) -> None:
+        """
+        A decision with a counter that nobody can exceed is ignored, and counted; with the largest
+        that is believed, the operator still decides.
+        """
+        for counter in (2**64 - 1, MAX_STEP + 1, MAX_STEP):
+            decision = Decision(
+                node="a", subject=DecisionSubject.STATE, value="maint", counter=counter, by="b"
+            )
+            self.membership.decided("b", decision)
+        self.assertEqual(self.place.counters["membership.incredible-decision"], 2)
+        self.assertEqual(self.place.admin("a"), "maint")
+        self.membership.set_state("a", Admin.READY)
+        self.assertEqual(self.place.admin("a"), "ready")
+
     def test_unknown_node(self) -> None:
         """
         Of a node that is not configured here.
@@ -469,7 +484,7 @@ class SpreadTests(MembershipTestCase):
 
 class DrainedTests(MembershipTestCase):
     """
-    When a node may be taken away.
+    The condition under which a node may be taken away.
     """
 
     def test_drained(self) -> None:

@@ -27,10 +27,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from btcp.amp import connection
 from btcp.amp.boxes import MAX_BOX, serialize
+from btcp.amp.warnings import INTERVAL
 from btcp.control import link
 from btcp.control.commands import Terminate
 from btcp.control.link import ControlProtocol
-from btcp.control.peers import MAX_GREETING, Peers
+from btcp.control.peers import MAX_GREETING_OF_HOST, Peers
 from btcp.control.protection import Unprotected
 from btcp.handoff.messages import Adopted, Reason, Refused
 from tests.unit.test_control_commands import HANDOFF, handoff_box, hello_box
@@ -118,12 +119,27 @@ class AcceptTests(TestCase):
         self.assertEqual(self.warnings(), 1)
 
     def test_crowd(self) -> None:
-        crowd = [Stranger(self.network) for _ in range(MAX_GREETING)]
+        """
+        One host can keep some places busy, and no others.
+        """
+        crowd = [Stranger(self.network) for _ in range(MAX_GREETING_OF_HOST)]
         self.assertTrue(Stranger(self.network).refused)
         self.assertEqual(self.b.moved(), {"control.crowded": 1})
         crowd[0].protocol.connectionLost(Failure(ConnectionRefusedError()))
         self.assertFalse(Stranger(self.network).refused)
         self.assertEqual(self.warnings(), 1)
+
+    def test_warnings_are_bounded(self) -> None:
+        """
+        A stranger cannot fill the log; the next warning says how many were left out.
+        """
+        for _ in range(100):
+            Stranger(self.network, "198.51.100.1")
+        self.assertEqual((self.b.moved(), self.warnings()), ({"control.stranger": 100}, 1))
+        self.network.advance(INTERVAL + 1)
+        Stranger(self.network, "198.51.100.1")
+        self.assertEqual(self.warnings(), 2)
+        self.assertEqual(self.events[-1]["left_out"], 99)
 
     def test_address_taken(self) -> None:
         """

@@ -722,7 +722,7 @@ class StrangerTests(PairTestCase):
         self.assertIn("control connection of 127.0.0.11: ", line)
         self.assertIn(words, line)
         self.assertEqual(self.owners["b"].said, [])
-        self.assertEqual(self.peers["b"]._greeting, set())
+        self.assertEqual(self.peers["b"]._greeting, {})
         self.start_good("a")
         yield self.until_linked()
 
@@ -853,7 +853,7 @@ class TimeTests(TrustTestCase):
         clock.advance(0.2)
         self.assertTrue(transport.disconnecting)
         self.assertEqual(+counters, {"control.silent": 1})
-        self.assertEqual(peers._greeting, set())
+        self.assertEqual(peers._greeting, {})
         self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "198.51.100.1", 1)))
         self.assertEqual(counters["control.stranger"], 1)
 

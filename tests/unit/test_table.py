@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from btcp.table import describe, flat, table
+from btcp.table import describe, flat, printable, table
 
 
 class TableTests(SynchronousTestCase):
@@ -43,3 +43,20 @@ class DescribeTests(SynchronousTestCase):
 
     def test_one_value(self) -> None:
         self.assertEqual(describe("flows", 3), "flows 3")
+
+
+class PrintableTests(SynchronousTestCase):
+    """
+    Tests for L{printable}.
+    """
+
+    def test_text_for_people_is_unchanged(self) -> None:
+        text = "naïve – 10 µs\n\tb"
+        self.assertEqual(printable(text), text)
+
+    def test_control_characters_are_escaped(self) -> None:
+        """
+        Neither colours nor titles nor overwritten lines, and no text that runs backwards.
+        """
+        hostile = "\x1b]0;owned\x07 ok\r\x9b2J\u202egnp"
+        self.assertEqual(printable(hostile), r"\x1b]0;owned\x07 ok\r\x9b2J\u202egnp")
