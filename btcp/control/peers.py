@@ -38,11 +38,11 @@ from btcp.handoff import messages
 from btcp.handoff.messages import Capabilities, Reason
 from btcp.handoff.reconcile import Owned
 
-MAX_GREETING = 64
+MAX_GREETING = 256
 """Maximum number of accepted connections whose Hello has not been accepted."""
 
-MAX_GREETING_OF_HOST = 8
-"""Those of one address: a node that went bad cannot keep others out."""
+MAX_GREETING_OF_HOST = 64
+"""Those of one address: a compromised node cannot keep others out."""
 
 log = Logger()
 

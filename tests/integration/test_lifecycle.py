@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any, ClassVar
 
 import yaml
@@ -66,8 +66,10 @@ class LifecycleTestCase(ClusterTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.scratch = Path(self.mktemp()).resolve()
-        self.scratch.mkdir(parents=True)
+        # Short, whatever the test's name: the path of a socket has at most 107 octets.
+        scratch = TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = Path(scratch.name)
 
     def tables(self, node: str) -> str:
         """

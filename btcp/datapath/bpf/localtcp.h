@@ -34,7 +34,7 @@ struct tcp_sock {
 	__u32 rcv_nxt;
 	__u32 rcv_wnd;
 	__u32 snd_una;
-	__u32 snd_nxt;
+	__u32 write_seq;
 	__u32 max_window;
 	struct tcp_options_received rx_opt;
 	struct tcp_sack_block selective_acks[4];
@@ -114,12 +114,15 @@ static __always_inline bool is_reset_of(const struct tcp_sock *tcp, __u32 state,
 /*
  * A FIN is taken if it is in the receive window and acknowledges something that may have been
  * sent (RFC 5961, 5.2).  end: the sequence number after it.
+ *
+ * What may have been sent ends at write_seq: the local TCP moves snd_nxt only after a segment has
+ * left, and on another processor the client's answer may be here before.
  */
 static __always_inline bool is_fin_of(const struct tcp_sock *tcp, __u32 end, __u32 ack)
 {
 	return is_at_or_after(end, tcp->rcv_nxt) &&
 	       is_at_or_after(tcp->rcv_nxt + tcp->rcv_wnd + 1, end) &&
-	       is_at_or_after(tcp->snd_nxt, ack) &&
+	       is_at_or_after(tcp->write_seq, ack) &&
 	       is_at_or_after(ack, tcp->snd_una - tcp->max_window);
 }
 
