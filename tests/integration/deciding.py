@@ -34,7 +34,8 @@ class Node(LineReceiver):
     delimiter = b"\\n"
     def lineReceived(self, line):
         node, subject, value = line.decode().split()
-        stamp = {"counter": time.time_ns(), "by": "d"}
+        # Greater than those before, of other processes too, and no more than nodes believe.
+        stamp = {"counter": time.monotonic_ns() // 10_000_000, "by": "d"}
         self.peers.decide(Decision(node=node, subject=subject, value=value, **stamp))
     def connectionLost(self, reason):
         if reactor.running:
