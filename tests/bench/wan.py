@@ -15,7 +15,8 @@ import re
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from btcp.lab import origin
@@ -86,14 +87,34 @@ def measured(stage: Stage, systems: Sequence[System], cells: Sequence[Cell], rou
     for number, cell in enumerate(cells, 1):
         for lab in labs:
             prepare(lab, cell)
-        found = {system.name: Found() for system in systems if cell.suits(system)}
-        for _ in range(1 if cell.waits else rounds):
-            for system in systems:
-                if cell.suits(system):
-                    _once(stage.lab(system), system, cell, found[system.name])
+        suited = [system for system in systems if cell.suits(system)]
+        found = {system.name: Found() for system in suited}
+        if cell.waits:
+            _at_once(stage, suited, cell, found)
+        else:
+            for system in suited * rounds:
+                _once(stage.lab(system), system, cell, found[system.name])
         result[str(cell)] = found
         _say(f"{number}/{len(cells)}, {time.monotonic() - began:.0f} s: {cell}: {line(found)}")
     return result
+
+
+def _at_once(
+    stage: Stage, systems: Sequence[System], cell: Cell, found: Mapping[str, Found]
+) -> None:
+    """
+    Measure all systems once, those of different labs at the same time: they wait.
+    """
+    groups: dict[int, list[System]] = {}
+    for system in systems:
+        groups.setdefault(id(stage.lab(system)), []).append(system)
+
+    def measure(group: list[System]) -> None:
+        for system in group:
+            _once(stage.lab(system), system, cell, found[system.name])
+
+    with ThreadPoolExecutor(len(groups)) as pool:
+        list(pool.map(measure, groups.values()))
 
 
 def prepare(lab: Lab, cell: Cell) -> None:
