@@ -35,6 +35,11 @@ from btcp.config.values import (
     Timeouts,
 )
 
+_SOCKET_ADDRESS = 107
+"""Octets of a path in C{struct sockaddr_un}, C{unix(7)}, less the final zero."""
+
+_LONGEST_RUN = _SOCKET_ADDRESS - len("/btcp.sock")
+
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 _DEVICE = re.compile(r"[^\s/:]{1,15}\Z")  # IFNAMSIZ less the final zero
 
@@ -210,6 +215,12 @@ def _optional(top: Mapping[str, AnyNode], document: AnyNode, reading: Reading) -
     for key in ("run", "state"):
         if key in top:
             values[key] = reading.path(top[key], key)
+    if len((values.get("run") or "").encode()) > _LONGEST_RUN:
+        reading.complain(
+            top["run"],
+            f"run: want at most {_LONGEST_RUN} octets, for the address of the socket in it has"
+            f" {_SOCKET_ADDRESS}",
+        )
     if "slow-start" in top:
         values["slow_start"] = reading.seconds(top["slow-start"], "slow-start")
     if "user" in top:

@@ -343,6 +343,7 @@ class ProblemTests(SynchronousTestCase):
             ("device: a/b", "want the name of a device, not 'a/b'"),
             ("device: averyveryverylongname", "want the name of a device"),
             ("run: here", "want an absolute path, not 'here'"),
+            (f"run: /{'r' * 97}", "want at most 97 octets"),
             ("policy: round_robin", "unknown policy 'round_robin'; did you mean 'round-robin'?"),
         ):
             [problem] = self.problems(f"{GOOD}{line}\n")
