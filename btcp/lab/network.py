@@ -98,12 +98,13 @@ class Network:
         @raise LabError: the machine cannot; what was made so far is left to L{remove}.
         """
         _ip([f"netns add {self.prefix}-{host}" for host in self.hosts])
-        _ip([self._cable(host) for host in (CLIENT, *self.nodes)])
         for host in self.hosts:
-            # No duplicate address detection: an address must be usable at once.
+            # No duplicate address detection: an address must be usable at once.  Devices take the
+            # setting when they are made.
             conf = "net.ipv6.conf"
             self._sysctl(host, f"{conf}.all.accept_dad=0", f"{conf}.default.accept_dad=0")
             self._sysctl(host, *_BUFFERS)
+        _ip([self._cable(host) for host in (CLIENT, *self.nodes)])
         self._sysctl(ROUTER, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         self._ip(ROUTER, self._router())
         self._only_switch()
