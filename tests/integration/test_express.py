@@ -492,6 +492,8 @@ class StopTests(ExpressTestCase):
         """
         Who has begun to hear an answer is reset, once nobody is expected any more.
         """
+        # Or connections of other tests count as lost, too.
+        self.await_that(lambda: self.flows()["a"]["front"] == 0, GUARD, self.flows)
         client = self.waiting(5, "a", "/b/10m")
         self.lab.stop_daemon("b", signal.SIGKILL)
         ends = client.communicate(timeout=GUARD)[0].decode().split()
