@@ -41,7 +41,7 @@ class Ejection:
     @property
     def active(self) -> bool:
         """
-        Whether the node is ejected.
+        C{True} while the node is ejected.
         """
         return self._until is not None
 

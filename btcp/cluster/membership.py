@@ -83,7 +83,7 @@ class DecisionStorage(Protocol):
 @define(eq=False)
 class Member:
     """
-    What this node knows about one node of the cluster.  Times are in monotonic seconds.
+    State of one node of the cluster, as this node knows it.  Times are in monotonic seconds.
 
     @ivar weight: the configured weight.
     @ivar since: when C{eligible} last changed.
@@ -120,7 +120,7 @@ class Member:
 
     def may_get_connections(self) -> bool:
         """
-        Whether link, administrative state, weight, health and ejection all permit new
+        Return whether link, administrative state, weight, health and ejection all permit new
         connections.
         """
         return (

@@ -85,7 +85,7 @@ class Scalar:
     @property
     def empty(self) -> bool:
         """
-        Whether the scalar is YAML's null.
+        C{True} if the scalar is YAML's null.
         """
         return self.plain and self.text in ("", "~", "null")
 

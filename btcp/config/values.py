@@ -161,7 +161,7 @@ class Control:
     @property
     def insecure(self) -> bool:
         """
-        Whether the channel is neither encrypted nor authenticated.
+        C{True} if the channel is neither encrypted nor authenticated.
         """
         return self.credentials is None
 
@@ -230,7 +230,7 @@ class Log:
     @property
     def own(self) -> bool:
         """
-        Whether BTCP writes the log itself, instead of C{twistd}.
+        C{True} if BTCP writes the log itself, instead of C{twistd}.
         """
         return (self.format, self.level, self.file) != (None, None, None)
 

@@ -133,7 +133,7 @@ class TlsReader(Reader):
 
 class _Octets:
     """
-    What is left of a structure.
+    The unread rest of a structure.
     """
 
     def __init__(self, octets: bytes) -> None:

@@ -49,6 +49,9 @@ SWEEPS = 30.0
 REST = 0.1
 """Seconds between two reads of reported ends; reading many at once costs little more than one."""
 
+LOOKS = 100
+"""Doubtful resets that are examined in one turn of the reactor."""
+
 DOUBT = 1.0
 """Seconds after a doubtful reset until the local TCP has received what came before it."""
 
@@ -368,13 +371,17 @@ class Express(MultiService):
         """
         End the connections that clients have reset, if the local TCP has believed it by now.
         """
-        for name in names if self.running else ():
+        if not self.running:
+            return
+        if names[LOOKS:]:  # other events are not to wait for all of them
+            self._later(0, self._look_again, names[LOOKS:])
+        for name in names[:LOOKS]:
             key = name[: KEY.size]
             packed = self._tables.route(key)
             entry = None if packed is None else Entry(key, packed)
             if entry is None or entry.done != name or entry.over:
                 continue
-            if not self._tables.has_connection(key):
+            if self._tables.is_gone(key):
                 self._counters["express.reset-found"] += 1
                 self._end(entry, Reason.RESET_BY_CLIENT)
         self._news.tell()

@@ -46,7 +46,7 @@ ENDS = (
 DOWNLOADER = """
 import socket, sys, time
 address, path, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-connection = socket.socket()
+connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
 connection.bind(("", port))
 connection.connect((address, 80))

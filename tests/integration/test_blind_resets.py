@@ -27,8 +27,8 @@ class BlindResetTests(ClusterTestCase):
     prefix: ClassVar[str] = f"blind{slot()}"
     config: ClassVar[Mapping[str, object]] = _CONFIG
 
-    def _download(self, path: str, port: int) -> Popen[bytes]:
-        address = self.lab.address("a", 4)
+    def _download(self, path: str, port: int, family: int) -> Popen[bytes]:
+        address = self.lab.address("a", family)
         return self.lab.popen(CLIENT, python(DOWNLOADER, address, path, port))
 
     def _mac(self, node: str) -> str:
@@ -41,17 +41,21 @@ class BlindResetTests(ClusterTestCase):
         """
         Downloads from the front-end's own origin and from another node's are whole.
         """
-        ports = range(24000, 24004)
-        running = [self._download(f"/{'ab'[port % 2]}/10m", port) for port in ports]
+        for family in (4, 6):
+            self._attack(family, range(24000 + 10 * family, 24004 + 10 * family))
+        self.assert_sound()
+
+    def _attack(self, family: int, ports: range) -> None:
+        running = [self._download(f"/{'ab'[port % 2]}/10m", port, family) for port in ports]
         self.await_that(lambda: len(self._known()) >= len(ports), 30, self._known)
-        client, node = self.lab.address(CLIENT, 4), self.lab.address("a", 4)
+        client, node = self.lab.address(CLIENT, family), self.lab.address("a", family)
         argv = [sys.executable, blind_resets.__file__, "eth0", self._mac("a"), client, node]
         done = self.lab.exec("c", [*argv, str(_ROUNDS), *map(str, ports)], timeout=60)
         self.assertEqual(done.stdout.split(), [b"%d" % (4 * _ROUNDS * len(ports))], done.stderr)
         for download in running:
             body, error = download.communicate(timeout=60)
             self.assertEqual((len(body), error), (_SIZE, b""))
-        self.assert_sound()
+        self.assert_tables_empty(30)
 
     def _known(self) -> list[object]:
         return [each for each in self.lab.query("a", "flows")["flows"] if each["role"] == "front"]

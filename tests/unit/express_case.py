@@ -236,8 +236,8 @@ class FakeTables:
     def halt(self, key: bytes) -> bytes | None:
         return self.route(key)
 
-    def has_connection(self, key: bytes) -> bool:
-        return key in self.connections
+    def is_gone(self, key: bytes) -> bool:
+        return key not in self.connections
 
     def route(self, key: bytes) -> bytes | None:
         return self.entries.get(key)

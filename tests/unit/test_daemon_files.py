@@ -24,7 +24,7 @@ from btcp.logs import LogFile
 USER = 65534, 65534
 
 
-@skipUnless(os.geteuid() == 0, "only root can be fooled")
+@skipUnless(os.geteuid() == 0, "needs root: the files belong to two users")
 class FilesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.root = Path(tempfile.mkdtemp(dir="/run"))

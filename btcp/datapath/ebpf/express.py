@@ -13,7 +13,7 @@ from attrs import frozen
 from btcp.datapath.ebpf import abi, objects
 from btcp.datapath.ebpf.libbpf import Library, Object, Ring
 from btcp.datapath.ebpf.programs import Programs
-from btcp.datapath.ebpf.socket_diag import has_connection
+from btcp.datapath.ebpf.socket_diag import is_gone
 from btcp.datapath.interface import DatapathError
 from btcp.handoff.route import EVERYTHING
 
@@ -287,11 +287,11 @@ class ExpressTables:
         """
         return self._programs.routes.lookup(key)
 
-    def has_connection(self, key: bytes) -> bool:
+    def is_gone(self, key: bytes) -> bool:
         """
-        See L{btcp.datapath.ebpf.socket_diag.has_connection}.
+        See L{btcp.datapath.ebpf.socket_diag.is_gone}.
         """
-        return has_connection(key)
+        return is_gone(key)
 
     def halt(self, key: bytes) -> bytes | None:
         """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Where tc programs are attached to a device: its clsact queueing discipline, which others
-may use as well.
+The clsact queueing discipline of a device, to which tc programs are attached; other software may
+use it as well.
 """
 
 from __future__ import annotations

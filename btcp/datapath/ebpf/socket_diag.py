@@ -25,13 +25,16 @@ _NO_COOKIE = 2**64 - 1
 _STATE_AT = _HEADER.size + 1
 
 
-def has_connection(key: bytes) -> bool:
+def is_gone(key: bytes) -> bool:
     """
-    Ask the kernel whether its TCP has a connection.
+    Ask the kernel whether a connection to a listening socket is over.
+
+    The look-up finds the connection, or else the socket that listens at its address.  Only the
+    latter proves that the connection is gone: an error may mean that the kernel's module for TCP
+    is not loaded.
 
     @param key: the packed key of the packets that the local TCP sends.
-    @return: C{False} if there is no such socket, or only one that listens.  C{True} if the kernel
-        does not answer: then nothing shows that the connection is over.
+    @return: C{True} if there is no connection, and a socket that listens.
     """
     plain = unpack_key(key)
     local, remote = sender(plain), receiver(plain)
@@ -56,7 +59,5 @@ def has_connection(key: bytes) -> bool:
             asking.sendto(asked, (0, 0))
             answer = asking.recv(4096)
     except OSError:
-        return True
-    if _HEADER.unpack_from(answer)[1] == _ERROR:
         return False
-    return answer[_STATE_AT] != _LISTEN
+    return _HEADER.unpack_from(answer)[1] != _ERROR and answer[_STATE_AT] == _LISTEN
