@@ -57,6 +57,15 @@ class Closing:
         other = self._tables.halt(entry.opposite)
         opposite = None if other is None else Entry(entry.opposite, other).route
         self._perform(reset_client(entry, opposite))
+        self.end_unseen(entry, front, why)
+
+    def end_unseen(self, entry: Entry, front: str | None, why: Reason) -> None:
+        """
+        Reset the local TCP but not the client, which has no such connection any more.
+
+        @param entry: the flow entry of the response.
+        @param front: the front-end, if it is known.
+        """
         if entry.joined:
             self._ended(entry.told, why)
         self.finish(entry, front, Subject.ENDED, why)

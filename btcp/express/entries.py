@@ -143,7 +143,14 @@ class Entry:
         """
         C{True} if the client has acknowledged nothing of a response; for L{front} only.
         """
-        return self.route.ack == (int.from_bytes(self.packed[_ISS], "little") + 1) & 0xFFFFFFFF
+        return self.route.ack == (self.iss + 1) & 0xFFFFFFFF
+
+    @property
+    def iss(self) -> int:
+        """
+        The front-end's initial sequence number.
+        """
+        return int.from_bytes(self.packed[_ISS], "little")
 
     @property
     def used(self) -> float:
@@ -162,7 +169,7 @@ class Entry:
         """
         account = abi.Account.unpack(self.packed)
         received = account.end - int.from_bytes(self.packed[_FIRST], sys.byteorder) - closed
-        sent = account.ack - int.from_bytes(self.packed[_ISS], sys.byteorder) - 1 - closed
+        sent = account.ack - self.iss - 1 - closed
         return received & 0xFFFFFFFF, sent & 0xFFFFFFFF
 
     @property

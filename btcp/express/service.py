@@ -322,6 +322,21 @@ class Express(MultiService):
                     return entry.route
         return None
 
+    def replace(self, key: bytes, front: Endpoint, iss: int) -> None:
+        """
+        See L{btcp.handoff.context.Settings}.
+        """
+        own = reversed_packed(pack_key(key))
+        value = self._tables.route(own)
+        if value is None or not is_express(value):
+            return
+        entry = Entry(own, value)
+        began_anew = entry.to_client and entry.listener == front and entry.iss != iss
+        if began_anew and not entry.over:
+            self._counters["express.replaced"] += 1
+            self._closing.end_unseen(entry, self._fronts.get(entry.node), Reason.ABANDONED)
+            self._news.tell()
+
     def _abandoned(self, node: str, records: list[bytes]) -> None:
         for record in records:
             entry = self._find(record)

@@ -76,6 +76,8 @@ class Adopter(Carrying):
         if old is not None and old.state is Adopt.CLOSED:
             self._free(old)
             old = None
+        if old is None and peer != PROBER:
+            settings.replace(inbound, order.front, order.iss)
         if old is not None and _same_connection(old, peer, order):
             self.flows.rename(old, order)
             self._remember(old)

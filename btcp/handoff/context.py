@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from btcp.content.contract import ContentReader, RequestKey
 from btcp.content.http import HttpReader
 from btcp.handoff.actions import Action, Deliver, Event, Note, Reply, Send, Transmit
-from btcp.handoff.messages import Adopted, Capabilities, Handoff, Refused, Terminate
+from btcp.handoff.messages import Adopted, Capabilities, Endpoint, Handoff, Refused, Terminate
 from btcp.handoff.route import Route
 from btcp.wire.build import compose
 from btcp.wire.segment import Segment
@@ -77,6 +77,9 @@ class Settings:
     @ivar reports: whether the datapath follows FINs by itself and reports them.
     @ivar elsewhere: returns the flow entry of an offloaded connection, which the core does not
         know, by the key of its packets.
+    @ivar replace: ends an offloaded connection, given the key of its client's packets to the local
+        TCP, if it came by this front-end endpoint and began with another initial sequence number
+        than this: then its client has begun anew.
     @ivar draining: returns whether this node refuses handoffs because it drains.
     @ivar remembers: whether the datapath executes C{Remember}, so that flows survive the daemon.
     @ivar first_number: the number of this daemon's first handoff, greater than all earlier ones.
@@ -101,6 +104,7 @@ class Settings:
     admits: bool = False
     reports: bool = False
     elsewhere: Callable[[bytes], Route | None] = lambda key: None
+    replace: Callable[[bytes, Endpoint, int], None] = lambda key, front, iss: None
     draining: Callable[[], bool] = lambda: False
     remembers: bool = False
     first_number: int = 1

@@ -42,6 +42,7 @@ def settings(
     first_number: int,
     draining: Callable[[], bool],
     elsewhere: Callable[[bytes], Route | None],
+    replace: Callable[[bytes, Endpoint, int], None],
 ) -> Settings:
     """
     Make the core's settings.  Parameters that are not listed have the meaning that they have in
@@ -72,6 +73,7 @@ def settings(
         first_number=first_number,
         draining=draining,
         elsewhere=elsewhere,
+        replace=replace,
         secret=secret,
     )
 

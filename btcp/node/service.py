@@ -132,6 +132,7 @@ class Node(MultiService):
             first_number=first_number(starts),
             draining=lambda: self.draining,
             elsewhere=self._elsewhere,
+            replace=self._replace,
         )
         self.core = BottomTcp(self._settings(config), capabilities)
         self._placement.loads.held = self.core.acceptor.flows.held
@@ -346,6 +347,10 @@ class Node(MultiService):
 
     def _elsewhere(self, key: bytes) -> Route | None:
         return None if self._express is None else self._express.elsewhere(key)
+
+    def _replace(self, key: bytes, front: Endpoint, iss: int) -> None:
+        if self._express is not None:
+            self._express.replace(key, front, iss)
 
     def _listener(self, end: Endpoint) -> str | None:
         name = end.address + end.port.to_bytes(2, "big")

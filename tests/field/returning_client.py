@@ -2,9 +2,9 @@
 """
 A client that loses a connection without a word and comes back from the same port.
 
-Arguments: address, port, path, and C{idle} or C{amid} (the answer to the first request was read
-whole, or not).  It prints C{lost} when the first connection is gone, reads a line, connects anew
-and prints the status code of the second answer.
+Arguments: address, port, the paths of both requests, and C{idle} or C{amid} (the answer to the
+first request was read whole, or not).  It prints C{lost} when the first connection is gone, reads a
+line, connects anew and prints the status code of the second answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def connected(address: str, port: int) -> http.client.HTTPConnection:
     return connection
 
 
-def main(address: str, port: str, path: str, phase: str) -> None:
+def main(address: str, port: str, path: str, again: str, phase: str) -> None:
     """
     Do what the module says.
     """
@@ -49,7 +49,7 @@ def main(address: str, port: str, path: str, phase: str) -> None:
     print("lost", flush=True)
     sys.stdin.readline()
     second = connected(address, int(port))
-    second.request("GET", path)
+    second.request("GET", again)
     print(second.getresponse().status, flush=True)
 
 

@@ -742,6 +742,42 @@ class CountTests(ServiceCase):
         self.assertEqual(self.counts(), (0, 0))
 
 
+class ReplaceTests(ServiceCase):
+    """
+    The core is handed a connection of a client whose old one the kernel still has.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.up("b")
+        self.made = Made(lease=LEASE)
+        self.tables.install(self.made.inbound, self.made.outbound)
+        self.front = self.made.outbound.listener
+
+    def test_client_began_anew(self) -> None:
+        """
+        The local TCP is reset and the front-end told; the client gets nothing.
+        """
+        self.express.replace(self.made.forwarded, self.front, self.made.iss + 1)
+        clients, servers = self.resets()
+        self.assertEqual((clients, servers), ([], [self.made.forwarded]))
+        word = Word(Subject.ENDED, self.made.front.done, Reason.ABANDONED)
+        self.assertEqual(self.said, [("b", word)])
+        self.assertEqual(self.tables.entries, {})
+
+    def test_same_connection_stays(self) -> None:
+        self.express.replace(self.made.forwarded, self.front, self.made.iss)
+        self.assertEqual((self.resets(), len(self.tables.entries)), (([], []), 2))
+
+    def test_connection_by_another_front_end_stays(self) -> None:
+        """
+        The client uses one port for two addresses of the cluster: both connections live.
+        """
+        other = Endpoint(self.front.address, self.front.port + 1)
+        self.express.replace(self.made.forwarded, other, self.made.iss + 1)
+        self.assertEqual((self.resets(), len(self.tables.entries)), (([], []), 2))
+
+
 class ElsewhereTests(ServiceCase):
     """
     What the core asks of ends that it does not know.
