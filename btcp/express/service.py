@@ -180,12 +180,17 @@ class Express(MultiService):
 
     def _take_stock(self) -> None:
         """
-        Count the connections that an earlier daemon left.
+        Count the connections that an earlier daemon left, and remove those that have ended.
         """
+        linger = self._config().timeouts.linger + TRAIL
         for entries in self._tables.routes():
             for entry in (Entry(*each) for each in entries):
                 self._closing.fronts += entry.front
                 self._closing.backs += entry.to_client and not entry.over
+                if entry.over and entry.to_client:  # that daemon's queue for removal is lost
+                    self._graveyard.bury(entry.done, linger, both=True)
+                    if entry.joined:
+                        self._graveyard.bury(entry.told, linger)
                 if entry.front and not entry.closing:
                     self._records.know(entry)
 

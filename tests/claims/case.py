@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -184,7 +185,13 @@ class ClaimTestCase(SynchronousTestCase):
         self.assertEqual(first.seq, (syn.seq + 1) % MODULUS)
         self.assertEqual(first.ack, (evidence.iss + 1) % MODULUS)
         clock = max(each.timestamps[0] for each in evidence.replied if each.time < first.time)
-        self.assertEqual(first.timestamps, (evidence.completing.timestamps[0], clock))
+        # Its TCP takes the age of the echo for the client's round-trip time: BTCP sets it back by
+        # what the handshake took, in whole milliseconds.
+        syn_ack, ack = evidence.replied[0], evidence.arrived[1]
+        self.assertEqual((syn_ack.flags, ack.flags), ("SA", "A"))
+        most = ceil(1000 * float(ack.time - syn_ack.time)) + 1
+        self.assertEqual(first.timestamps[0], evidence.completing.timestamps[0])
+        self.assertIn((clock - first.timestamps[1]) % MODULUS, range(most + 1))
         self.assertGreater(said.time, first.time)
         self.assertEqual(said.seq, (evidence.iss + 1) % MODULUS)
         self.assertEqual((evidence.delta, evidence.stamps), (0, 0))

@@ -699,6 +699,19 @@ class CountTests(ServiceCase):
         self.express.startService()
         self.assertEqual(self.counts(), (1, 1))
 
+    def test_ended_under_an_earlier_daemon_is_removed(self) -> None:
+        """
+        That daemon's queue of flow entries to remove died with it.
+        """
+        self.stop()
+        over, own = Made(port=3, closing=abi.OVER), Made(port=4, closing=abi.OVER, joined=True)
+        self.tables.install(over.outbound, own.outbound)
+        self.express.startService()
+        self.reactor.advance(2 + TRAIL + TICK)
+        removed = dict(self.tables.reaped)
+        self.assertIn(over.outbound.done, b"".join(each for each, both in removed.items() if both))
+        self.assertIn(own.front.done, b"".join(each for each, both in removed.items() if not both))
+
     def test_front_ends_half(self) -> None:
         """
         However it ends, it counts once.
