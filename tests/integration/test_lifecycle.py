@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import NamedTemporaryFile
 from typing import Any, ClassVar
 
 import yaml
@@ -20,6 +20,7 @@ import btcp
 from btcp.lab.topology import CLIENT, node_yaml, url
 from tests.integration.standing import GUARD, OPENS, WAITS, ClusterTestCase, python
 from tests.modes import in_all_modes
+from tests.scratch import short_directory
 
 _CONFIG: Mapping[str, object] = {
     "timeouts": {"linger": 1.0},
@@ -66,10 +67,7 @@ class LifecycleTestCase(ClusterTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        # Short, whatever the test's name: the path of a socket has at most 107 octets.
-        scratch = TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.scratch = Path(scratch.name)
+        self.scratch = short_directory(self)
 
     def tables(self, node: str) -> str:
         """

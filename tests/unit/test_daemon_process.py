@@ -25,6 +25,7 @@ from btcp.daemon.process import STATUS_TIME, Daemon, Surroundings
 from btcp.lab.topology import node_yaml
 from btcp.logs import LogFile, LogWriter
 from btcp.node.reload import RestartNeeded
+from tests.scratch import short_directory
 
 
 class Reactor(Clock):
@@ -84,7 +85,7 @@ class Told(Notify):
 
 class DaemonTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.run_directory = Path(self.mktemp()).resolve()
+        self.run_directory = short_directory(self)
         text = node_yaml("a", self.run_directory, "abc")
         self.node = FakeNode(loads(text, "node.yaml"))
         self.patch(os, "geteuid", lambda: 0)

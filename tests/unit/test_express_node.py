@@ -5,7 +5,6 @@ Tests for what a node tells the part that hands connections off in the kernel.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from attrs import evolve
@@ -19,6 +18,7 @@ from btcp.datapath.ebpf.express import Destination
 from btcp.handoff.memo import digest
 from btcp.lab.topology import node_yaml
 from btcp.node.service import Node
+from tests.scratch import short_directory
 from tests.simulation.cluster import CAPABILITIES
 from tests.simulation.memory_datapath import MemoryDatapath
 from tests.unit.express_case import FakeTables, Made
@@ -34,7 +34,7 @@ class NodeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.tables = FakeTables()
-        self.config = loads(node_yaml("a", Path(self.mktemp()).resolve(), "ab"), "node.yaml")
+        self.config = loads(node_yaml("a", short_directory(self), "ab"), "node.yaml")
         clock = self.reactor.seconds
         datapath = MemoryDatapath(clock, lambda packet: None, lambda packet: None)
         made: Any = self.reactor

@@ -6,7 +6,6 @@ What L{btcp.node.service} does with what is known of the nodes.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from attrs import evolve
@@ -21,6 +20,7 @@ from btcp.handoff.actions import Blame, Send, Witness
 from btcp.handoff.messages import PROBER, Reason, Terminate
 from btcp.lab.topology import node_yaml
 from btcp.node.service import Node
+from tests.scratch import short_directory
 from tests.simulation.cluster import CAPABILITIES
 from tests.simulation.memory_datapath import MemoryDatapath
 
@@ -36,7 +36,7 @@ class NodeTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.state = Path(self.mktemp()).resolve()
+        self.state = short_directory(self)
         self.node = self.make()
         for peer in "bc":
             self.node.peer_handler.peer_up(peer, 1, CAPABILITIES)
